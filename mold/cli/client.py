@@ -83,16 +83,14 @@ class Cloud:
             expires = time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime(time.time() + SIGNATURE_SECONDS))
             wanted |= {"apikey": link.apikey, "signatureversion": "3", "expires": expires}
             return self._ask(command, wanted | {"signature": signature(wanted, link.secretkey)}, posts=posts)
-        kept = self._kept_session()
-        if kept is not None:
-            self._session = kept
+        self._session = self._kept_session()
+        if self._session is not None:
             try:
-                return self._ask(command, wanted | {"sessionkey": kept["sessionkey"]}, posts=posts)
+                return self._ask(command, wanted | {"sessionkey": self._session["sessionkey"]}, posts=posts)
             except NotSignedIn:
                 self.forget_session()
-        self.sign_in()
-        assert self._session is not None
-        return self._ask(command, wanted | {"sessionkey": self._session["sessionkey"]}, posts=posts)
+        answer = self.sign_in()
+        return self._ask(command, wanted | {"sessionkey": str(answer["sessionkey"])}, posts=posts)
 
     def sign_in(self) -> Answer:
         """Exchange user name and password for a session; the login answer. Raises NotSignedIn."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 Fact = str | int | list[str]
 
 
-class Fault(Exception):  # noqa: N818 - a fault is an answer to the caller, not an accident
+class Fault(Exception):
     """Any failure that ends the command; `facts` travel in the JSON form of the error."""
 
     exit_code: ClassVar[int] = 4

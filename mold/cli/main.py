@@ -7,6 +7,7 @@ them to the program of that name.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +71,9 @@ def syntax() -> click.Command:
 
     from mold.cli.show import FORMS
 
-    def option(*spellings: str, kind: click.ParamType | None = None, **more: str) -> click.Option:
+    def option(
+        *spellings: str, kind: click.ParamType[float] | click.ParamType[str] | None = None, **more: str
+    ) -> click.Option:
         return click.Option(spellings, type=kind, **more)  # type: ignore[arg-type]
 
     def flag(*spellings: str) -> click.Option:
@@ -175,7 +178,7 @@ def _read(arguments: list[str]) -> Options:
 
 def _wants_json(arguments: list[str]) -> bool:
     """Whether errors shall be JSON; known even when the options themselves are wrong."""
-    spelled = [f"{first} {second}" for first, second in zip(arguments, arguments[1:], strict=False)]
+    spelled = [f"{first} {second}" for first, second in itertools.pairwise(arguments)]
     return any(word in ("-ojson", "--output=json", "-o json", "--output json") for word in [*arguments, *spelled])
 
 

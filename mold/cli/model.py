@@ -86,14 +86,13 @@ class Model:
         if row is None:
             return None
         description, is_async, reads, params, fields = row
-        assert isinstance(params, list) and isinstance(fields, list)
         return Command(
             name,
             str(description),
             bool(is_async),
             bool(reads),
-            tuple(_param(entry) for entry in params if isinstance(entry, list)),
-            tuple(str(field) for field in fields),
+            tuple(_param(entry) for entry in _list(params) if isinstance(entry, list)),
+            tuple(str(field) for field in _list(fields)),
         )
 
     def find(self, verb: str, noun: str) -> Command | None:
@@ -122,8 +121,11 @@ class Model:
 
 def _param(entry: list[Json]) -> Param:
     name, kind, required, description, related = entry
-    names = tuple(str(word) for word in related) if isinstance(related, list) else ()
-    return Param(str(name), str(kind), bool(required), str(description), names)
+    return Param(str(name), str(kind), bool(required), str(description), tuple(str(word) for word in _list(related)))
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
 
 
 def fetch(cloud: Cloud) -> Model:
@@ -152,7 +154,7 @@ def fetch(cloud: Cloud) -> Model:
 
 
 def _dicts(value: Json) -> list[dict[str, Json]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+    return [entry for entry in _list(value) if isinstance(entry, dict)]
 
 
 def _kept(param: dict[str, Json]) -> list[Json]:

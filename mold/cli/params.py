@@ -207,23 +207,16 @@ def _rows(
 def every_page(cloud: Cloud, command: str, params: Mapping[str, str], *, reads: bool | None) -> Answer:
     """The answer of a list command with all its pages joined."""
     size = params.get("pagesize", str(PAGE))
-    whole: Answer = {}
     page = 1
-    while True:
-        answer = cloud.call(command, {**params, "page": str(page), "pagesize": size}, reads=reads)
-        if page == 1:
-            whole = answer
-            parts = [key for key, value in answer.items() if isinstance(value, list)]
-            if len(parts) != 1 or not isinstance(answer.get("count"), int):
-                return whole
-        rows = whole[parts[0]]
-        assert isinstance(rows, list)
-        more = answer.get(parts[0]) if page > 1 else None
-        if page > 1:
-            if not isinstance(more, list) or not more:
-                return whole  # rows went away meanwhile
-            rows += more
-        count = answer.get("count")
-        if not isinstance(count, int) or len(rows) >= count:
-            return whole
+    whole = cloud.call(command, {**params, "page": "1", "pagesize": size}, reads=reads)
+    key = next((name for name, value in whole.items() if isinstance(value, list)), None)
+    rows = whole[key] if key else None
+    count = whole.get("count")
+    while key and isinstance(rows, list) and isinstance(count, int) and len(rows) < count:
         page += 1
+        answer = cloud.call(command, {**params, "page": str(page), "pagesize": size}, reads=reads)
+        more, count = answer.get(key), answer.get("count")
+        if not isinstance(more, list) or not more:
+            break  # rows went away meanwhile
+        rows += more
+    return whole

@@ -211,14 +211,12 @@ def quickstart(folder: str | None) -> Connection | None:
     for place in places:
         path = place / "quickstart.json"
         try:
-            facts = json.loads(path.read_bytes())
-            if not isinstance(facts, dict):
-                raise ValueError("not an object")
+            facts = dict(json.loads(path.read_bytes()))
         except FileNotFoundError as problem:
             if folder:
                 raise Usage(say("bad.file", path=path, why=problem.strerror)) from problem
             continue
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, TypeError) as problem:
             if folder:
                 raise Usage(say("bad.file", path=path, why=problem)) from problem
             print("mold: " + say("bad.file", path=path, why=problem), file=sys.stderr)
