@@ -171,7 +171,7 @@ def _read(arguments: list[str]) -> Options:
     import click
 
     try:
-        return Options(**syntax().make_context("mold", arguments).params)
+        return Options(**syntax().make_context("mold", list(arguments)).params)
     except click.ClickException as wrong:
         raise Usage(say("bad.option", text=wrong.format_message())) from wrong
 
