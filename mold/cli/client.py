@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
 from mold.cli.faults import NotSignedIn, Refused, TimedOut, Unreachable, Usage
-from mold.cli.profiles import Connection, cache_folder, write_private
+from mold.cli.profiles import Connection, cache_folder, keep
 from mold.cli.words import say
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Cloud:
         if not isinstance(key, str) or not key:
             raise NotSignedIn(say("bad.login", url=link.url, text="no session key"))
         self._session = {**self._cookies, "sessionkey": key}
-        write_private(self._session_file, json.dumps(self._session))
+        keep(self._session_file, json.dumps(self._session))
         return answer
 
     def forget_session(self) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from mold.cli.client import READING, Cloud, Json
 from mold.cli.faults import Refused, TimedOut, Unreachable
-from mold.cli.profiles import cache_folder, write_private
+from mold.cli.profiles import cache_folder, keep
 from mold.cli.words import say
 
 FORMAT = 1  # of the kept copy; another one is fetched anew
@@ -149,7 +149,7 @@ def fetch(cloud: Cloud) -> Model:
     if not rows:
         raise Refused(say("no.json", url=cloud.connection.url, status=200), command="listApis")
     kept = {"format": FORMAT, "url": cloud.connection.url, "commands": rows}
-    write_private(_file(cloud), json.dumps(kept, ensure_ascii=False, separators=(",", ":")))
+    keep(_file(cloud), json.dumps(kept, ensure_ascii=False, separators=(",", ":")))
     return Model(cloud.connection.url, rows)
 
 

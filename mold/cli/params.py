@@ -7,7 +7,7 @@ case.  Everything wrong with a call is said before anything is sent.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from mold.cli.client import Answer, Cloud, Json
 from mold.cli.faults import Usage
@@ -28,7 +28,15 @@ RESERVED = {
     "expires": "--timeout",
     "sessionkey": "--profile",
 }
-FIRST = ("domainid", "zoneid", "projectid")  # looked up first, because they narrow the others
+FIRST = (
+    "domainid",
+    "projectid",
+    "zoneid",
+    "vpcid",
+    "virtualmachineid",
+)  # looked up first, because they narrow the others
+NARROWING = ("zoneid", "projectid", "virtualmachineid", "vpcid")  # passed on to a lookup that takes them
+FILTERS = ("templatefilter", "isofilter")
 LABELS = ("name", "username", "ipaddress", "displayname", "displaytext", "path")
 PAGE = 500
 
@@ -109,22 +117,30 @@ def example(command: Command) -> str:
 # ---- names
 
 
-def lookup_command(command: Command, param: Param, model: Model) -> Command | None:
-    """The list command that knows what `param` names, or None when ids must be given."""
+def lookup_command(
+    command: Command, param: Param, model: Model, given: Collection[str] | None = None
+) -> Command | None:
+    """The list command that knows what `param` names, or None when ids must be given.
+
+    A list command that requires something is of use only when that is among `given` (None: what might be given).
+    """
     name = param.name.lower()
     if not param.related or not (param.type == "uuid" or (param.type == "list" and name.endswith("ids"))):
         return None
     noun = re.sub(r"ids?$", "", name) or command.noun
-    candidates = [found for word in param.related if (found := model.get(word)) is not None and _can_list(found)]
+    scope = {known.name.lower() for known in command.params} if given is None else given
+    answerable = {*FILTERS, *(key for key in NARROWING if key in scope and key != name)}
+    candidates = [
+        found
+        for word in param.related
+        if (found := model.get(word)) is not None
+        and all(known.name.lower() in answerable for known in found.params if known.required)
+    ]
 
     def rank(found: Command) -> tuple[bool, bool, int]:
         return (found.noun not in _plurals(noun), found.noun not in _plurals(command.noun), len(found.name))
 
     return min(candidates, key=rank, default=None)
-
-
-def _can_list(command: Command) -> bool:
-    return all(not param.required or param.name.lower() in ("templatefilter", "isofilter") for param in command.params)
 
 
 def _plurals(noun: str) -> tuple[str, ...]:
@@ -136,13 +152,17 @@ def resolve(
 ) -> dict[str, str]:
     """`params` with names replaced by ids, asked for with `call`. Raises Usage for none or several matches."""
     resolved = dict(params)
-    for name in sorted(params, key=lambda word: (word not in FIRST, word)):
+    for name in sorted(params, key=lambda word: FIRST.index(word) if word in FIRST else len(FIRST)):
         param = command.param(name)
         value = params[name]
-        if param is None or not value or (lookup := lookup_command(command, param, model)) is None:
+        if param is None and name in EVERYWHERE:
+            param = next(
+                (known for entry in map(model.get, model.names()) if entry and (known := entry.param(name))), None
+            )
+        if param is None or not value or (lookup := lookup_command(command, param, model, params)) is None:
             continue
         words = value.split(",") if param.type == "list" else [value]
-        scope = {key: resolved[key] for key in (*FIRST, "account") if key in resolved and key != name}
+        scope = {key: word for key, word in resolved.items() if key != name}
         resolved[name] = ",".join(
             word if UUID.fullmatch(word) or word in ("", "-1") else _id_of(param, word, lookup, scope, call)
             for word in (word.strip() for word in words)
@@ -158,20 +178,26 @@ def _id_of(
     call: Callable[[Command, Mapping[str, str]], Answer],
 ) -> str:
     takes = {known.name.lower() for known in lookup.params}
-    question = {key: word for key, word in scope.items() if key in takes and (key != "account" or "domainid" in scope)}
+    question = {key: scope[key] for key in NARROWING if key in takes and key in scope}
     if "listall" in takes:
         question["listall"] = "true"
     by = next((key for key in ("name", "username", "ipaddress", "keyword") if key in takes), None)
+    path = value.strip("/") if "/" in value and lookup.noun == "domains" else None
     if by:
-        question[by] = value
-    which = next((key for key in ("templatefilter", "isofilter") if key in takes), None)
+        question[by] = path.rpartition("/")[2] if path else value
+    which = next((key for key in FILTERS if key in takes), None)
     matches: list[dict[str, Json]] = []
     for kind in ("executable", "self") if which else ("",):
         rows = _rows(lookup, question | ({which: kind} if which else {}), "page" in takes, call)
         for label in LABELS:
             matches = matches or [row for row in rows if row.get(label) == value and row.get("id")]
+        if path:
+            matches = [row for row in rows if row.get("id") and row.get("path") in (path, f"ROOT/{path}")]
         if matches:
             break
+    for owner in ("domainid", "account"):  # asking the server for an owner's things would hide what is shared
+        if len(matches) > 1 and owner in scope:
+            matches = [row for row in matches if row.get(owner) == scope[owner]] or matches
     found = {str(row["id"]): row for row in matches}
     if len(found) == 1:
         return next(iter(found))

@@ -116,6 +116,14 @@ def write_private(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def keep(path: Path, text: str) -> None:
+    """Like `write_private`, for what can be had again: a cache that cannot be written is said, not failed for."""
+    try:
+        write_private(path, text)
+    except OSError as problem:
+        print("mold: " + say("bad.file", path=path, why=problem.strerror or problem), file=sys.stderr)
+
+
 class Profiles:
     """The configuration file, read and written as a whole."""
 
@@ -197,7 +205,7 @@ def read_entry(pairs: Mapping[str, str]) -> Entry:
                 raise Usage(say("bad.boolean", name=key, value=value))
             entry[key] = value.lower() == "true"
         else:
-            entry[key] = api_url(value) if key == "url" else value
+            entry[key] = api_url(value) if key == "url" else str(Path(value).absolute()) if key == "cacert" else value
     return entry
 
 

@@ -66,6 +66,10 @@ APIS = [
     api("listServiceOfferings", "Lists offerings", ("name", "string", False, ""), *PAGES),
     api("listNetworks", "Lists networks", ("zoneid", "uuid", False, ZONES), *PAGES),
     api("listTemplates", "Lists templates", ("templatefilter", "string", True, ""), ("name", "string", False, ""), *PAGES),
+    api("listDomains", "Lists domains", ("name", "string", False, ""), *PAGES),
+    api("listProjects", "Lists projects", ("name", "string", False, ""), *PAGES),
+    api("listProjectRoles", "Lists roles", ("projectid", "uuid", True, "listProjects"), *PAGES),
+    api("addAccountToProject", "Adds an account", ("projectid", "uuid", True, "listProjects"), ("projectroleid", "uuid", False, "listProjectRoles"), ("domainid", "uuid", False, "listDomains"), ("account", "string", False, "")),
     api("createZone", "Makes a zone", ("name", "string", True, "")),
     api("deleteZone", "Deletes a zone", ("id", "uuid", True, ZONES)),
     api("createTags", "Tags things", ("resourceids", "list", True, ""), ("tags", "map", True, ""), isasync=True),
@@ -256,6 +260,16 @@ class SmallCloud:
         if command == "listNetworks":
             rows = [{"id": uid(f"net-{n}"), "name": f"net-{n}"} for n in range(1200)]
             return self.page(params, key, "network", rows)
+        if command == "listDomains":
+            rows = [{"id": uid(path), "name": path.rpartition("/")[2], "path": path} for path in ("ROOT", "ROOT/a/dev", "ROOT/b/dev")]  # fmt: skip
+            return self.page(
+                params, key, "domain", [row for row in rows if params.get("name", row["name"]) == row["name"]]
+            )
+        if command == "listProjects":
+            rows = [{"id": uid(f"p-{d}"), "name": "p", "domainid": uid(f"ROOT/{d}/dev"), "account": d} for d in "ab"]
+            return self.page(params, key, "project", rows)
+        if command == "listProjectRoles":
+            return self.page(params, key, "projectrole", [{"id": uid("role" + params["projectid"]), "name": "ops"}])
         if command == "listAsyncJobs":
             rows = [{"cmd": "org.apache.cloudstack.api.command.admin.vm.StartVMCmdByAdmin", "jobstatus": 2, "jobid": uid("job"), "account": "admin", "created": "2026-01-02T03:04:05+0000"}]  # fmt: skip
             return self.page(params, key, "asyncjobs", rows)

@@ -114,6 +114,20 @@ def test_part_of_a_name_is_not_the_name(cloud: SmallCloud, signed: Mold) -> None
     assert signed("stop", "virtualmachine", "id=42").code == 4  # maybe an internal number: the server says
 
 
+def test_domains_by_path_and_what_lies_inside_others(cloud: SmallCloud, signed: Mold) -> None:
+    ran = signed("add", "accounttoproject", "projectid=p", "projectroleid=ops", "domainid=/b/dev")
+    assert ran.code == 0, ran.err
+    sent = cloud.calls("addAccountToProject")[0].form
+    assert sent["domainid"] == uid("ROOT/b/dev")
+    assert sent["projectid"] == uid("p-b")  # two are called p, one of them is in the domain
+    assert sent["projectroleid"] == uid("role" + uid("p-b"))
+    assert signed("add", "accounttoproject", "projectid=p", "domainid=dev").code == 2
+    assert signed("add", "accounttoproject", "projectid=p", "domainid=ROOT", "account=b").code == 0
+    assert cloud.calls("addAccountToProject")[1].form["projectid"] == uid("p-b")
+    assert signed("list", "virtualmachines", "projectid=p").code == 2
+    assert signed("list", "virtualmachines", f"projectid={uid('p-a')}").code == 0
+
+
 # ---- output
 
 
@@ -371,6 +385,12 @@ def test_the_model_is_fetched_once_and_again_when_old_or_insufficient(
     assert len(cloud.calls("listApis")) == 5
 
 
+def test_a_cache_that_cannot_be_written_is_said_and_done_without(cloud: SmallCloud, signed: Mold, home: Path) -> None:
+    (home / "cache").write_text("in the way")
+    ran = signed("list", "zones", "-o", "name")
+    assert ran.code == 0 and ran.out == "seoul\nbusan\n" and "model-" in ran.err
+
+
 def test_each_caller_has_a_model_of_its_own(cloud: SmallCloud, signed: Mold, monkeypatch: pytest.MonkeyPatch) -> None:
     signed("list", "zones")
     cloud.keys["KEY-2"] = "other"
@@ -384,7 +404,7 @@ def test_help_comes_from_the_cache(cloud: SmallCloud, signed: Mold) -> None:
     signed("sync")
     cloud.seen.clear()
     root = signed("--help")
-    assert root.code == 0 and "list (9)" in root.out and "--no-wait" in root.out
+    assert root.code == 0 and "list (12)" in root.out and "--no-wait" in root.out
     nouns = signed("list", "--help")
     assert "virtualmachines" in nouns.out and "Lists machines" in nouns.out
     one = signed("deploy", "virtualmachine", "--help").out
