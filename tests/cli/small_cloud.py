@@ -123,6 +123,7 @@ class SmallCloud:
         self.job_fails: dict | None = None
         self.never_ends = False
         self.polls: dict[str, int] = {}
+        self.redirect: str | None = None
         self.broken: tuple[int, str, bytes] | None = None
         self.zones = [{"id": uid(n), "name": n, "allocationstate": "Enabled"} for n in ("seoul", "busan")]
         self.machines = [
@@ -169,6 +170,8 @@ class SmallCloud:
         else:
             status, answer = self.answer(seen, handler.headers.get("Cookie") or "", headers)
             body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+        if self.redirect is not None:
+            status, headers = 302, [("Location", self.redirect)]
         handler.send_response(status)
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(body)))

@@ -335,9 +335,10 @@ def on_a_terminal(cloud: SmallCloud, typed: bytes, *call: str) -> tuple[int, str
             if not part:
                 break
             screen += part
-            if b"[y/N]" in screen and typed:
-                os.write(ours, typed)
-                typed = b""
+            if screen.endswith((b"[y/N] ", b"name: ", b"Password: ")) and typed:
+                line_end = typed.index(b"\n") + 1
+                os.write(ours, typed[:line_end])
+                typed = typed[line_end:]
         return run.wait(10), screen.decode()
     finally:
         run.kill()
@@ -353,6 +354,13 @@ def test_destruction_is_confirmed_on_a_terminal(cloud: SmallCloud) -> None:
     code, screen = on_a_terminal(cloud, b"", "destroy", "virtualmachine", "id=web1", "--yes", "--no-wait")
     assert code == 0 and "[y/N]" not in screen
     assert len(cloud.calls("destroyVirtualMachine")) == 2
+
+
+def test_login_asks_on_a_terminal_and_shows_no_password(cloud: SmallCloud, home: Path) -> None:
+    call = ("login", "lab", f"url={cloud.url}", "username=", "apikey=", "secretkey=", "--lang", "en")
+    code, screen = on_a_terminal(cloud, b"admin\npass word&1\n", *call)
+    assert code == 0 and "Signed in" in screen and "pass word" not in screen
+    assert cloud.logins == 1 and "lab" in (home / "config/mold/config.toml").read_text()
 
 
 def test_a_terminal_gets_colour_and_a_table_that_fits(cloud: SmallCloud) -> None:

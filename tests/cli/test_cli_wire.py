@@ -162,6 +162,16 @@ def test_what_is_no_answer_is_said_so(cloud: SmallCloud, signed: Mold, status: i
     assert ran.code == 4 and f"answered {status}" in ran.err
 
 
+def test_a_redirect_carries_no_signature_elsewhere(cloud: SmallCloud, signed: Mold) -> None:
+    other = SmallCloud()
+    try:
+        cloud.redirect = other.url
+        assert signed("api", "listZones").code == 4
+        assert cloud.seen and not other.seen
+    finally:
+        other.close()
+
+
 def test_nobody_there_and_nobody_answering(signed: Mold) -> None:
     import socket
 
