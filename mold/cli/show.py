@@ -277,6 +277,9 @@ def yaml_lines(value: Json, indent: str = "") -> list[str]:
 
 def _scalar(value: Json) -> str:
     if isinstance(value, str):
-        is_plain = PLAIN.fullmatch(value) and value.lower() not in YAML_WORDS and not value.endswith(" ")
-        return value if is_plain else json.dumps(value, ensure_ascii=not value.isprintable())
-    return json.dumps(value)
+        if PLAIN.fullmatch(value) and value.lower() not in YAML_WORDS and not value.endswith(" "):
+            return value
+        quoted = json.dumps(value, ensure_ascii=False)
+        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
+    text = json.dumps(value)
+    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text  # 1e-07 is a word to YAML

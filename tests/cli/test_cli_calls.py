@@ -171,9 +171,19 @@ def test_yaml(signed: Mold) -> None:
         f"count: 1\nzone:\n- id: {json.dumps(uid('seoul')) if uid('seoul')[0].isdigit() else uid('seoul')}\n"
         "  name: seoul\n  allocationstate: Enabled\n"
     )
-    value = {"a": "yes", "b": "1", "c": 1, "d": True, "e": None, "f": [], "g": ["x: y", {"h": "é\n"}], "": {}}
+    value = {
+        "a": "yes",
+        "b": "1",
+        "c": 1,
+        "d": True,
+        "e": None,
+        "f": [],
+        "g": ["x: y", {"h": "é\n\x7f😀"}],
+        "": {},
+        "i": 1e-7,
+    }
     assert yaml_lines(value) == [  # type: ignore[arg-type]
-        'a: "yes"', 'b: "1"', "c: 1", "d: true", "e: null", "f: []", "g:", '- "x: y"', '- h: "\\u00e9\\n"', '"": {}',
+        'a: "yes"', 'b: "1"', "c: 1", "d: true", "e: null", "f: []", "g:", '- "x: y"', '- h: "é\\n\\U0000007f😀"', '"": {}', "i: 1.0e-07",
     ]  # fmt: skip
 
 
