@@ -266,7 +266,7 @@ def connection(
         name = stored.default()
         entry = dict(stored.entries[name])
     if environment and not data_dir and not profile:
-        _overlay(entry, environment)
+        overlay(entry, environment)
         anonymous = False
     if address:
         entry["url"] = address
@@ -279,7 +279,7 @@ def connection(
     return Connection(name, entry, anonymous=anonymous)
 
 
-def _overlay(entry: Entry, environment: Mapping[str, str]) -> None:
+def overlay(entry: Entry, environment: Mapping[str, str]) -> None:
     """Credentials from the environment replace stored ones of either kind, never mix with them."""
     if "apikey" in environment or "secretkey" in environment:
         for key in ("username", "password", "domain"):

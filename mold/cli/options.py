@@ -1,0 +1,113 @@
+"""The options, which may stand anywhere on the line, and the server they name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mold.cli.faults import Usage
+from mold.cli.words import say
+
+if TYPE_CHECKING:
+    import click
+
+    from mold.cli.client import Cloud
+
+REQUEST_SECONDS = 60.0
+
+
+class Options(NamedTuple):
+    """The options of one call, and its plain words."""
+
+    words: tuple[str, ...]
+    output: str
+    columns: str | None
+    no_header: bool
+    paginate: bool
+    no_wait: bool
+    timeout: float | None
+    yes: bool
+    dry_run: bool
+    profile: str | None
+    url: str | None
+    data_dir: str | None
+    cacert: str | None
+    insecure: bool
+    debug: bool
+    lang: str | None
+    help: bool
+    version: bool
+
+    @property
+    def chosen_columns(self) -> list[str]:
+        return [name.strip() for name in (self.columns or "").split(",") if name.strip()]
+
+
+def syntax() -> click.Command:
+    """The options, as click reads them."""
+    import click
+
+    from mold.cli.show import FORMS
+
+    def option(
+        *spellings: str, kind: click.ParamType[float] | click.ParamType[str] | None = None, **more: str
+    ) -> click.Option:
+        return click.Option(spellings, type=kind, **more)  # type: ignore[arg-type]
+
+    def flag(*spellings: str) -> click.Option:
+        return click.Option(spellings, is_flag=True)
+
+    def complete(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+        from mold.cli import complete
+
+        where = {name: context.params.get(name) for name in ("profile", "url", "data_dir")}
+        return complete.candidates(list(context.params.get("words") or ()), incomplete, complete.known_model(**where))
+
+    return click.Command(
+        "mold",
+        add_help_option=False,
+        params=[
+            click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, shell_complete=complete),
+            click.Option(["-o", "--output"], type=click.Choice(FORMS), default="table"),
+            option("--columns"),
+            flag("--no-header"),
+            flag("--paginate"),
+            flag("--no-wait"),
+            option("--timeout", kind=click.FloatRange(min=0, min_open=True)),
+            flag("-y", "--yes"),
+            flag("--dry-run"),
+            option("--profile"),
+            option("--url"),
+            option("--data-dir"),
+            option("--cacert"),
+            flag("--insecure"),
+            flag("--debug"),
+            option("--lang", kind=click.Choice(["en", "ko"])),
+            flag("-h", "--help"),
+            flag("--version"),
+        ],
+    )
+
+
+def read(arguments: list[str]) -> Options:
+    import click
+
+    try:
+        return Options(**syntax().make_context("mold", list(arguments)).params)
+    except click.ClickException as wrong:
+        raise Usage(say("bad.option", text=wrong.format_message())) from wrong
+
+
+def open_cloud(options: Options) -> Cloud:
+    """The server that the options, the environment and the profiles name. Raises Usage."""
+    from mold.cli.client import Cloud
+    from mold.cli.profiles import connection
+
+    link = connection(
+        profile=options.profile,
+        url=options.url,
+        data_dir=options.data_dir,
+        cacert=options.cacert,
+        insecure=options.insecure,
+    )
+    seconds = min(REQUEST_SECONDS, options.timeout or REQUEST_SECONDS)
+    return Cloud(link, request_seconds=seconds, shows_requests=options.debug)
