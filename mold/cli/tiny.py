@@ -60,9 +60,7 @@ KERNEL_ARGUMENTS = (
 )
 GRUB_SCRIPT = f"linux /boot/vmlinuz {KERNEL_ARGUMENTS}\ninitrd /boot/initrd\nboot\n"
 
-FILE_SYSTEM_FEATURES = (
-    "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize"
-)
+FILE_SYSTEM_FEATURES = "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize"
 MKE2FS_CONF = "[fs_types]\next4 = {\nfeatures = has_journal\n}\nsmall = {\n}\n"
 
 PACKAGE_OF = {
@@ -209,7 +207,9 @@ def _root_tree(kernel: str, initrd: Path) -> Tree:
     """The root file system."""
     tree: Tree = {f"/bin/{applet}": Link("busybox") for applet in _applets()}
     tree |= {f"/sbin/{applet}": Link("../bin/busybox") for applet in SBIN_APPLETS}
-    tree |= {f"/{name}": Folder() for name in ("dev", "proc", "sys", "run", "mnt", "etc/dropbear", "var/lib", "var/log")}
+    tree |= {
+        f"/{name}": Folder() for name in ("dev", "proc", "sys", "run", "mnt", "etc/dropbear", "var/lib", "var/log")
+    }
     tree |= {"/tmp": Folder(0o1777), "/root": Folder(0o700)}  # noqa: S108 - the guest's own
     tree["/bin/busybox"] = File(BUSYBOX, 0o755)
     for program in PROGRAMS:
