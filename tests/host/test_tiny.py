@@ -161,7 +161,8 @@ class Machine:
             for command in ("qmp_capabilities", "system_powerdown"):
                 lines.write(json.dumps({"execute": command}) + "\n")
                 lines.flush()
-                assert "return" in json.loads(lines.readline())
+                answers = (json.loads(line) for line in lines)  # events come in between
+                assert "return" in next(answer for answer in answers if "event" not in answer)
 
     def ask_agent(self, command: str) -> object:
         """One question to the guest agent."""
@@ -189,8 +190,9 @@ class Machine:
                     "username": "root",
                     "config": None,
                     "agent_path": None,
+                    "server_host_key_algs": ["ssh-ed25519"],
                 }
-                async with asyncssh.connect(GUEST, sock=connected, **options, **login) as ssh:
+                async with asyncssh.connect(GUEST, sock=connected, **(options | login)) as ssh:
                     key = ssh.get_server_host_key()
                     assert key is not None
                     ended = await ssh.run(command, check=True)
@@ -260,6 +262,10 @@ def test_a_machine_is_what_its_metadata_says(image: tiny.TinyImage, cloud: Cloud
         assert machine.run("cat /proc/sys/net/ipv4/ip_forward /sys/class/net/eth0/mtu", **second)[0] == "0\n1450\n"
         assert machine.wait_for("/root/marks", **first) == "ran as root on web-1\n"
         assert machine.wait_for("/run/mold/metadata.eth0/availability-zone", **first) == "zone one"
+
+        # a client that wants another kind of host key gets one
+        rsa_key = machine.run("true", server_host_key_algs=["rsa-sha2-256"], **first)[1]
+        assert rsa_key.startswith("ssh-rsa ")
 
         # the password opens the door, a wrong one and a foreign key do not
         assert cloud.asked == ["send_my_password", "saved_password"]
