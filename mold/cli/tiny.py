@@ -58,7 +58,8 @@ KERNEL_ARGUMENTS = (
     "console=ttyS0 console=tty0 quiet net.ifnames=0 mitigations=off no_timer_check tsc=reliable "
     "random.trust_cpu=on panic=10"
 )
-GRUB_SCRIPT = f"linux /boot/vmlinuz {KERNEL_ARGUMENTS}\ninitrd /boot/initrd\nboot\n"
+# linux16 starts the kernel at its 16-bit entry; the plain `linux` command takes 2 seconds longer under emulation.
+GRUB_SCRIPT = f"linux16 /boot/vmlinuz {KERNEL_ARGUMENTS}\ninitrd16 /boot/initrd\nboot\n"
 
 FILE_SYSTEM_FEATURES = "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize"
 MKE2FS_CONF = "[fs_types]\next4 = {\nfeatures = has_journal\n}\nsmall = {\n}\n"
@@ -333,7 +334,7 @@ def _grub_core(folder: Path) -> bytes:
     script.write_text(GRUB_SCRIPT)
     _run(
         "grub-mkimage", "-O", "i386-pc", "-d", str(GRUB_FILES), "-p", "(,msdos1)/boot", "-c", str(script),
-        "-o", str(core), "biosdisk", "part_msdos", "ext2", "linux",
+        "-o", str(core), "biosdisk", "part_msdos", "ext2", "linux16",
     )  # fmt: skip
     return core.read_bytes()
 
