@@ -36,8 +36,8 @@ $(READY): requirements.lock pyproject.toml | system
 	@for python in python3 python3.13 python3.12 python3.11 /usr/bin/python3 none; do \
 		[ $$python != none ] || { echo "Mold needs Python 3.11 or newer with its venv module; none is on the PATH." >&2; exit 1; }; \
 		$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
-	done; echo "Making $(VENV) with $$($$python --version)"; \
-	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	done; \
+	[ -x $(BIN)/python ] || { echo "Making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV); }
 	@awk '/^[A-Za-z0-9]/ { skip = /^libvirt-python==/ && !host } !skip' host=$(if $(filter host,$(ROLES)),1,0) \
 		requirements.lock > $(VENV)/requirements.txt
 	@if command -v uv >/dev/null; then \
