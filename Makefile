@@ -1,0 +1,88 @@
+# Mold: `make run` starts a whole cloud on this machine, `make test` proves it. Needs Debian 12 or newer.
+#
+#   make setup     Debian's packages (as root) and the Python environment in .venv; done again only when they change
+#   make run       a cloud in one go; ARGS="--port 8080" passes options on
+#   make test      everything: lint, test-fast, test-postgres, test-host, test-browser, test-slow
+#   make bench     measures; ARGS= passes options on
+#   make lock      rewrites requirements.lock from pyproject.toml (needs uv)
+#   make clean     removes what these targets made
+#
+# ROLES says what this machine is for (see mold/cli/prepare.py): `make setup ROLES=manager` does without libvirt.
+
+ROLES ?= host test
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# One stamp per set of roles: another set needs another environment.
+READY := $(VENV)/.ready-$(subst $() ,-,$(strip $(ROLES)))
+PYTEST := $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup system run test lint test-fast test-postgres test-host test-browser test-slow bench lock clean
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+setup: system $(READY)
+
+# Looks only (0.1 s) when nothing is missing. `python3` is all that a machine must have for it.
+system:
+	@command -v python3 >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3; }
+	@python3 mold/cli/prepare.py $(ROLES)
+
+# pip checks every hash in the lock; libvirt-python is compiled and only for hosts. uv does the same, faster.
+$(READY): requirements.lock pyproject.toml | system
+	@rm -f $(VENV)/.ready-*
+	@for python in python3 python3.13 python3.12 python3.11 /usr/bin/python3 none; do \
+		[ $$python != none ] || { echo "Mold needs Python 3.11 or newer with its venv module; none is on the PATH." >&2; exit 1; }; \
+		$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	[ -x $(BIN)/python ] || { echo "Making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV); }
+	@awk '/^[A-Za-z0-9]/ { skip = /^libvirt-python==/ && !host } !skip' host=$(if $(filter host,$(ROLES)),1,0) \
+		requirements.lock > $(VENV)/requirements.txt
+	@if command -v uv >/dev/null; then \
+		set -e; uv pip install -q --python $(BIN)/python --require-hashes -r $(VENV)/requirements.txt; \
+		uv pip install -q --python $(BIN)/python --no-deps -e .; \
+	else \
+		set -e; $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/requirements.txt; \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .; \
+	fi
+	@touch $@
+
+run: setup
+	$(BIN)/mold quickstart $(ARGS)
+
+test: lint test-fast test-postgres test-host test-browser test-slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@if grep -q '^\[tool.importlinter' pyproject.toml || [ -e .importlinter ]; then $(BIN)/lint-imports; fi
+
+test-fast: setup
+	$(PYTEST) -m "not host and not postgres and not browser and not slow"
+
+test-postgres: setup
+	$(PYTEST) --database postgres -m "postgres and not host and not browser"
+
+test-host: setup
+	$(PYTEST) -m host
+
+# pytest ends with 5 when no test carries the mark; that is said here and is no fault.
+test-browser: setup
+	$(PYTEST) -m "browser and not host" || { [ $$? -eq 5 ] && echo "No test is marked browser."; }
+
+test-slow: setup
+	$(PYTEST) -m "slow and not host and not postgres and not browser" || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
+
+bench: setup
+	$(BIN)/python tools/bench.py $(ARGS)
+
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv on the PATH (pip install uv)." >&2; exit 1; }
+	uv export -q --upgrade --extra host --format requirements-txt --no-emit-project --no-header --no-annotate -o requirements.lock
+	@! grep -n '://' requirements.lock || { echo "requirements.lock must not name a host." >&2; exit 1; }
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	find mold tests -name __pycache__ -type d -prune -exec rm -rf {} +
