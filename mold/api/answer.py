@@ -1,0 +1,202 @@
+"""Answers: how rows become what goes over the wire, in JSON and in XML.
+
+The fields of an answer come from the resource's columns, from what the rows it refers to show of
+themselves, and from functions registered with `shown`, each called once for a whole page.  So a page of 500
+costs the same number of queries as a page of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from xml.sax.saxutils import escape
+
+from mold.store import REGISTRY, Resource, Tx
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of an answer; `type` is the API's simple type, `of` the fields of a nested answer."""
+
+    name: str
+    type: str = "string"
+    doc: str = ""
+    admin: bool = False
+    of: tuple[Field, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A function that adds fields to a page of rows."""
+
+    function: Callable[[Tx, list[Any], Any], dict[str, Values]]
+    fields: tuple[Field, ...]
+    detail: str
+
+
+EXTRAS: dict[str, list[Extra]] = {}
+SIMPLE = {str: "string", int: "long", bool: "boolean", float: "double", dict: "map", list: "list"}
+
+
+def shown(kind: type[Resource], *fields: Field, detail: str = "") -> Callable[[Callable[[Tx, list[Any], Any], dict[str, Values]]], Any]:
+    """Add fields to the answers of `kind`.
+
+    The function gets a reader, a page of rows and the caller, and returns {row id: {field: value}}.  `detail` names the
+    set that `details=` of a list asks for; without a name it is always there.
+    """
+
+    def keep(function: Callable[[Tx, list[Any], Any], dict[str, Values]]) -> Any:
+        EXTRAS.setdefault(kind.kind, []).append(Extra(function, fields, detail))
+        return function
+
+    return keep
+
+
+@dataclass(frozen=True)
+class Ref:
+    """How one reference is shown."""
+
+    attribute: str
+    target: str
+    shows: tuple[tuple[str, str], ...]
+    admin: bool
+
+
+class View:
+    """How rows of one resource are shown."""
+
+    def __init__(self, kind: type[Resource]) -> None:
+        self.kind = kind
+        self.plain: list[tuple[str, str]] = []
+        self.admin: list[tuple[str, str]] = []
+        self.refs: list[Ref] = []
+        self.fields: list[Field] = []
+        for name, spec in kind.columns.items():
+            if spec.hidden:
+                continue
+            if spec.refers:
+                shows = spec.shows or REGISTRY[spec.refers].appears or {f"{spec.refers}id": "id"}
+                self.refs.append(Ref(name, spec.refers, tuple(shows.items()), spec.admin))
+                self.fields += [Field(n, admin=spec.admin, doc=spec.doc) for n in shows]
+                continue
+            api = spec.api or name.replace("_", "")
+            (self.admin if spec.admin else self.plain).append((api, name))
+            self.fields.append(Field(api, spec.kind or SIMPLE.get(kind.hints[name], "string"), spec.doc, spec.admin))
+
+    def all_fields(self, root: bool) -> list[Field]:
+        """Every field that may appear, those of extras included."""
+        found = {f.name: f for f in self.fields}
+        for extra in EXTRAS.get(self.kind.kind, ()):
+            found.update((f.name, f) for f in extra.fields)
+        return [f for f in found.values() if root or not f.admin]
+
+    def page(self, tx: Tx, rows: Sequence[Resource], caller: Any, details: frozenset[str] | None = None) -> list[Values]:
+        """Show a page of rows. `details` limits the named extras; None means all."""
+        if not rows:
+            return []
+        root = caller.root or caller.internal
+        operator = root or caller.rank >= 2
+        plain = self.plain + self.admin if root else self.plain
+        out: list[Values] = []
+        for row in rows:
+            data = row.__dict__
+            out.append({api: data[name] for api, name in plain if data[name] is not None})
+        refs = [r for r in self.refs if operator or not r.admin]
+        wanted: dict[str, set[str]] = {}
+        for ref in refs:
+            if ref.shows != (("id", "id"),):
+                wanted.setdefault(ref.target, set()).update(v for row in rows if (v := row.__dict__[ref.attribute]) is not None)
+        known = {target: tx.among(REGISTRY[target], list(ids)) for target, ids in wanted.items() if ids}
+        for ref in refs:
+            table = known.get(ref.target)
+            if not table:
+                continue
+            shows = ref.shows
+            name = ref.attribute
+            for row, values in zip(rows, out, strict=True):
+                target = table.get(row.__dict__[name])
+                if target is not None:
+                    data = target.__dict__
+                    for api, attribute in shows:
+                        value = data[attribute]
+                        if value is not None:
+                            values[api] = value
+        for extra in EXTRAS.get(self.kind.kind, ()):
+            if extra.detail and details is not None and extra.detail not in details and "all" not in details:
+                continue
+            hide = () if root else tuple(f.name for f in extra.fields if f.admin)
+            found = extra.function(tx, list(rows), caller)
+            for row, values in zip(rows, out, strict=True):
+                more = found.get(row.id)
+                if more:
+                    for key, value in more.items():
+                        if value is not None and key not in hide:
+                            values[key] = value
+        return out
+
+
+_views: dict[str, View] = {}
+
+
+def view(kind: type[Resource]) -> View:
+    """The view of a resource, made once."""
+    found = _views.get(kind.kind)
+    if found is None:
+        found = _views[kind.kind] = View(kind)
+    return found
+
+
+def show(tx: Tx, row: Resource, caller: Any) -> Values:
+    """One row as the caller sees it."""
+    return view(type(row)).page(tx, [row], caller)[0]
+
+
+_json = msgspec.json.Encoder()
+
+
+def as_json(envelope: str, body: Any) -> bytes:
+    """The answer in JSON: one top-level key."""
+    return _json.encode({envelope: body})
+
+
+def as_xml(envelope: str, body: Any, version: str | None) -> bytes:
+    """The answer in XML. `version` becomes the cloud-stack-version attribute."""
+    mark = f' cloud-stack-version="{version}"' if version else ""
+    parts = ['<?xml version="1.0" encoding="UTF-8"?>', f"<{envelope}{mark}>"]
+    if isinstance(body, dict):
+        for key, value in body.items():
+            _element(parts, key, value)
+    parts.append(f"</{envelope}>")
+    return "".join(parts).encode()
+
+
+def _element(parts: list[str], key: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, list | tuple):
+        for item in value:
+            _element(parts, key, item)
+        if not value and key == "uuidList":
+            parts.append("<uuidList></uuidList>")
+        return
+    if isinstance(value, dict):
+        parts.append(f"<{key}>")
+        for inner, item in value.items():
+            if inner.replace("_", "").replace("-", "").replace(".", "").isalnum() and not inner[:1].isdigit():
+                _element(parts, inner, item)
+            else:
+                parts.append(f"<entry><key>{_text(inner)}</key><value>{_text(item)}</value></entry>")
+        parts.append(f"</{key}>")
+        return
+    parts.append(f"<{key}>{_text(value)}</{key}>")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return escape(str(value), {'"': "&quot;", "'": "&apos;"})

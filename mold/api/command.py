@@ -1,0 +1,288 @@
+"""Commands: declared once, by a function.  The signature is the parameters, the docstring the manual.
+
+The first paragraph of the docstring describes the command; lines `name: text` below it describe parameters.
+A parameter typed with a resource arrives looked up and permitted.  `listApis`, OpenAPI, the command line
+and the console are made from what is declared here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from mold.api.permit import EVERYONE, Access, RoleType
+from mold.store import Resource, Tx
+
+if TYPE_CHECKING:
+    from mold.work.engine import Engine
+    from mold.work.job import Job
+    from mold.work.operation import Operation
+
+Kind = Literal["string", "integer", "long", "boolean", "double", "uuid", "list", "map", "date", "short", "float"]
+
+
+@dataclass(frozen=True)
+class Param:
+    """Options of a parameter, given with `Annotated[type, Param(...)]`, and what was found out about it."""
+
+    name: str = ""
+    kind: Kind = "string"
+    item: str = ""
+    required: bool = False
+    length: int = 255
+    roles: frozenset[RoleType] = EVERYONE
+    keys: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    low: int | None = None
+    high: int | None = None
+    access: Access | None = None
+    resource: type[Resource] | None = None
+    resources: tuple[type[Resource], ...] = ()
+    secret: bool = False
+    since: str = ""
+    doc: str = ""
+    default: Any = None
+    refused: str = ""
+    """Not offered: a value is refused with this reason."""
+    by_name: bool = False
+    """Accepts the resource's name as well as its id."""
+    post_only_over: int = 0
+    label: bool = False
+    """Must be a host-name label (RFC 1123)."""
+
+
+Long = Annotated[int, Param(kind="long")]
+Date = Annotated[str, Param(kind="date")]
+Details = Annotated[dict[str, str], Param(keys=("*",))]
+Tags = Annotated[dict[str, str], Param(keys=("key", "value"))]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Parameter type: whose a new thing will be. On the wire: account, domainid, projectid."""
+
+    account_id: str
+    domain_id: str
+    project_id: str | None
+    account: Any
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of `Owned`."""
+        return {"account_id": self.account_id, "domain_id": self.domain_id, "project_id": self.project_id}
+
+
+@dataclass
+class Command:
+    """One command of the API."""
+
+    name: str
+    function: Callable[..., Any]
+    params: dict[str, Param] = field(default_factory=dict)
+    roles: frozenset[RoleType] = EVERYONE
+    answers: type[Resource] | None = None
+    key: str = ""
+    shape: Literal["list", "object", "success", "flat"] = "success"
+    envelope: str = ""
+    job: bool = False
+    creates: bool = False
+    waits: bool = False
+    event: str = ""
+    reads: bool = False
+    doc: str = ""
+    owner: bool = False
+    fields: tuple[Any, ...] = ()
+    listed: bool = True
+    open: bool = False
+    """Answered without a session."""
+    wait_seconds: float = 300
+
+
+COMMANDS: dict[str, Command] = {}
+
+WORDS: dict[str, str] = {
+    "id": "the id", "ids": "ids, comma separated", "name": "the name", "keyword": "text to look for",
+    "page": "number of the page, from 1", "pagesize": "how many on a page", "account": "name of the owning account; needs domainid",
+    "domainid": "id of the domain", "projectid": "id of the project; -1 for all projects", "listall": "everything the caller may see, not only the caller's own",
+    "isrecursive": "with the domains below", "zoneid": "id of the zone", "podid": "id of the pod", "clusterid": "id of the cluster", "hostid": "id of the host",
+    "displaytext": "a description for people", "details": "further details, details[0].name=value", "tags": "tags, tags[0].key=…&tags[0].value=…",
+    "hypervisor": "the hypervisor, as KVM or Simulator", "state": "the state", "allocationstate": "Enabled or Disabled: whether new machines may be placed there",
+    "showicon": "with icons", "showcapacities": "with capacities", "sortkey": "position in lists", "forced": "do it even if it is in use or running",
+    "startip": "first address of the range", "endip": "last address of the range", "gateway": "address of the gateway", "netmask": "the netmask",
+    "vlan": "the VLAN or its range", "url": "the URL", "templateid": "id of the template", "serviceofferingid": "id of the compute offering",
+    "networkofferingid": "id of the network offering", "networkid": "id of the network", "physicalnetworkid": "id of the physical network",
+    "virtualmachineid": "id of the machine", "storageid": "id of the primary storage", "userdata": "base64 text that the machine finds at its metadata service",
+    "keypair": "name of an SSH key pair", "keypairs": "names of SSH key pairs", "customid": "an id chosen by the caller (admins)",
+}  # fmt: skip
+
+
+def _docs(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    text = inspect.getdoc(function) or ""
+    first, _, rest = text.partition("\n\n")
+    words = dict(re.findall(r"^([a-z0-9]+): (.+)$", rest, re.MULTILINE))
+    return " ".join(first.split()), words
+
+
+def _param(name: str, hint: Any, default: Any, words: dict[str, str], access: Access) -> Param:
+    spec = Param()
+    if get_origin(hint) is Annotated:
+        hint, *notes = get_args(hint)
+        spec = next((n for n in notes if isinstance(n, Param)), spec)
+    args = get_args(hint)
+    optional = False
+    if get_origin(hint) in (typing.Union, types.UnionType) and type(None) in args:
+        rest = [a for a in args if a is not type(None)]
+        optional = True
+        if len(rest) == 1:
+            hint = rest[0]
+            if get_origin(hint) is Annotated:
+                hint, *notes = get_args(hint)
+                spec = next((n for n in notes if isinstance(n, Param)), spec)
+    kind: Kind = "string"
+    item = ""
+    resource = None
+    origin = get_origin(hint)
+    if isinstance(hint, type) and issubclass(hint, Resource):
+        kind, resource = "uuid", hint
+    elif origin is list:
+        (of,) = get_args(hint)
+        if isinstance(of, type) and issubclass(of, Resource):
+            kind, item, resource = "list", "uuid", of
+        elif get_origin(of) is dict:
+            kind = "map"
+        else:
+            kind, item = "list", "string"
+    elif origin is dict:
+        kind = "map"
+    elif origin is Literal:
+        spec = _with(spec, choices=tuple(get_args(hint)))
+    elif hint is bool:
+        kind = "boolean"
+    elif hint is int:
+        kind = "integer"
+    elif hint is float:
+        kind = "double"
+    if spec.kind != "string":
+        kind = spec.kind
+    missing = default is inspect.Parameter.empty
+    return _with(
+        spec, name=name, kind=kind, item=item or spec.item, resource=resource or spec.resource, default=None if missing else default,
+        required=missing and not optional, access=spec.access or access, doc=spec.doc or words.get(name) or WORDS.get(name, ""),
+    )  # fmt: skip
+
+
+def _with(spec: Param, **changes: Any) -> Param:
+    from dataclasses import replace
+
+    return replace(spec, **changes)
+
+
+OWNER_PARAMS = ("account", "domainid", "projectid")
+
+
+def command(
+    name: str,
+    *,
+    roles: frozenset[RoleType] = EVERYONE,
+    answers: type[Resource] | None = None,
+    key: str = "",
+    shape: Literal["list", "object", "success", "flat"] | None = None,
+    envelope: str = "",
+    job: bool = False,
+    creates: bool = False,
+    waits: bool = False,
+    event: str = "",
+    reads: bool = False,
+    open: bool = False,
+    listed: bool = True,
+    fields: tuple[Any, ...] = (),
+    refused: dict[str, str] | None = None,
+    wait_seconds: float = 300,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a command.
+
+    `answers` is the resource that the function returns (or that its operation ends with), shown under `key`
+    (default: the resource's kind); `job` makes it asynchronous, `creates` adds the new thing's id to the answer,
+    `waits` makes a synchronous command wait for the operation it started.  `refused` names parameters of the API
+    that are known but not offered, written `name:type` -> reason.
+    """
+
+    def keep(function: Callable[..., Any]) -> Callable[..., Any]:
+        doc, words = _docs(function)
+        known = getattr(function, "__globals__", {})
+        hints = get_type_hints(function, globalns=known, include_extras=True)
+        made = Command(
+            name, function, roles=roles, answers=answers, key=key or (answers.kind if answers else ""), envelope=envelope or f"{name.lower()}response",
+            shape=shape or ("object" if answers else "success"), job=job, creates=creates, waits=waits, event=event,
+            reads=reads, doc=doc, open=open, listed=listed, fields=fields, wait_seconds=wait_seconds,
+        )  # fmt: skip
+        access: Access = "see" if reads else "use"
+        for pname, p in list(inspect.signature(function).parameters.items())[1:]:
+            hint = hints[pname]
+            if hint is Owner:
+                made.owner = True
+                from mold.store import REGISTRY
+
+                made.params["account"] = Param("account", doc=WORDS["account"])
+                made.params["domainid"] = Param("domainid", "uuid", resource=REGISTRY["domain"], access="see", doc=WORDS["domainid"])
+                made.params["projectid"] = Param("projectid", "uuid", resource=REGISTRY["project"], access="use", doc=WORDS["projectid"])
+                continue
+            mode: Access = "operate" if pname == "id" and not reads else access
+            made.params[pname] = _param(pname, hint, p.default, words, mode)
+        for text, reason in (refused or {}).items():
+            pname, _, kind = text.partition(":")
+            kind, _, item = (kind or "string").partition("/")
+            made.params[pname] = Param(pname, kind, item=item or ("string" if kind == "list" else ""), refused=reason, keys=("*",) if kind == "map" else (), doc=f"Not offered: {reason}")  # type: ignore[arg-type]
+        if name in COMMANDS:
+            raise TypeError(f"two functions are the command {name}")
+        COMMANDS[name] = made
+        function.__dict__["command"] = made
+        return function
+
+    return keep
+
+
+LATER = "not offered by this version"
+SOON = dict.fromkeys  # refused=SOON(("a:string", "b:map"), LATER)
+
+
+@dataclass
+class Asked:
+    """The request as a command may need it."""
+
+    base_url: str = ""
+    address: str = ""
+    post: bool = False
+    session: str | None = None
+
+
+class Ctx:
+    """What a command gets: who asks, the transaction, and how to start an operation. It has no drivers."""
+
+    def __init__(self, caller: Any, tx: Tx, made: Command, engine: Engine | None, asked: Asked, given: frozenset[str] = frozenset()) -> None:
+        self.caller = caller
+        self.tx = tx
+        self.command = made
+        self.engine = engine
+        self.asked = asked
+        self.given = given
+        """Names of the parameters that were given."""
+        self.job: Job | None = None
+        self.custom_job_id: str | None = None
+
+    def start(self, op: Operation) -> Job:
+        """Want an operation done; it begins when the command's transaction commits."""
+        assert self.engine is not None
+        about: dict[str, Any] = {"cmd": self.command.name}
+        if self.caller.user_id:
+            about.update(account_id=self.caller.account_id, user_id=self.caller.user_id, domain_id=self.caller.domain_id)
+        if self.command.event:
+            about["event"] = self.command.event
+        if self.custom_job_id:
+            about["id"] = self.custom_job_id
+        self.job = self.engine.enqueue(self.tx, op, **about)
+        return self.job

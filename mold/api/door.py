@@ -1,0 +1,319 @@
+"""The door: one request in, one answer out. HTTP and the integration port both come through here.
+
+The door reads the request, lets the caller in, runs the command in one transaction and turns what comes
+out, answer or refusal, into the API's format.  It is one of the three places that catch everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from mold.api import events
+from mold.api.answer import as_json, as_xml, show
+from mold.api.command import COMMANDS, Asked, Command, Ctx
+from mold.api.permit import Caller
+from mold.api.read import arguments
+from mold.base import ids
+from mold.base.errors import (
+    BadRequest, Conflict, Failed, Invalid, Refusal, Unauthorized, Unavailable, UnknownCommand,
+)  # fmt: skip
+from mold.store import Store, Tx
+from mold.work import Engine, Job, error_of
+
+log = structlog.get_logger()
+VERSION = "4.23.0.0"
+SLOW_SECONDS = 1.0
+SECRET_PARAMS = frozenset({"password", "currentpassword", "signature", "apikey", "secretkey", "sessionkey", "userdata", "privatekey", "token", "code"})
+
+
+@dataclass
+class Request:
+    """One request as the door takes it. `params` keeps the spelling of the names (signatures need it)."""
+
+    params: dict[str, str]
+    post: bool = False
+    address: str = ""
+    base_url: str = ""
+    integration: bool = False
+    cookies: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Answer:
+    """One answer. `cookies` are (name, value, attributes) to set; `plain` True sends the body as text."""
+
+    status: int
+    body: bytes
+    kind: str
+    cookies: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Entry:
+    """What a command that works on the request itself (login, logout) gets and may set."""
+
+    request: Request
+    cookies: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+
+Authenticator = Callable[[Tx, Request], Caller | None]
+Rule = Callable[[Caller, Command], bool]
+
+
+class Door:
+    """Dispatches requests. `authenticators` are asked in turn who the caller is."""
+
+    def __init__(self, store: Store, engine: Engine, *, authenticators: list[Authenticator], system: Callable[[Tx], Caller], rule: Rule) -> None:
+        self.store = store
+        self.engine = engine
+        self.authenticators = authenticators
+        self.system = system
+        self.rule = rule
+        self.lower = {n.lower(): n for n, c in COMMANDS.items() if c.open}
+        self.observe: Callable[[str, int, float], None] | None = None
+        self._big = asyncio.Semaphore(4)
+
+    async def answer(self, request: Request) -> Answer:
+        """Answer one request. Never raises."""
+        began = time.monotonic()
+        name = request.params.get("command", "")
+        made = COMMANDS.get(name) or COMMANDS.get(self.lower.get(name.lower(), ""))
+        envelope = made.envelope if made else "errorresponse"
+        entry = Entry(request)
+        form = request.params.get("response", "").lower()
+        caller: Caller | None = None
+        try:
+            if not request.params:
+                raise BadRequest("no command specified")
+            if made is None:
+                if not name:
+                    envelope = "null"
+                    raise (UnknownCommand("no command specified") if request.integration else BadRequest("no command specified"))
+                raise UnknownCommand(f"Unknown API command: {name[:100]}", command=name[:100])
+            caller, body = await self._run(made, request, entry)
+            status = 200
+        except Refusal as no:
+            status = no.code
+            envelope = no.envelope or envelope
+            body = self.refused(no, caller)
+            if no.inner:
+                log.info("refused", command=name[:100], text=no.text, inner=no.inner)
+        except IntegrityError as broken:
+            no2 = Conflict("Another request changed the same things at the same moment; read again and retry.")
+            log.info("constraint broken at commit", command=name[:100], error=str(broken.orig)[:300])
+            status, body = no2.code, self.refused(no2, caller)
+        except OperationalError as broken:
+            log.warning("database away", command=name[:100], error=str(broken.orig)[:300])
+            away = Unavailable("The database does not answer; the request changed nothing. Try again shortly.")
+            status, body = 503, {**self.refused(away, None), "errorcode": 503, "errortext": away.text}
+        except DBAPIError as broken:
+            log.error("database refused a statement", command=name[:100], error=str(broken.orig)[:500])
+            bad = Invalid("A value cannot be stored; check the parameters.")
+            status, body = bad.code, self.refused(bad, caller)
+        except Exception:
+            log.exception("command failed", command=name[:100])
+            broken2 = Failed(Failed.public)
+            status, body = broken2.code, self.refused(broken2, None)
+        seconds = time.monotonic() - began
+        if self.observe is not None:
+            self.observe(made.name if made else "unknown", status, seconds)
+        if seconds > SLOW_SECONDS and made is not None and not made.waits:
+            log.warning("slow command", command=name, seconds=round(seconds, 3))
+        headers = {"X-Description": _header(body["errortext"])} if status != 200 and isinstance(body, dict) and "errortext" in body else {}
+        if isinstance(body, str):
+            return Answer(status, body.encode(), "text/plain; charset=UTF-8", entry.cookies, headers)
+        if form == "json":
+            return Answer(status, as_json(envelope, body), "application/json; charset=UTF-8", entry.cookies, headers)
+        version = None if request.integration else VERSION
+        return Answer(status, as_xml(envelope, body, version), "text/xml; charset=UTF-8", entry.cookies, headers)
+
+    def refused(self, no: Refusal, caller: Caller | None) -> dict[str, Any]:
+        """The body of a refusal."""
+        text = no.text
+        facts = no.facts
+        if no.hidden and (caller is None or not (caller.root or caller.internal)):
+            text, facts = no.public if "public" not in no.facts else str(no.facts["public"]), {}
+        body: dict[str, Any] = {"uuidList": [], "errorcode": no.code}
+        if no.cs:
+            body["cserrorcode"] = no.cs
+        body["errortext"] = text
+        body["errorkey"] = no.key
+        shown = {k: v for k, v in facts.items() if k != "public"}
+        if shown:
+            body["errorparams"] = shown
+        return body
+
+    async def _run(self, made: Command, request: Request, entry: Entry) -> tuple[Caller | None, Any]:
+        if made.open:
+            function: Any = made.function
+            return None, await function(self, entry)
+        work = self.engine.reading if made.reads else self.engine.writing
+        state: dict[str, Any] = {}
+
+        def go(tx: Tx) -> Any:
+            caller = self.who(tx, request)
+            state["caller"] = caller
+            if not caller.internal and (caller.role not in made.roles or not self.rule(caller, made)):
+                raise UnknownCommand(
+                    f"The API [{made.name}] does not exist or is not available for the account {caller.account}.", command=made.name
+                )
+            found, given = arguments(made, request.params, tx, caller)
+            asked = Asked(request.base_url, request.address, request.post, caller.session)
+            ctx = Ctx(caller, tx, made, self.engine, asked, given)
+            custom = {k.lower(): v for k, v in request.params.items()}.get("customjobid")
+            if made.job and custom:
+                if not ids.UUID.match(custom):
+                    raise Invalid("customjobid must be a uuid.", parameter="customjobid")
+                ctx.custom_job_id = custom.lower()
+            out = made.function(ctx, **found)
+            state["ctx"] = ctx
+            if made.reads:
+                return out
+            self._note(ctx, out)
+            if made.job:
+                return self._accepted(ctx, out)
+            if made.waits and ctx.job is not None:
+                return None
+            return self.shape(tx, made, out, caller)
+
+        try:
+            if made.shape == "list":
+                async with self._big:
+                    body = await work(go)
+            else:
+                body = await work(go)
+        except Refusal as no:
+            caller = state.get("caller")
+            if no.hidden and caller is not None and (caller.root or caller.internal):
+                raise _Frank(no) from no
+            raise
+        ctx: Ctx | None = state.get("ctx")
+        caller = state["caller"]
+        if made.waits and not made.job and ctx is not None and ctx.job is not None:
+            job = await self.engine.finished(ctx.job.id, made.wait_seconds)
+            if job.status == 2:
+                no = error_of(job)
+                raise _Frank(no) if no.hidden and caller.root else no
+            if job.status == 0:
+                raise Failed(f"{made.name} is still under way as job {job.id}; look at it with queryAsyncJobResult.", jobid=job.id)
+            body = await self.engine.reading(lambda tx: self.result(tx, job, caller))
+            if made.shape == "list" or made.answers is None:
+                return caller, self._reshape(made, body)
+            return caller, body
+        return caller, body
+
+    def _reshape(self, made: Command, body: dict[str, Any]) -> dict[str, Any]:
+        if made.shape == "list":
+            (key, value), *_ = body.items()
+            return {"count": 1, key: [value]}
+        return body
+
+    def who(self, tx: Tx, request: Request) -> Caller:
+        """Who asks; Unauthorized if nobody."""
+        if request.integration:
+            return self.system(tx)
+        for each in self.authenticators:
+            caller = each(tx, request)
+            if caller is not None:
+                return caller
+        raise Unauthorized("unable to verify user credentials and/or request signature", inner="no credentials")
+
+    def shape(self, tx: Tx, made: Command, out: Any, caller: Caller) -> Any:
+        """What a synchronous command answers."""
+        if made.shape == "flat" or isinstance(out, dict) and made.answers is None and made.shape == "object":
+            return out
+        if made.shape == "success":
+            body: dict[str, Any] = {"success": True}
+            if isinstance(out, str):
+                body["displaytext"] = out
+            return body
+        if made.shape == "list":
+            rows = out if isinstance(out, list) else [out]
+            return {"count": len(rows), made.key: [show(tx, r, caller) for r in rows]}
+        return {made.key: show(tx, out, caller) if not isinstance(out, dict) else out}
+
+    def _accepted(self, ctx: Ctx, out: Any) -> dict[str, Any]:
+        if ctx.job is None:
+            raise RuntimeError(f"{ctx.command.name} is asynchronous but started no operation")
+        body: dict[str, Any] = {}
+        if ctx.command.creates:
+            body["id"] = out.id
+        body["jobid"] = ctx.job.id
+        return body
+
+    def _note(self, ctx: Ctx, out: Any) -> None:
+        """Record the event of a command."""
+        made, caller = ctx.command, ctx.caller
+        if not made.event:
+            return
+        target = out if hasattr(out, "kind") and hasattr(out, "id") else None
+        job = ctx.job
+        whose: dict[str, Any] = {"account_id": caller.account_id, "domain_id": caller.domain_id, "user_id": caller.user_id or None, "username": caller.username or None}
+        owner = getattr(target, "account_id", None) if target is not None else None
+        if owner:
+            whose.update(account_id=target.account_id, domain_id=target.domain_id, project_id=getattr(target, "project_id", None))
+        noted = events.record(
+            ctx.tx, made.event, made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else ""),
+            resource=target, resource_kind=job.instance_type if job is not None and target is None else None,
+            resource_id=job.instance_id if job is not None and target is None else None,
+            state="Scheduled" if job is not None else "Completed", **whose,
+        )  # fmt: skip
+        if job is not None:
+            ctx.tx.set(job, event_id=noted.id)
+
+    def result(self, tx: Tx, job: Job, caller: Caller) -> dict[str, Any]:
+        """What a finished job answers: its thing as it is now, or success."""
+        from mold.work.operation import OPERATIONS
+
+        kind = OPERATIONS[job.operation]
+        made = COMMANDS.get(job.cmd)
+        if kind.answers is None or (made is not None and made.shape == "success"):
+            return {"success": True}
+        resource, attribute = kind.answers
+        target = tx.get(resource, job.args.get(attribute))
+        if target is None:
+            return {resource.kind: {"id": job.args.get(attribute)}}
+        return {made.key if made and made.key else resource.kind: show(tx, target, caller)}
+
+
+class _Frank(Refusal):
+    """A hidden refusal, shown in full because the caller is a root admin."""
+
+    def __init__(self, no: Refusal) -> None:
+        super().__init__(no.text, inner=no.inner, **no.facts)
+        self.code = no.code  # type: ignore[misc]
+        self.cs = no.cs  # type: ignore[misc]
+        self.hidden = False  # type: ignore[misc]
+        self.envelope = no.envelope  # type: ignore[misc]
+        self._key = no.key
+
+    @property
+    def key(self) -> str:
+        return self._key
+
+
+def _header(text: str) -> str:
+    return text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace").decode("latin-1")[:500]
+
+
+def finish_event(tx: Tx, job: Job, op: Any) -> None:
+    """Record the end of a job that began with an event; installed as the engine's `on_finish`."""
+    if not job.event or job.account_id is None:
+        return
+    failed = job.status == 2
+    text = f"Error while {job.cmd}: {(job.error or {}).get('text', '')}" if failed else f"Successfully completed {job.cmd}"
+    events.record(
+        tx, job.event, text, account_id=job.account_id, domain_id=job.domain_id or "", user_id=job.user_id, level="ERROR" if failed else "INFO",
+        resource_kind=job.instance_type, resource_id=job.instance_id, parent=job.event_id,
+    )  # fmt: skip
+
+
+__all__ = ["VERSION", "Answer", "Door", "Entry", "Request", "finish_event"]

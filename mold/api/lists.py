@@ -1,0 +1,255 @@
+"""Lists: paging, filters, visibility and order, the same for every resource.
+
+A list command is declared with its resource and a function that adds the filters which are special to it.
+The rest (id, ids, name, keyword, account, domainid, projectid, isrecursive, listall, tags, page, pagesize and
+every column declared with `filter`) is made here.  A page is found by its row numbers first, in an index, and
+only then read; nothing grows with what is not on the page but the count.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import sqlalchemy as sa
+
+from mold.api.answer import view
+from mold.api.command import COMMANDS, WORDS, Command, Ctx, Param, _docs, _param
+from mold.api.permit import EVERYONE, Caller, Owned, RoleType, below, condition, find
+from mold.base.errors import Invalid, NotFound
+from mold.store import REGISTRY, Resource, Tx
+
+PAGE_MAX = 500
+MAX_ROWS = 100_000
+
+
+class Query:
+    """A list query being built."""
+
+    def __init__(self, ctx: Ctx, kind: type[Resource]) -> None:
+        self.ctx = ctx
+        self.tx = ctx.tx
+        self.kind = kind
+        self.t = kind.table
+        self.c = kind.c
+        self.wheres: list[Any] = []
+        self.order: list[Any] = [kind.c.number]
+        self.details: frozenset[str] | None = None
+        self.only_count = False
+
+    def where(self, *clauses: Any) -> None:
+        """Only rows that also meet these conditions."""
+        self.wheres.extend(clauses)
+
+    def ids(self) -> Any:
+        """A subselect of the ids found."""
+        return sa.select(self.c.id).where(*self.wheres)
+
+    def run(self, page: int | None, pagesize: int | None) -> dict[str, Any]:
+        """Count and one page of answers."""
+        ctx, tx = self.ctx, self.tx
+        if self.only_count:
+            count = self._count()
+            return {"count": count} if count else {}
+        found: list[Resource]
+        if page is None or pagesize is None:
+            limit = MAX_ROWS if pagesize == -1 else PAGE_MAX
+            found = self._rows(limit, 0)
+            count = len(found) if len(found) < limit else self._count()
+        else:
+            offset = (page - 1) * pagesize
+            found = self._rows(pagesize, offset)
+            count = offset + len(found) if found and len(found) < pagesize else self._count()
+        if not count:
+            return {}
+        answer: dict[str, Any] = {"count": count}
+        if found:
+            answer[ctx.command.key] = view(self.kind).page(tx, found, ctx.caller, self.details)
+        return answer
+
+    def _rows(self, limit: int, offset: int) -> list[Resource]:
+        pick = sa.select(self.c.number).where(*self.wheres).order_by(*self.order)
+        pick = pick.limit(sa.literal_column(str(limit))).offset(sa.literal_column(str(offset)))
+        if offset < 1000:
+            query = sa.select(self.t).where(*self.wheres).order_by(*self.order)
+            query = query.limit(sa.literal_column(str(limit)))
+            if offset:
+                query = query.offset(sa.literal_column(str(offset)))
+            return [self.kind.from_row(r) for r in self.tx.execute(query)]
+        numbers = list(self.tx.execute(pick).scalars())
+        if not numbers:
+            return []
+        rows = {r.number: r for r in self.tx.find(self.kind, self.tx.any_of(self.c.number, numbers))}
+        return [rows[n] for n in numbers if n in rows]
+
+    def _count(self) -> int:
+        return self.tx.count(self.kind, *self.wheres)
+
+
+def lists(
+    name: str,
+    kind: type[Resource],
+    *,
+    key: str = "",
+    roles: frozenset[RoleType] = EVERYONE,
+    envelope: str = "",
+    refused: dict[str, str] | None = None,
+    id_param: bool = True,
+    everyones: bool = False,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Declare a list command; the function gets the query and the special filters, and narrows the query.
+
+    `everyones`: without account, domain or project the list is of all that the caller may see, not of the caller's own.
+    """
+
+    def keep(function: Callable[..., None]) -> Callable[..., None]:
+        doc, words = _docs(function)
+        made = Command(
+            name, lambda ctx, **given: _list(ctx, kind, function, {**given, "listall": True} if everyones else given), roles=roles, answers=kind, key=key or kind.kind,
+            shape="list", envelope=envelope or f"{name.lower()}response", reads=True, doc=doc,
+        )  # fmt: skip
+        params = made.params
+
+        def add(spec: Param) -> None:
+            params.setdefault(spec.name, spec)
+
+        special = [*inspect.signature(function).parameters.items()][1:]
+        hints = get_type_hints(function, globalns=function.__globals__, include_extras=True)
+        for pname, p in special:
+            params[pname] = _param(pname, hints[pname], p.default, words, "see")
+        if id_param:
+            add(Param("id", "uuid", resource=kind, access="see", doc=f"the id of the {kind.title}"))
+        if "name" in kind.columns:
+            add(Param("name", doc=WORDS["name"]))
+        for column, spec in kind.columns.items():
+            if spec.filter and not spec.refers:
+                api = spec.api or column.replace("_", "")
+                plain = kind.hints[column]
+                add(Param(api, "boolean" if plain is bool else "long" if plain is int else "string", doc=spec.doc or WORDS.get(api, "")))
+            if spec.filter and spec.refers:
+                target = REGISTRY[spec.refers]
+                api = column.replace("_", "")
+                add(Param(api, "uuid", resource=target, access="see", doc=WORDS.get(api, f"id of the {target.title}")))
+        add(Param("keyword", doc=WORDS["keyword"]))
+        add(Param("page", "integer", low=1, doc=WORDS["page"]))
+        add(Param("pagesize", "integer", low=-1, doc=WORDS["pagesize"]))
+        if issubclass(kind, Owned):
+            add(Param("account", doc=WORDS["account"]))
+            add(Param("domainid", "uuid", resource=REGISTRY["domain"], access="see", doc=WORDS["domainid"]))
+            add(Param("projectid", "uuid", resource=REGISTRY["project"], access="see", doc=WORDS["projectid"]))
+            add(Param("isrecursive", "boolean", doc=WORDS["isrecursive"]))
+            add(Param("listall", "boolean", doc=WORDS["listall"]))
+        for text, reason in (refused or {}).items():
+            pname, _, ptype = text.partition(":")
+            ptype, _, item = (ptype or "string").partition("/")
+            params[pname] = Param(pname, ptype, item=item or ("string" if ptype == "list" else ""), refused=reason, keys=("*",) if ptype == "map" else (), doc=f"Not offered: {reason}")  # type: ignore[arg-type]
+        if name in COMMANDS:
+            raise TypeError(f"two functions are the command {name}")
+        COMMANDS[name] = made
+        return function
+
+    return keep
+
+
+def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: dict[str, Any]) -> dict[str, Any]:
+    page, pagesize = given.pop("page", None), given.pop("pagesize", None)
+    if page is not None and pagesize is None:
+        raise Invalid('"pagesize" parameter is required when "page" is specified', parameter="pagesize")
+    if pagesize == -1 and page is not None:
+        raise Invalid("pagesize=-1 (everything) must not be combined with page", parameter="page")
+    if pagesize is not None and pagesize != -1 and page is None:
+        raise Invalid('"page" parameter is required when "pagesize" is specified', parameter="page")
+    if pagesize is not None and pagesize > PAGE_MAX:
+        raise Invalid(f"Page size can't exceed max allowed page size value: {PAGE_MAX}", parameter="pagesize")
+    if pagesize == 0 or (pagesize is not None and pagesize < -1):
+        raise Invalid("pagesize must be at least 1, or -1 for everything", parameter="pagesize")
+    query = Query(ctx, kind)
+    special = [*inspect.signature(function).parameters][1:]
+    one = given.get("id") if "id" not in special else None
+    if one is not None:
+        query.where(kind.c.id == one.id)
+    if "ids" in given and "ids" not in special:
+        query.where(ctx.tx.any_of(kind.c.id, [r.id for r in given.pop("ids")]))
+        one = one or True
+    if issubclass(kind, Owned):
+        _scope(query, given, narrowed=one is not None)
+    else:
+        query.where(condition(kind, ctx.caller, "see"))
+    word = given.pop("keyword", None)
+    if word:
+        _keyword(query, word)
+    for column, spec in kind.columns.items():
+        api = (spec.api or column.replace("_", "")) if not spec.refers else column.replace("_", "")
+        if (spec.filter or column == "name") and api in given and api not in special:
+            wanted = given[api]
+            wanted = wanted.id if isinstance(wanted, Resource) else wanted
+            query.where(kind.c[column] == wanted)
+    tags = given.get("tags")
+    if tags and "tags" not in special:
+        query.where(tagged(kind, tags))
+    function(query, **{n: given.get(n, p.default) for n, p in [*inspect.signature(function).parameters.items()][1:]})
+    return query.run(page, pagesize)
+
+
+def tagged(kind: type[Resource], tags: dict[str, str]) -> Any:
+    """Rows with any of these tags."""
+    tag = REGISTRY["tag"].table
+    pairs = sa.or_(*(sa.and_(tag.c.key == k, tag.c.value == v) for k, v in tags.items()))
+    return kind.c.id.in_(sa.select(tag.c.resource_id).where(tag.c.resource_kind == kind.kind, pairs))
+
+
+def _keyword(query: Query, word: str) -> None:
+    columns = [query.c[n] for n, s in query.kind.columns.items() if s.keyword or n == "name"]
+    if columns:
+        pattern = "%" + word.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        query.where(sa.or_(*(sa.func.lower(c).like(pattern, escape="\\") for c in columns)))
+
+
+def _scope(query: Query, given: dict[str, Any], *, narrowed: bool) -> None:
+    """Whose rows: account, domain, project, all or own."""
+    caller: Caller = query.ctx.caller
+    c = query.c
+    account, domain, project = given.pop("account", None), given.pop("domainid", None), given.pop("projectid", None)
+    recursive, everything = given.pop("isrecursive", False), given.pop("listall", False)
+    query.where(condition(query.kind, caller, "see"))
+    if project == "-1":
+        return
+    if project is not None:
+        query.where(c.project_id == project.id)
+        return
+    if account is not None:
+        if domain is None:
+            if account != caller.account:
+                raise Invalid("account needs domainid: the same name may exist in several domains.", parameter="domainid")
+            query.where(c.account_id == caller.account_id)
+            return
+        kind = REGISTRY["account"]
+        found = query.tx.first(kind, kind.c.name == account, kind.c.domain_id == domain.id, condition(kind, caller, "see"))
+        if found is None:
+            raise NotFound(f"There is no account {account} in this domain, or you may not see it.", account=account)
+        query.where(c.account_id == found.id)
+        return
+    if domain is not None:
+        query.where(below(domain.trail, c.domain_id) if recursive else c.domain_id == domain.id)
+        if not narrowed:
+            query.where(c.project_id.is_(None))
+        return
+    if narrowed:
+        return
+    if everything or caller.internal:
+        if caller.role is not RoleType.ADMIN or not caller.internal:
+            query.where(c.project_id.is_(None))
+        return
+    if recursive and caller.role is not RoleType.USER:
+        query.where(below(caller.domain_trail, c.domain_id), c.project_id.is_(None))
+        return
+    query.where(c.account_id == caller.account_id)
+
+
+def permitted(tx: Tx, kind: type[Resource], caller: Caller, value: str) -> Any:
+    """The row with this id that the caller may see, or NotFound."""
+    found = find(tx, kind, caller, value, "see")
+    if found is None:
+        raise NotFound(f"There is no {kind.title} {value}, or you may not see it.", id=value)
+    return found

@@ -1,0 +1,246 @@
+"""Who may see, use and change what: the one place that decides.
+
+A policy gives, for a caller and an access, a condition in SQL.  Lists add it to their query; an id
+parameter is looked up *with* it, so what a caller may not touch is simply not found.  No command checks
+ownership by hand.  Accesses: `see` (lists), `use` (refer to it, as a template in a deploy), `operate`
+(change it; the `id` of a command that changes something).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from mold.base.errors import Denied, Invalid, NotFound
+from mold.store import REGISTRY, Resource, Tx, refers
+
+Access = Literal["see", "use", "operate"]
+
+
+class RoleType(StrEnum):
+    """The four kinds of role; every role is of one."""
+
+    ADMIN = "Admin"
+    RESOURCE = "ResourceAdmin"
+    DOMAIN = "DomainAdmin"
+    USER = "User"
+
+
+RANK = {RoleType.ADMIN: 3, RoleType.RESOURCE: 2, RoleType.DOMAIN: 1, RoleType.USER: 0}
+EVERYONE = frozenset(RoleType)
+ADMINS = frozenset({RoleType.ADMIN, RoleType.RESOURCE, RoleType.DOMAIN})
+OPERATORS = frozenset({RoleType.ADMIN, RoleType.RESOURCE})
+ROOT = frozenset({RoleType.ADMIN})
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. `projects` are ids of the project accounts the caller belongs to."""
+
+    user_id: str
+    account_id: str
+    account: str
+    domain_id: str
+    domain_trail: str
+    role: RoleType
+    username: str = ""
+    projects: tuple[str, ...] = ()
+    internal: bool = False
+    """True for the system itself (integration port, reconcilers)."""
+    address: str = ""
+    session: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def root(self) -> bool:
+        """Whether the caller is a root admin."""
+        return self.role is RoleType.ADMIN
+
+    @property
+    def rank(self) -> int:
+        """How high the caller's role stands."""
+        return RANK[self.role]
+
+
+TRUE = sa.true()
+FALSE = sa.false()
+
+
+def domain_table() -> sa.Table:
+    """The table of domains (declared by a higher floor)."""
+    return REGISTRY["domain"].table
+
+
+def below(path: str, col: Any) -> Any:
+    """`col` is the id of the domain with this path or of one below it."""
+    d = domain_table()
+    return col.in_(sa.select(d.c.id).where(d.c.trail.startswith(path, autoescape=True)))
+
+
+class Policy:
+    """Root and resource admins do everything, nobody else anything; subclasses open it."""
+
+    def see(self, caller: Caller, t: Any) -> Any:
+        """Condition for rows the caller may see."""
+        return TRUE if caller.role in OPERATORS else FALSE
+
+    def use(self, caller: Caller, t: Any) -> Any:
+        """Condition for rows the caller may refer to."""
+        return self.see(caller, t)
+
+    def operate(self, caller: Caller, t: Any) -> Any:
+        """Condition for rows the caller may change."""
+        return self.see(caller, t)
+
+
+class Infra(Policy):
+    """Machine rooms: seen and changed by operators only."""
+
+
+class Open(Policy):
+    """Seen and used by everybody, changed by operators (guest OS types, hypervisors)."""
+
+    def see(self, caller: Caller, t: Any) -> Any:
+        return TRUE
+
+    def operate(self, caller: Caller, t: Any) -> Any:
+        return TRUE if caller.role in OPERATORS else FALSE
+
+
+class Private(Policy):
+    """Belongs to an account: the account, its project's members, and admins of domains above."""
+
+    def see(self, caller: Caller, t: Any) -> Any:
+        if caller.role in OPERATORS:
+            return TRUE
+        if caller.role is RoleType.DOMAIN:
+            mine = below(caller.domain_trail, t.c.domain_id)
+            return sa.or_(mine, t.c.account_id.in_(caller.projects)) if caller.projects else mine
+        return t.c.account_id.in_((caller.account_id, *caller.projects))
+
+
+class Owned(Resource):
+    """Mixin of resources that belong to an account (`project_id` set when that is a project's account)."""
+
+    account_id: str = refers("account", filter=False)
+    domain_id: str = refers("domain", filter=False)
+    project_id: str | None = refers("project", default=None, filter=False)
+    policy = Private()
+
+
+class Person(Policy):
+    """Accounts and users: oneself, and whom an admin's domain holds, never somebody who ranks higher."""
+
+    def _reach(self, caller: Caller, t: Any) -> Any:
+        own = t.c.id if t.name == "account" else t.c.account_id
+        if caller.role in OPERATORS:
+            return TRUE
+        if caller.role is RoleType.DOMAIN:
+            return below(caller.domain_trail, t.c.domain_id)
+        return own == caller.account_id
+
+    def see(self, caller: Caller, t: Any) -> Any:
+        return self._reach(caller, t)
+
+    def operate(self, caller: Caller, t: Any) -> Any:
+        reach = self._reach(caller, t)
+        if caller.root:
+            return reach
+        account = REGISTRY["account"].table
+        lower = [r.value for r, n in RANK.items() if n <= caller.rank]
+        if t.name == "account":
+            return sa.and_(reach, t.c.role_type.in_(lower))
+        if caller.role is RoleType.USER:
+            # An ordinary user acts on herself, not on the other users of the account.
+            reach = t.c.id == caller.user_id
+        return sa.and_(reach, t.c.account_id.in_(sa.select(account.c.id).where(account.c.role_type.in_(lower))))
+
+
+class Territory(Policy):
+    """Domains: an admin's own and those below; a user sees the one she is in."""
+
+    def see(self, caller: Caller, t: Any) -> Any:
+        if caller.role in OPERATORS:
+            return TRUE
+        if caller.role is RoleType.DOMAIN:
+            return t.c.trail.startswith(caller.domain_trail, autoescape=True)
+        return t.c.id == caller.domain_id
+
+    def operate(self, caller: Caller, t: Any) -> Any:
+        if caller.role in OPERATORS:
+            return TRUE
+        if caller.role is RoleType.DOMAIN:
+            return t.c.trail.startswith(caller.domain_trail, autoescape=True)
+        return FALSE
+
+
+class Offered(Policy):
+    """Offerings and zones: everybody's, or only for some domains (`domain_ids`, with all below them)."""
+
+    def see(self, caller: Caller, t: Any) -> Any:
+        if caller.role in OPERATORS:
+            return TRUE
+        d = domain_table()
+        # domain_ids is a JSON list of ids as text; ids are uuids, so one can be looked for as a word.
+        chain = sa.exists(
+            sa.select(1).where(
+                sa.literal(caller.domain_trail).like(d.c.trail.concat("%")),
+                sa.cast(t.c.domain_ids, sa.Text).like(sa.literal("%").concat(d.c.id).concat("%")),
+            )
+        )
+        return sa.or_(t.c.domain_ids.is_(None), chain)
+
+    def operate(self, caller: Caller, t: Any) -> Any:
+        if caller.role in OPERATORS:
+            return TRUE
+        if caller.role is RoleType.DOMAIN:
+            return sa.and_(t.c.domain_ids.is_not(None), self.see(caller, t))
+        return FALSE
+
+
+def condition(kind: type[Resource], caller: Caller, access: Access) -> Any:
+    """The condition under which `caller` has `access` to rows of `kind`."""
+    if caller.internal:
+        return TRUE
+    policy: Policy | None = kind.policy
+    if policy is None:
+        raise RuntimeError(f"{kind.__name__} has no policy")
+    rule: Any = getattr(policy, access)(caller, kind.table)
+    return rule
+
+
+def find(tx: Tx, kind: type[Resource], caller: Caller, value: str, access: Access) -> Resource | None:
+    """The row that `value` (a uuid, or an internal number) names, if the caller has `access` to it."""
+    match = kind.c.number == int(value) if value.isdigit() and len(value) < 19 else kind.c.id == value.lower()
+    return tx.first(kind, match, condition(kind, caller, access))
+
+
+def owner_of(tx: Tx, caller: Caller, account: str | None, domainid: Resource | None, projectid: Resource | None) -> Any:
+    """The account that a new thing will belong to.
+
+    Without parameters the caller's own; `projectid` gives the project's; `account` with `domainid` another's, if the
+    caller administers it.
+    """
+    kind = REGISTRY["account"]
+    if projectid is not None:
+        if account:
+            raise Invalid("Give either an account with its domain or a project, not both.")
+        return tx.one(kind, projectid.__dict__["project_account_id"])
+    if account is None:
+        if domainid is not None and domainid.id != caller.domain_id and not caller.internal:
+            raise Invalid("domainid needs account: say whose it is to be.", parameter="account")
+        return tx.one(kind, caller.account_id)
+    if domainid is None:
+        if account == caller.account:
+            return tx.one(kind, caller.account_id)
+        raise Invalid("account needs domainid: the same name may exist in several domains.", parameter="domainid")
+    found = tx.first(kind, kind.c.name == account, kind.c.domain_id == domainid.id, condition(kind, caller, "see"))
+    if found is None:
+        raise NotFound(f"There is no account {account} in this domain, or you may not act for it.", account=account)
+    if caller.role is RoleType.USER and found.id != caller.account_id:
+        raise Denied("You may act for your own account only.")
+    return found
+

@@ -1,0 +1,155 @@
+"""Changing a machine: names, details, password, SSH keys, user data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mold.api.answer import Field
+from mold.api.command import LATER, Ctx, Details, Owner, Param, command
+from mold.api.permit import ROOT
+from mold.base import ids
+from mold.base.errors import Conflict, Invalid, NotFound
+from mold.features.compute.keys import SshKeyPair, UserData, check_userdata
+from mold.features.compute.machines.deploy import _json, _kept
+from mold.features.compute.machines.row import VirtualMachine, nics_of
+from mold.features.infra.guest_os import OsType
+from mold.features.network import networks
+from mold.store import Tx
+from mold.work import Operation, look, operation, step
+
+
+@command(
+    "updateVirtualMachine", answers=VirtualMachine, event="VM.UPDATE",
+    refused={
+        "cleanupextraconfig:boolean": LATER, "customid:string": LATER, "dhcpoptionsnetworklist:map": LATER, "extraconfig:string": LATER, "leaseduration:integer": LATER, "leaseexpiryaction:string": LATER,
+        "securitygroupids:list/uuid": "security groups are not offered yet", "securitygroupnames:list": "security groups are not offered yet", "instancename:string": "for VMware, which is not offered yet",
+    },
+)  # fmt: skip
+def update(
+    ctx: Ctx, id: VirtualMachine, name: Annotated[str | None, Param(label=True)] = None, displayname: str | None = None, group: str | None = None, haenable: bool | None = None,
+    isdynamicallyscalable: bool | None = None, ostypeid: OsType | None = None, userdata: Annotated[str | None, Param(length=1048576, secret=True)] = None, userdataid: UserData | None = None,
+    userdatadetails: Details | None = None, details: Details | None = None, cleanupdetails: bool = False, deleteprotection: bool | None = None,
+    displayvm: Annotated[bool | None, Param(roles=ROOT)] = None,
+) -> VirtualMachine:  # fmt: skip
+    """Changes a machine's names and settings; what the host must know counts from the next start.
+
+    name: its host name
+    displayname: what people call it
+    cleanupdetails: forget all details
+    deleteprotection: true: it cannot be destroyed
+    """
+    tx = ctx.tx
+    changes: dict[str, Any] = {
+        "name": name, "display_name": displayname, "group": group, "ha_enabled": haenable, "is_dynamically_scalable": isdynamicallyscalable, "os_type_id": ostypeid.id if ostypeid else None,
+        "delete_protection": deleteprotection, "display": displayvm, "userdata_details": _json(userdatadetails),
+    }  # fmt: skip
+    changes = {k: v for k, v in changes.items() if v is not None}
+    if (details or cleanupdetails or ostypeid) and id.state not in ("Stopped",):
+        raise Conflict(f"The machine {id.name} is {id.state}; stop it to change its details.", state=id.state)
+    if cleanupdetails:
+        changes["details"] = None
+    elif details:
+        changes["details"] = _kept(details)
+    if userdata is not None or userdataid is not None:
+        changes.update(_new_userdata(ctx, userdata, userdataid))
+    tx.set(id, **changes)
+    if {"name", "userdata"} & set(changes):
+        _tell_networks(tx, id)
+    return id
+
+
+def _new_userdata(ctx: Ctx, userdata: str | None, kept: UserData | None) -> dict[str, Any]:
+    if userdata is not None and kept is not None:
+        raise Invalid("Give userdata or userdataid, not both.", parameter="userdata")
+    if kept is not None:
+        return {"userdata": kept.userdata, "userdata_id": kept.id}
+    return {"userdata": check_userdata(ctx, userdata or "") or None, "userdata_id": None}
+
+
+def _tell_networks(tx: Tx, vm: VirtualMachine) -> None:
+    for nic in nics_of(tx, vm.id):
+        networks.bump(tx, nic.network_id)
+
+
+@command("resetUserDataForVirtualMachine", answers=VirtualMachine, event="VM.RESETUSERDATA")
+def reset_userdata(
+    ctx: Ctx, id: VirtualMachine, userdata: Annotated[str | None, Param(length=1048576, secret=True)] = None, userdataid: UserData | None = None, userdatadetails: Details | None = None,
+    account: str | None = None, domainid: str | None = None, projectid: str | None = None,
+) -> VirtualMachine:  # fmt: skip
+    """Gives a stopped machine other user data."""
+    if id.state != "Stopped":
+        raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
+    if userdata is None and userdataid is None:
+        raise Invalid("Give userdata or userdataid.", parameter="userdata")
+    ctx.tx.set(id, **_new_userdata(ctx, userdata, userdataid), userdata_details=_json(userdatadetails))
+    _tell_networks(ctx.tx, id)
+    return id
+
+
+@operation
+class TellNetworks(Operation):
+    """A machine's networks learn what it will find at its next boot."""
+
+    locks = ("vm",)
+    answers = (VirtualMachine, "vm")
+    vm: str
+
+    @step
+    def bump(self, tx: Tx) -> None:
+        _tell_networks(tx, tx.one(VirtualMachine, self.vm))
+
+    @step
+    async def apply(self) -> None:
+        served = await look(lambda tx: [n.network_id for n in nics_of(tx, self.vm) if tx.one(networks.Network, n.network_id).state in ("Implemented", "Implementing")])
+        for network in served:
+            await networks.apply(network)
+
+
+@command("resetSSHKeyForVirtualMachine", answers=VirtualMachine, envelope="resetSSHKeyforvirtualmachineresponse", job=True, event="VM.RESETSSHKEY")
+def reset_keys(ctx: Ctx, owner: Owner, id: VirtualMachine, keypair: str | None = None, keypairs: list[str] | None = None) -> VirtualMachine:
+    """Gives a stopped machine other SSH keys; it takes them at its next boot."""
+    if id.state != "Stopped":
+        raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
+    names = [*(keypairs or []), *([keypair] if keypair else [])]
+    if not names:
+        raise Invalid("Give keypair or keypairs.", parameter="keypairs")
+    found = []
+    for each in dict.fromkeys(names):
+        key = ctx.tx.first(SshKeyPair, SshKeyPair.c.name == each, SshKeyPair.c.account_id == id.account_id)
+        if key is None:
+            raise NotFound(f"There is no SSH key pair {each} of the machine's account.", name=each)
+        found.append(key)
+    ctx.tx.set(id, keypairs=",".join(k.name for k in found), publickeys=[k.publickey for k in found])
+    ctx.start(TellNetworks(vm=id.id))
+    return id
+
+
+@command("resetPasswordForVirtualMachine", answers=VirtualMachine, job=True, event="VM.RESETPASSWORD")
+def reset_password(ctx: Ctx, id: VirtualMachine, password: Annotated[str | None, Param(secret=True)] = None) -> VirtualMachine:
+    """Gives a stopped machine a new password; it takes it at its next boot. Read it with getVMPassword.
+
+    password: the new password; default: a random one
+    """
+    if not id.password_enabled:
+        raise Invalid("The machine's template does not support passwords.", parameter="id")
+    if id.state != "Stopped":
+        raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
+    if password is not None and (not 1 <= len(password) <= 128 or any(ord(c) < 33 or ord(c) > 126 for c in password)):
+        raise Invalid("A password must have 1 to 128 printable ASCII characters without spaces.", parameter="password")
+    ctx.tx.set(id, password=password or ids.password(), password_serial=ids.token(8))
+    ctx.start(TellNetworks(vm=id.id))
+    return id
+
+
+@command("getVMPassword", shape="object", key="password", reads=True, fields=(Field("encryptedpassword"), Field("password")))
+def get_password(ctx: Ctx, id: Annotated[VirtualMachine, Param(access="operate")]) -> dict[str, Any]:
+    """Gives a machine's password."""
+    if not id.password:
+        raise NotFound(f"The machine {id.name} has no password from the cloud.", id=id.id)
+    return {"password": {"password": id.password}}
+
+
+@command("getVirtualMachineUserData", shape="object", key="virtualmachineuserdata", reads=True, fields=(Field("virtualmachineid"), Field("userdata")))
+def get_userdata(ctx: Ctx, virtualmachineid: Annotated[VirtualMachine, Param(access="operate")]) -> dict[str, Any]:
+    """Gives a machine's user data, base64."""
+    return {"virtualmachineuserdata": {"virtualmachineid": virtualmachineid.id, "userdata": virtualmachineid.userdata or ""}}

@@ -1,0 +1,267 @@
+"""Starting a machine: choose a host, make its disks and network real, boot it there, and say so.
+
+A machine's first start belongs to its deployment: when it fails, the machine is gone and the world is as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from mold.api.command import LATER, Ctx, command
+from mold.base import clock
+from mold.base.errors import Conflict, Denied
+from mold.base.units import MIB
+from mold.features.compute import placement
+from mold.features.compute.machines.row import Nic, VirtualMachine, disks_of, nics_of
+from mold.features.compute.placement import Need
+from mold.features.identity import limits
+from mold.features.identity.tags import untag
+from mold.features.infra.clusters import Cluster
+from mold.features.infra.guest_os import OsType
+from mold.features.infra.hosts import Host
+from mold.features.infra.offerings import DiskOffering, ServiceOffering
+from mold.features.infra.pods import Pod
+from mold.features.network import networks
+from mold.features.network.networks import Network
+from mold.features.storage import pools, templates
+from mold.features.storage.pools import StoragePool
+from mold.features.storage.volumes import Volume
+from mold.store import Tx
+from mold.wire import calls as w
+from mold.work import Operation, ask, look, operation, step
+
+
+class Place(msgspec.Struct):
+    """Where a machine will run, and what is still to be made for it there."""
+
+    host: str
+    networks: list[str]
+    fresh: list[str]
+    """Volumes that do not exist yet."""
+    cpu_mhz: int
+    memory: int
+
+
+def need_of(tx: Tx, vm: VirtualMachine, *, host_id: str | None = None, cluster_id: str | None = None, pod_id: str | None = None, planner: str | None = None) -> Need:
+    """What a machine needs of a host."""
+    offering = tx.one(ServiceOffering, vm.service_offering_id)
+    return Need(
+        zone_id=vm.zone_id, hypervisor=vm.hypervisor, arch=vm.arch, cores=vm.cpu_number, mhz=vm.cpu_speed, memory=vm.memory * MIB, account_id=vm.account_id, machine_id=vm.id,
+        tags=tuple(t.strip() for t in (vm.host_tags or "").split(",") if t.strip()), host_id=host_id, cluster_id=cluster_id, pod_id=pod_id, planner=planner or vm.planner,
+        prefer_host_id=vm.last_host_id, storage_tags=offering.storage_tags, local_storage=offering.storage_type == "local",
+    )  # fmt: skip
+
+
+def reach(tx: Tx, volumes: list[Volume]) -> Any:
+    """A filter for hosts: why a host cannot reach the disks that exist already, or None."""
+    existing = tx.among(StoragePool, [v.pool_id for v in volumes if v.pool_id])
+
+    def further(tx: Tx, host: Host) -> str | None:
+        for pool in existing.values():
+            if tx.first(StoragePool, StoragePool.c.id == pool.id, pools.usable_on(host)) is None:
+                return f"it does not reach the primary storage {pool.name}"
+        return None
+
+    return further if existing else None
+
+
+def settle_volumes(tx: Tx, host: Host, offering: ServiceOffering, volumes: list[Volume]) -> list[str]:
+    """Give volumes that do not exist yet a pool; returns their ids."""
+    fresh = []
+    for volume in volumes:
+        if volume.state != "Allocated":
+            continue
+        tags = offering.storage_tags
+        local = offering.storage_type == "local"
+        if volume.disk_offering_id:
+            disk = tx.one(DiskOffering, volume.disk_offering_id)
+            tags, local = disk.tags, disk.storage_type == "local"
+        pool = pools.choose(tx, host, volume.size, tags, local=local)
+        tx.move(volume, "create", pool_id=pool.id, state_since=clock.now())
+        fresh.append(volume.id)
+    return fresh
+
+
+@operation
+class StartVm(Operation):
+    """Stopped to Running."""
+
+    locks = ("vm",)
+    answers = (VirtualMachine, "vm")
+    patience = 60
+    vm: str
+    host: str | None = None
+    cluster: str | None = None
+    pod: str | None = None
+    planner: str | None = None
+    first: bool = False
+    boot_menu: bool = False
+
+    @step
+    def begin(self, tx: Tx) -> None:
+        tx.one(VirtualMachine, self.vm)
+
+    @begin.undo
+    def withdraw(self, tx: Tx) -> None:
+        vm = tx.get(VirtualMachine, self.vm)
+        if vm is not None and self.first:
+            forget(tx, vm)
+
+    @step
+    def choose(self, tx: Tx) -> Place:
+        vm = tx.one(VirtualMachine, self.vm)
+        nics = nics_of(tx, vm.id)
+        disks = [v for _, v in disks_of(tx, vm.id)]
+        offering = tx.one(ServiceOffering, vm.service_offering_id)
+        tx.move(vm, "start", state_since=clock.now())
+        need = need_of(tx, vm, host_id=self.host, cluster_id=self.cluster, pod_id=self.pod, planner=self.planner)
+        host = placement.place(tx, need, further=reach(tx, disks))
+        for nic in nics:
+            networks.implement(tx, nic.network_id, host)
+        fresh = settle_volumes(tx, host, offering, disks)
+        tx.set(vm, host_id=host.id, pod_id=host.pod_id, last_host_id=host.id)
+        return Place(host=host.id, networks=[n.network_id for n in nics], fresh=fresh, cpu_mhz=need.cpu_mhz, memory=need.memory)
+
+    @choose.undo
+    def unchoose(self, tx: Tx, choose: Place) -> None:
+        vm = tx.one(VirtualMachine, self.vm)
+        placement.release(tx, choose.host, choose.cpu_mhz, choose.memory)
+        for volume in tx.find(Volume, tx.any_of(Volume.c.id, choose.fresh)):
+            if volume.pool_id:
+                pools.release(tx, volume.pool_id, volume.size)
+            tx.move(volume, "uncreate", pool_id=None, path=None)
+        tx.move(vm, "start_failed", host_id=None, pod_id=None, state_since=clock.now())
+
+    @step
+    async def prepare(self, choose: Place) -> list[w.VolumeFacts]:
+        """Serve its networks and make its disks, at the same time."""
+        made, *_ = await asyncio.gather(self._disks(choose), *(networks.apply(n) for n in choose.networks))
+        return made
+
+    async def _disks(self, choose: Place) -> list[w.VolumeFacts]:
+        plan = await look(lambda tx: [(v, tx.one(StoragePool, v.pool_id).spec()) for v in tx.among(Volume, choose.fresh).values()])
+        made = []
+        for volume, pool in plan:
+            if volume.template_id:
+                await templates.place(volume.template_id, pool.id, choose.host)
+            else:
+                await ask(choose.host, w.MountPool(pool=pool))
+            made.append(
+                await ask(choose.host, w.CreateVolume(pool=pool, volume=volume.id, size=volume.size, base=volume.template_id or "", provisioning=volume.provisioning_type))
+            )
+        return made
+
+    @prepare.undo
+    async def unprepare(self, choose: Place) -> None:
+        plan = await look(lambda tx: [(v.id, tx.one(StoragePool, v.pool_id).spec()) for v in tx.among(Volume, choose.fresh).values() if v.pool_id])
+        for volume, pool in plan:
+            await ask(choose.host, w.RemoveVolume(pool=pool, volume=volume))
+
+    @step
+    async def boot(self, choose: Place) -> w.MachineFacts:
+        spec = await look(lambda tx: machine_spec(tx, self.vm, boot_menu=self.boot_menu))
+        facts: w.MachineFacts = await ask(choose.host, w.StartMachine(machine=spec))
+        return facts
+
+    @boot.undo
+    async def unboot(self, choose: Place) -> None:
+        name = await look(lambda tx: (vm := tx.get(VirtualMachine, self.vm)) and vm.instance_name)
+        if name:
+            await ask(choose.host, w.StopMachine(name=name, force=True, grace=0))
+
+    @step
+    def say(self, tx: Tx, prepare: list[w.VolumeFacts], choose: Place) -> None:
+        vm = tx.one(VirtualMachine, self.vm)
+        facts = dict(zip(choose.fresh, prepare, strict=False))
+        for volume in tx.find(Volume, tx.any_of(Volume.c.id, choose.fresh)):
+            made = facts.get(volume.id)
+            tx.move(volume, "made", path=made.path if made else None, size=made.size if made else volume.size, physical_size=made.physical if made else 0, attached=clock.now())
+        tx.move(vm, "started", fresh=False, state_since=clock.now())
+
+
+def machine_spec(tx: Tx, vm_id: str, *, boot_menu: bool = False) -> w.MachineSpec:
+    """What a host needs to know to run a machine."""
+    vm = tx.one(VirtualMachine, vm_id)
+    offering = tx.one(ServiceOffering, vm.service_offering_id)
+    details = vm.details or {}
+    disks = []
+    for disk, volume in disks_of(tx, vm.id):
+        pool = tx.one(StoragePool, volume.pool_id)
+        rates: Any = tx.get(DiskOffering, volume.disk_offering_id) or offering
+        disks.append(
+            w.DiskSpec(
+                pool=pool.spec(), path=volume.path or f"volumes/{volume.id}.qcow2", device=disk.device, bus=_bus(details.get("rootDiskController" if disk.device == 0 else "dataDiskController")),
+                format=volume.format, cache=rates.cache_mode or "none", serial=volume.id.replace("-", "")[:20], bytes_read_rate=rates.bytesreadrate or 0, bytes_write_rate=rates.byteswriterate or 0,
+                iops_read_rate=rates.iopsreadrate or 0, iops_write_rate=rates.iopswriterate or 0,
+            )
+        )  # fmt: skip
+    nics = []
+    for nic in nics_of(tx, vm.id):
+        network = tx.one(Network, nic.network_id)
+        nics.append(w.NicSpec(mac=nic.mac, segment=networks.segment(tx, network), device=nic.device, model=_model(details.get("nicAdapter")), rate_mbps=offering.network_rate or 0))
+    os_type = tx.get(OsType, vm.os_type_id)
+    return w.MachineSpec(
+        id=vm.id, name=vm.instance_name or "", title=vm.display_name, cores=vm.cpu_number, cpu_mhz=vm.cpu_speed, cpu_capped=offering.limit_cpu_use, memory=vm.memory * MIB, disks=disks, nics=nics,
+        firmware=vm.boot_type.lower(), secure_boot=vm.boot_mode.upper() == "SECURE", arch=vm.arch, keyboard=vm.keyboard or "", vnc_password=vm.vnc_password, boot_menu=boot_menu,
+        os=os_type.name if os_type else "", details=details,
+    )  # fmt: skip
+
+
+BUSES = {"virtio": "virtio", "scsi": "scsi", "virtio-scsi": "scsi", "ide": "ide", "sata": "sata", "osdefault": "virtio", "virtio-blk": "virtio"}
+MODELS = {"virtio": "virtio", "e1000": "e1000", "rtl8139": "rtl8139", "vmxnet3": "vmxnet3"}
+
+
+def _bus(word: str | None) -> str:
+    return BUSES.get((word or "virtio").lower(), "virtio")
+
+
+def _model(word: str | None) -> str:
+    return MODELS.get((word or "virtio").lower(), "virtio")
+
+
+def forget(tx: Tx, vm: VirtualMachine) -> None:
+    """Remove a machine that nothing in the world belongs to any more: row, cards, disks, tags, counts."""
+    networks_seen = {n.network_id for n in nics_of(tx, vm.id)}
+    for disk, volume in disks_of(tx, vm.id):
+        tx.remove(disk)
+        untag(tx, "volume", volume.id)
+        if volume.pool_id:
+            pools.release(tx, volume.pool_id, volume.size)
+        limits.give_back(tx, volume.account_id, volume=1, primary_storage=volume.size)
+        tx.remove(volume)
+    for nic in tx.find(Nic, Nic.c.machine_id == vm.id):
+        tx.remove(nic)
+    for network in sorted(networks_seen):
+        networks.bump(tx, network)
+    limits.give_back(tx, vm.account_id, user_vm=1, cpu=vm.cpu_number, memory=vm.memory)
+    untag(tx, "virtualmachine", vm.id)
+    tx.remove(vm)
+
+
+@command("startVirtualMachine", answers=VirtualMachine, job=True, event="VM.START", refused={"considerlasthost:boolean": LATER})
+def start(
+    ctx: Ctx, id: VirtualMachine, hostid: Host | None = None, clusterid: Cluster | None = None, podid: Pod | None = None, deploymentplanner: str | None = None, bootintosetup: bool = False,
+) -> VirtualMachine:  # fmt: skip
+    """Starts a stopped machine.
+
+    hostid: the host to start it on (admins)
+    clusterid: the cluster to start it in (admins)
+    podid: the pod to start it in (admins)
+    deploymentplanner: how the host is chosen (admins)
+    bootintosetup: stop at the firmware's boot menu
+    """
+    if deploymentplanner and not ctx.caller.root:
+        raise Denied("Only root admins choose the planner.", parameter="deploymentplanner")
+    if id.state not in ("Stopped", "Stopping", "Starting"):
+        raise Conflict(f"The machine {id.name} is {id.state}; only a stopped one can be started.", state=id.state)
+    ctx.start(
+        StartVm(
+            vm=id.id, host=hostid.id if hostid else None, cluster=clusterid.id if clusterid else None, pod=podid.id if podid else None, planner=deploymentplanner, boot_menu=bootintosetup, first=False,
+        )
+    )  # fmt: skip
+    return id
+
+

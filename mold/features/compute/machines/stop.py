@@ -1,0 +1,299 @@
+"""Stopping, restarting, destroying, recovering and expunging machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from mold.api.command import Ctx, command
+from mold.base import clock
+from mold.base.errors import Conflict, Denied
+from mold.base.units import MIB
+from mold.features.compute import placement
+from mold.features.compute.machines.row import EXPUNGE_DELAY, STOP_GRACE, USERS_EXPUNGE, VirtualMachine, disks_of
+from mold.features.compute.machines.start import forget
+from mold.features.infra.hosts import Host
+from mold.features.storage import pools
+from mold.features.storage.pools import StoragePool
+from mold.store import Tx
+from mold.wire import calls as w
+from mold.work import Engine, Job, Operation, ask, change, look, operation, reconciler, step
+
+
+
+def settle_stopped(tx: Tx, vm: VirtualMachine, move: str) -> None:
+    """A machine does not run any more: give its host's capacity back."""
+    host_id = vm.host_id
+    tx.move(vm, move, host_id=None, pod_id=None, last_host_id=host_id, state_since=clock.now())
+    if host_id is not None:
+        placement.release(tx, host_id, vm.cpu_number * vm.cpu_speed, vm.memory * MIB)
+
+
+@operation
+class StopVm(Operation):
+    """Running to Stopped: the guest is asked first, then the plug is pulled."""
+
+    locks = ("vm",)
+    answers = (VirtualMachine, "vm")
+    vm: str
+    force: bool = False
+
+    @step
+    def begin(self, tx: Tx) -> list[str]:
+        vm = tx.one(VirtualMachine, self.vm)
+        if vm.state == "Stopped":
+            return []
+        tx.move(vm, "stop", state_since=clock.now())
+        return [vm.host_id or "", vm.instance_name or "", str(STOP_GRACE.get(tx))]
+
+    @begin.undo
+    def back(self, tx: Tx, begin: list[str]) -> None:
+        vm = tx.get(VirtualMachine, self.vm)
+        if vm is not None and begin and vm.state == "Stopping":
+            tx.move(vm, "stop_failed", state_since=clock.now())
+
+    @step
+    async def halt(self, begin: list[str]) -> None:
+        if begin and begin[0]:
+            grace = float(begin[2])
+            await ask(begin[0], w.StopMachine(name=begin[1], force=self.force, grace=0 if self.force else grace), seconds=grace + 90)
+
+    @step
+    def say(self, tx: Tx, begin: list[str]) -> None:
+        if begin:
+            settle_stopped(tx, tx.one(VirtualMachine, self.vm), "stopped")
+
+
+@command("stopVirtualMachine", answers=VirtualMachine, job=True, event="VM.STOP")
+def stop(ctx: Ctx, id: VirtualMachine, forced: bool = False) -> VirtualMachine:
+    """Stops a running machine: the guest is asked to shut down, and forced when it does not.
+
+    forced: pull the plug at once
+    """
+    if id.state in ("Destroyed", "Expunging", "Error"):
+        raise Conflict(f"The machine {id.name} is {id.state}; only a running one can be stopped.", state=id.state)
+    ctx.start(StopVm(vm=id.id, force=forced))
+    return id
+
+
+@operation
+class RebootVm(Operation):
+    """Restart the guest where it is; its definition stays as it was at its start."""
+
+    locks = ("vm",)
+    answers = (VirtualMachine, "vm")
+    vm: str
+    force: bool = False
+
+    @step
+    def where(self, tx: Tx) -> list[str]:
+        vm = tx.one(VirtualMachine, self.vm)
+        if vm.state != "Running" or not vm.host_id:
+            raise Conflict(f"The machine {vm.name} is {vm.state}; only a running one can be restarted.", state=vm.state)
+        return [vm.host_id, vm.instance_name or "", str(STOP_GRACE.get(tx))]
+
+    @step
+    async def restart(self, where: list[str]) -> None:
+        grace = float(where[2])
+        await ask(where[0], w.RebootMachine(name=where[1], force=self.force, grace=0 if self.force else grace), seconds=grace + 90)
+
+
+@command("rebootVirtualMachine", answers=VirtualMachine, job=True, event="VM.REBOOT", refused={"bootintosetup:boolean": "start the machine with it instead"})
+def reboot(ctx: Ctx, id: VirtualMachine, forced: bool = False) -> VirtualMachine:
+    """Restarts a running machine's guest.
+
+    forced: reset it without asking
+    """
+    if id.state != "Running":
+        raise Conflict(f"The machine {id.name} is {id.state}; only a running one can be restarted.", state=id.state)
+    ctx.start(RebootVm(vm=id.id, force=forced))
+    return id
+
+
+@operation
+class DestroyVm(Operation):
+    """Stop a machine and mark it destroyed; it can be recovered until it is expunged."""
+
+    locks = ("vm",)
+    answers = (VirtualMachine, "vm")
+    vm: str
+    expunge: bool = False
+    force: bool = False
+
+    @step
+    def begin(self, tx: Tx) -> list[str]:
+        vm = tx.one(VirtualMachine, self.vm)
+        if vm.state in ("Running", "Unknown"):
+            tx.move(vm, "stop", state_since=clock.now())
+            return [vm.host_id or "", vm.instance_name or "", str(STOP_GRACE.get(tx))]
+        return []
+
+    @begin.undo
+    def back(self, tx: Tx, begin: list[str]) -> None:
+        vm = tx.get(VirtualMachine, self.vm)
+        if vm is not None and begin and vm.state == "Stopping":
+            tx.move(vm, "stop_failed", state_since=clock.now())
+
+    @step
+    async def halt(self, begin: list[str]) -> None:
+        if begin and begin[0]:
+            # What is to be destroyed gets no minute to shut down: its disk goes too.
+            await ask(begin[0], w.StopMachine(name=begin[1], force=True, grace=0))
+
+    @step
+    def say(self, tx: Tx, begin: list[str]) -> None:
+        vm = tx.one(VirtualMachine, self.vm)
+        if begin:
+            settle_stopped(tx, vm, "stopped")
+        if vm.state != "Destroyed":
+            tx.move(vm, "destroy", state_since=clock.now())
+        for _disk, volume in disks_of(tx, vm.id):
+            if volume.state in ("Ready", "Allocated"):
+                tx.move(volume, "destroy", state_since=clock.now())
+        if self.expunge:
+            engine = Engine.here
+            assert engine is not None
+            engine.enqueue(tx, ExpungeVm(vm=vm.id))
+
+
+def _may_expunge(ctx: Ctx) -> bool:
+    return ctx.caller.rank >= 1 or ctx.caller.internal or USERS_EXPUNGE.get(ctx.tx, account=ctx.caller.account_id)
+
+
+@command("destroyVirtualMachine", answers=VirtualMachine, job=True, event="VM.DESTROY", refused={"volumeids:list/uuid": "data disks are not offered yet"})
+def destroy(ctx: Ctx, id: VirtualMachine, expunge: bool = False, forced: bool = False) -> VirtualMachine:
+    """Destroys a machine; it can be recovered until it is expunged.
+
+    expunge: for good, at once
+    forced: pull the plug, which destroying does anyhow
+    """
+    if expunge and not _may_expunge(ctx):
+        raise Denied("Only admins expunge machines here (allow.user.expunge.recover.vm); leave expunge out.", parameter="expunge")
+    if id.delete_protection:
+        raise Denied(f"The machine {id.name} is protected from deletion; change that with updateVirtualMachine deleteprotection=false.")
+    if id.state == "Expunging" or (id.state == "Destroyed" and not expunge):
+        raise Conflict(f"The machine {id.name} is {id.state} already.", state=id.state)
+    ctx.start(ExpungeVm(vm=id.id) if expunge else DestroyVm(vm=id.id, force=forced))
+    return id
+
+
+@command("recoverVirtualMachine", answers=VirtualMachine, event="VM.RECOVER")
+def recover(ctx: Ctx, id: VirtualMachine) -> VirtualMachine:
+    """Brings a destroyed machine back, stopped."""
+    if not _may_expunge(ctx):
+        raise Denied("Only admins recover machines here (allow.user.expunge.recover.vm).")
+    under_way = ctx.tx.first(Job, Job.c.phase != "over", Job.c.instance_id == id.id)
+    if under_way is not None:
+        raise Conflict(f"The machine {id.name} is being worked on; try again when job {under_way.id} is over.", jobid=under_way.id)
+    ctx.tx.move(id, "recover", state_since=clock.now())
+    for _disk, volume in disks_of(ctx.tx, id.id):
+        ctx.tx.move(volume, "recover" if volume.pool_id else "reallocate", state_since=clock.now())
+    return id
+
+
+@operation
+class ExpungeVm(Operation):
+    """Remove a machine for good: stop it, remove its disks, then its rows."""
+
+    locks = ("vm",)
+    answers = (VirtualMachine, "vm")
+    patience = 300
+    vm: str
+
+    @step
+    def begin(self, tx: Tx) -> list[str]:
+        vm = tx.one(VirtualMachine, self.vm)
+        if vm.state in ("Running", "Unknown"):
+            tx.move(vm, "stop", state_since=clock.now())
+            return [vm.host_id or "", vm.instance_name or ""]
+        return []
+
+    @begin.undo
+    def back(self, tx: Tx, begin: list[str]) -> None:
+        vm = tx.get(VirtualMachine, self.vm)
+        if vm is not None and begin and vm.state == "Stopping":
+            tx.move(vm, "stop_failed", state_since=clock.now())
+
+    @step
+    async def halt(self, begin: list[str]) -> None:
+        if begin and begin[0]:
+            await ask(begin[0], w.StopMachine(name=begin[1], force=True, grace=0))
+
+    @step
+    def doom(self, tx: Tx, begin: list[str]) -> list[list[str]]:
+        """From here on there is no way back."""
+        vm = tx.one(VirtualMachine, self.vm)
+        if begin:
+            settle_stopped(tx, vm, "stopped")
+        tx.move(vm, "expunge", state_since=clock.now())
+        plan = []
+        for _disk, volume in disks_of(tx, vm.id):
+            if volume.state != "Expunging":
+                tx.move(volume, "expunge", state_since=clock.now())
+            if volume.pool_id:
+                plan.append([volume.id, volume.pool_id, vm.last_host_id or ""])
+        return plan
+
+    @step
+    async def remove(self, doom: list[list[str]]) -> None:
+        for volume_id, pool_id, last in doom:
+            await remove_volume(volume_id, pool_id, last)
+
+    @step
+    def erase(self, tx: Tx) -> None:
+        forget(tx, tx.one(VirtualMachine, self.vm))
+
+
+async def remove_volume(volume_id: str, pool_id: str, preferred: str) -> None:
+    """Remove a volume's file by a host that reaches it; Unreachable when none is Up."""
+    from mold.base.errors import Unreachable
+
+    def plan(tx: Tx) -> tuple[Any, str | None]:
+        pool = tx.get(StoragePool, pool_id)
+        if pool is None:
+            return None, None
+        where = (pools.usable_of(pool), Host.c.state == "Up", Host.c.hypervisor == pool.hypervisor)
+        host = tx.first(Host, *where, Host.c.id == preferred) or tx.first(Host, *where)
+        return pool.spec(), host.id if host else None
+
+    spec, host = await look(plan)
+    if spec is None:
+        return
+    if host is None:
+        raise Unreachable("No host that reaches the primary storage is Up.")
+    await ask(host, w.RemoveVolume(pool=spec, volume=volume_id))
+
+
+@command("expungeVirtualMachine", job=True, event="VM.EXPUNGE")
+def expunge(ctx: Ctx, id: VirtualMachine) -> VirtualMachine:
+    """Removes a destroyed machine for good."""
+    if not _may_expunge(ctx):
+        raise Denied("Only admins expunge machines here (allow.user.expunge.recover.vm).")
+    if id.state not in ("Destroyed", "Expunging", "Error"):
+        raise Conflict(f"The machine {id.name} is {id.state}; destroy it first.", state=id.state)
+    ctx.start(ExpungeVm(vm=id.id))
+    return id
+
+
+@reconciler(every=5)
+async def expunge_destroyed() -> int:
+    """Machines destroyed longer ago than expunge.delay are expunged."""
+
+    def go(tx: Tx) -> int:
+        engine = Engine.here
+        assert engine is not None
+        count = 0
+        c = VirtualMachine.c
+        overdue = sa.and_(c.state == "Destroyed", c.state_since <= clock.ago(EXPUNGE_DELAY.get(tx)))
+        # A machine stays Expunging when its disk could not be removed then: try again.
+        stuck = sa.and_(c.state == "Expunging", c.state_since <= clock.ago(30))
+        for vm in tx.find(VirtualMachine, sa.or_(overdue, stuck), limit=100):
+            if tx.first(Job, Job.c.phase != "over", Job.c.instance_id == vm.id) is None:
+                engine.enqueue(tx, ExpungeVm(vm=vm.id))
+                count += 1
+        return count
+
+    return await change(go)
+
+

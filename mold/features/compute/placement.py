@@ -1,0 +1,233 @@
+"""Placement: which host a machine goes to, and why not the others.
+
+A host is chosen and its capacity reserved in one transaction, by compare and set; nothing is held in memory.  When
+none will do, the refusal says for every host which filter failed, what was needed and what there was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from mold.base.errors import Invalid, NoCapacity
+from mold.base.units import GIB, MIB
+from mold.features.infra.clusters import Cluster
+from mold.features.infra.hosts import Host
+from mold.features.infra.pods import Pod
+from mold.features.infra.settings import setting
+from mold.features.infra.zones import Zone
+from mold.store import REGISTRY, Tx
+
+ALGORITHM = setting(
+    "vm.allocation.algorithm", "random", "How hosts are chosen: random, firstfit, userdispersing, userconcentratedpod_random, userconcentratedpod_firstfit or firstfitleastconsumed.",
+    group="Compute", scopes=("cluster",), choices=("random", "firstfit", "userdispersing", "userconcentratedpod_random", "userconcentratedpod_firstfit", "firstfitleastconsumed"),
+)  # fmt: skip
+PLANNERS = {"FirstFitPlanner": "firstfit", "UserDispersingPlanner": "userdispersing", "UserConcentratedPodPlanner": "userconcentratedpod_firstfit", "SkipHeuresticsPlanner": "firstfit"}
+TRIES = 16
+
+
+class Need(msgspec.Struct, kw_only=True, frozen=True):
+    """What a machine needs of a host. `cpu_mhz` in all, `memory` in bytes."""
+
+    zone_id: str
+    hypervisor: str
+    arch: str
+    cores: int
+    mhz: int
+    memory: int
+    tags: tuple[str, ...] = ()
+    account_id: str = ""
+    host_id: str | None = None
+    cluster_id: str | None = None
+    pod_id: str | None = None
+    planner: str | None = None
+    machine_id: str | None = None
+    prefer_host_id: str | None = None
+    storage_size: int = 0
+    storage_tags: str | None = None
+    local_storage: bool = False
+
+    @property
+    def cpu_mhz(self) -> int:
+        """All cores together."""
+        return self.cores * self.mhz
+
+
+Rule = Callable[[Tx, Need, list[Host]], dict[str, str]]
+RULES: list[Rule] = []
+
+
+def placement_rule(function: Rule) -> Rule:
+    """Register a further filter: given hosts that would do, returns {host id: why it will not}. Higher floors use it."""
+    RULES.append(function)
+    return function
+
+
+def _fitting(need: Need) -> list[Any]:
+    h, c, p = Host.c, Cluster.c, Pod.c
+    enabled = sa.select(c.id).join(Pod.table, p.id == c.pod_id).where(c.allocation_state == "Enabled", c.managed_state == "Managed", p.allocation_state == "Enabled")
+    where = [
+        h.zone_id == need.zone_id, h.hypervisor == need.hypervisor, h.state == "Up", h.resource_state == "Enabled", h.arch == need.arch, h.cores >= need.cores, h.mhz >= need.mhz,
+        h.cpu_capacity - h.cpu_reserved >= need.cpu_mhz, h.memory_capacity - h.memory_reserved >= need.memory,
+    ]  # fmt: skip
+    where.append(h.cluster_id.in_(enabled))
+    if need.host_id:
+        where.append(h.id == need.host_id)
+    if need.cluster_id:
+        where.append(h.cluster_id == need.cluster_id)
+    if need.pod_id:
+        where.append(h.pod_id == need.pod_id)
+    return where
+
+
+def _order(tx: Tx, need: Need) -> tuple[Any, ...]:
+    h = Host.c
+    algorithm = PLANNERS.get(need.planner or "", "") or ALGORITHM.get(tx)
+    if need.planner and need.planner not in PLANNERS:
+        raise Invalid(f"There is no planner {need.planner[:40]}; there are {', '.join(PLANNERS)}.", parameter="deploymentplanner")
+    vm = REGISTRY["virtualmachine"].table
+    mine = sa.select(sa.func.count()).select_from(vm).where(vm.c.host_id == h.id, vm.c.account_id == need.account_id).correlate(Host.table).scalar_subquery()
+    in_pod = sa.select(sa.func.count()).select_from(vm).where(vm.c.pod_id == h.pod_id, vm.c.account_id == need.account_id).correlate(Host.table).scalar_subquery()
+    match algorithm:
+        case "firstfit":
+            return (h.number,)
+        case "firstfitleastconsumed":
+            return (h.cpu_reserved * 1.0 / sa.func.nullif(h.cpu_capacity, 0), h.number)
+        case "userdispersing":
+            return (mine, h.cpu_reserved * 1.0 / sa.func.nullif(h.cpu_capacity, 0), h.number)
+        case "userconcentratedpod_firstfit":
+            return (in_pod.desc(), mine.desc(), h.number)
+        case "userconcentratedpod_random":
+            return (in_pod.desc(), sa.func.random())
+    return (sa.func.random(),)
+
+
+def place(tx: Tx, need: Need, *, further: Callable[[Tx, Host], str | None] | None = None) -> Host:
+    """Choose a host and reserve its capacity. `further` may refuse a host for a reason. NoCapacity explains."""
+    zone = tx.one(Zone, need.zone_id)
+    tags = set(need.tags)
+    skipped: dict[str, str] = {}
+    preferred = [need.prefer_host_id] if need.prefer_host_id and not need.host_id else []
+    for attempt in range(2):
+        where = _fitting(need)
+        order = _order(tx, need)
+        if preferred and attempt == 0:
+            order = (sa.case((Host.c.id == preferred[0], 0), else_=1), *order)
+        found = tx.find(Host, *where, order=order, limit=TRIES if not (tags or RULES) else 200)
+        found = [h for h in found if tags <= set(h.host_tags or [])]
+        for rule in RULES:
+            refused = rule(tx, need, found)
+            skipped.update(refused)
+            found = [h for h in found if h.id not in refused]
+        for host in found:
+            why = further(tx, host) if further else None
+            if why is not None:
+                skipped[host.id] = why
+                continue
+            if reserve(tx, host.id, need.cpu_mhz, need.memory):
+                return host
+        if not found:
+            break
+    raise _refusal(tx, need, zone, skipped)
+
+
+def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
+    """Promise capacity of a host; False when it is not there any more."""
+    h = Host.c
+    return bool(
+        tx.execute(
+            sa.update(Host.table)
+            .where(h.id == host_id, h.cpu_capacity - h.cpu_reserved >= cpu_mhz, h.memory_capacity - h.memory_reserved >= memory, h.state == "Up", h.resource_state == "Enabled")
+            .values(cpu_reserved=h.cpu_reserved + cpu_mhz, memory_reserved=h.memory_reserved + memory, machines=h.machines + 1)
+        ).rowcount
+    )
+
+
+def release(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> None:
+    """Take a promise back."""
+    h = Host.c
+    tx.execute(sa.update(Host.table).where(h.id == host_id).values(cpu_reserved=h.cpu_reserved - cpu_mhz, memory_reserved=h.memory_reserved - memory, machines=h.machines - 1))
+
+
+def verdict(tx: Tx, need: Need, host: Host, cluster: Cluster, pod: Pod) -> list[dict[str, object]]:
+    """Why a host will not do: each reason a code with what was needed and what there was; empty when it will."""
+    out: list[dict[str, object]] = []
+
+    def no(code: str, needed: object, available: object) -> None:
+        out.append({"code": code, "needed": needed, "available": available})
+
+    if need.host_id and host.id != need.host_id:
+        no("NotAsked", need.host_id, host.id)
+    if need.cluster_id and host.cluster_id != need.cluster_id:
+        no("OtherCluster", need.cluster_id, host.cluster_id)
+    if need.pod_id and host.pod_id != need.pod_id:
+        no("OtherPod", need.pod_id, host.pod_id)
+    if host.hypervisor != need.hypervisor:
+        no("Hypervisor", need.hypervisor, host.hypervisor)
+    if host.arch != need.arch:
+        no("Architecture", need.arch, host.arch)
+    if host.state != "Up":
+        no("HostState", "Up", host.state)
+    if host.resource_state != "Enabled":
+        no("ResourceState", "Enabled", host.resource_state)
+    if cluster.allocation_state != "Enabled" or cluster.managed_state != "Managed":
+        no("ClusterDisabled", "Enabled", f"{cluster.allocation_state}, {cluster.managed_state}")
+    if pod.allocation_state != "Enabled":
+        no("PodDisabled", "Enabled", pod.allocation_state)
+    missing = sorted(set(need.tags) - set(host.host_tags or []))
+    if missing:
+        no("HostTags", ",".join(need.tags), ",".join(host.host_tags or []))
+    if host.cores < need.cores:
+        no("Cores", need.cores, host.cores)
+    if host.mhz < need.mhz:
+        no("CpuSpeed", need.mhz, host.mhz)
+    if host.cpu_capacity - host.cpu_reserved < need.cpu_mhz:
+        no("Cpu", need.cpu_mhz, host.cpu_capacity - host.cpu_reserved)
+    if host.memory_capacity - host.memory_reserved < need.memory:
+        no("Memory", need.memory // MIB, (host.memory_capacity - host.memory_reserved) // MIB)
+    return out
+
+
+SENTENCES = {
+    "NotAsked": "another host was asked for", "OtherCluster": "it is in another cluster", "OtherPod": "it is in another pod", "Hypervisor": "needs {needed}, is {available}",
+    "Architecture": "needs {needed}, is {available}", "HostState": "it is {available}", "ResourceState": "it is {available}", "ClusterDisabled": "its cluster is {available}",
+    "PodDisabled": "its pod is {available}", "HostTags": "needs the tags {needed}, has '{available}'", "Cores": "needs {needed} cores, has {available}",
+    "CpuSpeed": "needs cores of {needed} MHz, has {available} MHz", "Cpu": "needs {needed} MHz CPU, {available} MHz are free", "Memory": "needs {needed} MiB memory, {available} MiB are free",
+    "Rule": "{available}",
+}  # fmt: skip
+
+
+def explain(tx: Tx, need: Need, skipped: dict[str, str] | None = None, limit: int = 1000) -> list[dict[str, object]]:
+    """Every host of the zone with its verdict: hostid, hostname, accepted, score, reason[]."""
+    skipped = dict(skipped or {})
+    hosts = tx.find(Host, Host.c.zone_id == need.zone_id, limit=limit)
+    for rule in RULES:
+        skipped.update(rule(tx, need, hosts))
+    clusters = tx.among(Cluster, list({h.cluster_id for h in hosts}))
+    pods = tx.among(Pod, list({h.pod_id for h in hosts}))
+    out: list[dict[str, object]] = []
+    for host in hosts:
+        reasons = verdict(tx, need, host, clusters[host.cluster_id], pods[host.pod_id])
+        if host.id in skipped:
+            reasons.append({"code": "Rule", "needed": "", "available": skipped[host.id]})
+        free = (host.memory_capacity - host.memory_reserved) / max(1, host.memory_capacity)
+        out.append({"hostid": host.id, "hostname": host.name, "clusterid": host.cluster_id, "accepted": not reasons, "score": round(100 * free), "reason": reasons})
+    return out
+
+
+def _refusal(tx: Tx, need: Need, zone: Zone, skipped: dict[str, str]) -> NoCapacity:
+    verdicts = explain(tx, need, skipped, limit=200)
+    told = []
+    counts: dict[str, int] = {}
+    for v in verdicts:
+        reasons: Any = v["reason"]
+        if reasons:
+            told.append(f"{v['hostname']}: " + ", ".join(SENTENCES[r["code"]].format(**r) for r in reasons))
+            counts[reasons[0]["code"]] = counts.get(reasons[0]["code"], 0) + 1
+    wants = f"{need.cores} × {need.mhz} MHz and {need.memory / GIB:.2f} GiB"
+    text = f"No host of the zone {zone.name} can take a machine of {wants}: " + ("; ".join(told[:20]) or "it has no hosts") + (f"; and {len(told) - 20} more hosts" if len(told) > 20 else "") + "."
+    public = f"No host can take a machine of {wants} now ({', '.join(f'{n} lack {c}' for c, n in sorted(counts.items())) or 'there are no hosts'}). Choose a smaller offering, or ask the operator for capacity."
+    return NoCapacity(text, hosts=verdicts, public=public)

@@ -1,0 +1,230 @@
+"""Routers: a namespace on a host that serves an isolated network: DHCP, DNS, metadata, passwords, source NAT.
+
+The agent gets one document with everything; its serial only grows, and a host ignores an older one.  So any number
+of managers may send documents at once, and the last word is always the newest rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import defaultdict
+from typing import Any
+
+from mold.api.answer import Field, shown
+from mold.api.command import LATER, Ctx, command
+from mold.api.lists import Query, lists
+from mold.api.permit import OPERATORS, Infra
+from mold.base import net
+from mold.base.states import machine
+from mold.drivers.elements import ELEMENTS
+from mold.features.compute.machines.row import Nic, VirtualMachine
+from mold.features.infra.hosts import Host
+from mold.features.infra.offerings import ServiceOffering
+from mold.features.infra.zones import Zone
+from mold.features.network import addresses, networks
+from mold.features.network.addresses import Address, VlanRange
+from mold.features.network.networks import Network
+from mold.features.network.offerings import NetworkOffering
+from mold.features.network.physical import public_segment
+from mold.store import Resource, Tx, column, created, refers
+from mold.wire import calls as w
+from mold.work import Operation, ask, change, look, operation, step
+
+
+class Router(Resource):
+    """A network's router. `state`: Starting until its first document is applied, then Running."""
+
+    kind = "router"
+    policy = Infra()
+    states = machine("Starting", up="Starting|Running>Running", stop="Starting|Running>Stopping")
+
+    network_id: str = refers("network", unique=True, shows={"guestnetworkid": "id", "guestnetworkname": "name", "networkdomain": "networkdomain"})
+    zone_id: str = refers("zone")
+    host_id: str = refers("host")
+    address_id: str | None = refers("address", default=None, shows={"publicip": "ip"}, filter=False)
+    account_id: str = refers("account", filter=False)
+    domain_id: str = refers("domain", filter=False)
+    mac: str = column(hidden=True)
+    public_mac: str = column(hidden=True)
+    state: str = column(default="Starting", filter=True)
+    created: str = created()
+
+
+@shown(
+    Router, Field("name"), Field("role"), Field("isredundantrouter", "boolean"), Field("redundantstate"), Field("version"), Field("requiresupgrade", "boolean"), Field("hypervisor"), Field("nic", "set"),
+    Field("healthcheckfailed", "boolean"),
+)  # fmt: skip
+def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    nets = tx.among(Network, [r.network_id for r in rows])
+    hosts = tx.among(Host, [r.host_id for r in rows])
+    return {
+        r.id: {
+            "name": f"r-{r.number}-VM", "role": "VIRTUAL_ROUTER", "isredundantrouter": False, "redundantstate": "UNKNOWN", "requiresupgrade": False, "version": hosts[r.host_id].version,
+            "hypervisor": hosts[r.host_id].hypervisor, "healthcheckfailed": False,
+            "nic": [{"id": r.id, "networkid": r.network_id, "ipaddress": nets[r.network_id].gateway, "netmask": nets[r.network_id].netmask, "macaddress": r.mac, "traffictype": "Guest", "isdefault": False}],
+        }
+        for r in rows
+    }  # fmt: skip
+
+
+@lists("listRouters", Router, roles=OPERATORS, refused={"fetchhealthcheckresults:boolean": LATER, "healthchecksfailed:boolean": LATER, "forvpc:boolean": LATER, "vpcid:uuid": LATER, "version:string": LATER, "clusterid:uuid": LATER, "podid:uuid": LATER, "projectid:uuid": LATER})
+def _list(q: Query, account: str | None = None, domainid: str | None = None, isrecursive: bool | None = None, listall: bool | None = None, name: str | None = None) -> None:
+    """Lists routers."""
+    import sqlalchemy as sa
+
+    if name is not None:
+        parts = name.split("-")
+        q.where(Router.c.number == int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else sa.false())
+    if domainid is not None:
+        q.where(Router.c.domain_id == domainid)
+
+
+class RouterElement:
+    """The element that serves isolated networks."""
+
+    name = "VirtualRouter"
+
+    def __init__(self) -> None:
+        self._busy: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def claim(self, tx: Tx, network: Network, host: Host) -> None:
+        """Give the network a router on this host, and a public address for source NAT if its offering has that."""
+        if tx.first(Router, Router.c.network_id == network.id) is not None:
+            return
+        offering = tx.one(NetworkOffering, network.network_offering_id)
+        address = None
+        if "SourceNat" in offering.services:
+            address = addresses.take(tx, network.zone_id, network, source_nat=True, network_id=network.id)
+        import random
+
+        tx.add(
+            Router(
+                network_id=network.id, zone_id=network.zone_id, host_id=host.id, address_id=address.id if address else None, account_id=network.account_id, domain_id=network.domain_id,
+                mac=net.mac(random.getrandbits(40)), public_mac=net.mac(random.getrandbits(40)),
+            )
+        )  # fmt: skip
+        networks.bump(tx, network.id)
+
+    async def apply(self, network_id: str) -> None:
+        """Send the newest document, unless a document at least as new as what we came for has just been applied."""
+        wanted = await look(lambda tx: (n := tx.get(Network, network_id)) and n.serial)
+        if not wanted:
+            return
+        async with self._busy[network_id]:
+            fresh = await look(lambda tx: (n := tx.get(Network, network_id)) and (n.applied >= wanted and n.state == "Implemented"))
+            if fresh:
+                return
+            plan = await look(lambda tx: document(tx, network_id))
+            if plan is None:
+                return
+            host, spec = plan
+            facts: w.RouterFacts = await ask(host, w.ApplyRouter(router=spec))
+            await change(lambda tx: self._applied(tx, network_id, facts.serial))
+        if not self._busy[network_id].locked():
+            self._busy.pop(network_id, None)
+
+    def _applied(self, tx: Tx, network_id: str, serial: int) -> None:
+        networks.applied(tx, network_id, serial)
+        router = tx.first(Router, Router.c.network_id == network_id)
+        if router is not None and router.state == "Starting":
+            tx.move(router, "up")
+
+    async def remove(self, network_id: str) -> None:
+        """Remove the namespace; done as well when the host is gone from the cloud."""
+        router = await look(lambda tx: tx.first(Router, Router.c.network_id == network_id))
+        if router is None:
+            return
+        await ask(router.host_id, w.RemoveRouter(id=router.id, number=router.number))
+
+    def release(self, tx: Tx, network: Network) -> None:
+        """Forget the router's row and free its address."""
+        router = tx.first(Router, Router.c.network_id == network.id)
+        if router is None:
+            return
+        address = tx.get(Address, router.address_id)
+        tx.remove(router)
+        if address is not None:
+            addresses.give_back(tx, address)
+
+
+def document(tx: Tx, network_id: str) -> tuple[str, w.RouterSpec] | None:
+    """(host id, document) of a network's router, out of the rows as they are now; None when it has none."""
+    network = tx.get(Network, network_id)
+    router = tx.first(Router, Router.c.network_id == network_id)
+    if network is None or router is None:
+        return None
+    zone = tx.one(Zone, network.zone_id)
+    offering = tx.one(NetworkOffering, network.network_offering_id)
+    leases = _leases(tx, network, zone)
+    public = None
+    address = tx.get(Address, router.address_id)
+    if address is not None:
+        range_ = tx.one(VlanRange, address.range_id)
+        public = w.PublicSpec(
+            segment=public_segment(tx, range_.physical_network_id, range_.vlan), mac=router.public_mac, ip=address.ip, prefix=net.around(range_.gateway, range_.netmask).prefixlen, gateway=range_.gateway,
+            source_nat=address.source_nat,
+        )  # fmt: skip
+    segment = networks.segment(tx, network)
+    spec = w.RouterSpec(
+        id=router.id, number=router.number, serial=network.serial, segment=segment, mac=router.mac, gateway=network.gateway, prefix=network.net.prefixlen, domain=network.networkdomain,
+        dns=[d for d in (network.dns1 or zone.dns1, network.dns2 or zone.dns2) if d], leases=leases, public=public, services=tuple(offering.services), egress="allow" if offering.egress_default_policy else "deny",
+        mtu=1450 if segment.method == "vxlan" else 0,
+    )  # fmt: skip
+    return router.host_id, spec
+
+
+def _leases(tx: Tx, network: Network, zone: Zone) -> list[w.LeaseSpec]:
+    nics = tx.find(Nic, Nic.c.network_id == network.id)
+    vms = tx.among(VirtualMachine, [n.machine_id for n in nics])
+    offerings = tx.among(ServiceOffering, list({v.service_offering_id for v in vms.values()}))
+    out = []
+    for nic in nics:
+        vm = vms.get(nic.machine_id)
+        if vm is None or vm.state in ("Destroyed", "Expunging"):
+            continue
+        metadata = {
+            "instance-id": vm.id, "vm-id": vm.id, "local-hostname": vm.name, "local-ipv4": nic.ip, "availability-zone": zone.name, "service-offering": offerings[vm.service_offering_id].name,
+            "public-hostname": nic.ip, "public-ipv4": network.gateway, "cloud-identifier": f"CloudStack-{{{zone.id}}}", "cloud-name": "Mold",
+        }  # fmt: skip
+        if vm.publickeys:
+            metadata["public-keys"] = "\n".join(vm.publickeys) + "\n"
+        out.append(
+            w.LeaseSpec(
+                mac=nic.mac, ip=nic.ip, name=vm.name, default=nic.is_default, metadata=metadata, userdata=vm.userdata or base64.b64encode(b"").decode(), password=vm.password or "",
+                password_serial=vm.password_serial,
+            )
+        )  # fmt: skip
+    return out
+
+
+ELEMENTS.append(RouterElement())
+
+
+@operation
+class RebootRouter(Operation):
+    """Make a router anew: away with it, and back out of the rows."""
+
+    locks = ("network",)
+    answers = (Router, "router")
+    router: str
+    network: str
+
+    @step
+    def bump(self, tx: Tx) -> None:
+        networks.bump(tx, self.network)
+
+    @step
+    async def again(self) -> None:
+        for each in ELEMENTS:
+            await each.remove(self.network)
+        await networks.apply(self.network)
+
+
+@command("rebootRouter", roles=OPERATORS, answers=Router, job=True, event="ROUTER.REBOOT")
+def reboot(ctx: Ctx, id: Router, forced: bool = False) -> Router:
+    """Makes a router anew from the rows."""
+    ctx.start(RebootRouter(router=id.id, network=id.network_id))
+    return id
+
+

@@ -1,0 +1,188 @@
+"""Signing in: who a request comes from. Password and session, signature, integration port.
+
+A session has two secrets: the cookie JSESSIONID and the session key, which the client repeats as a parameter;
+both are needed, so a foreign page that makes the browser send the cookie gets nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import sqlalchemy as sa
+
+from mold.api.answer import Field
+from mold.api.command import command
+from mold.api.door import Door, Entry, Request
+from mold.api.permit import Caller, RoleType
+from mold.api.sign import REFUSED, verify
+from mold.base import ids
+from mold.base.errors import Denied, Invalid, Refusal, Unauthorized
+from mold.features.identity.accounts import Account, KeyPair, Member, Project, Session, User, check_password, hasher
+from mold.features.identity.domains import Domain
+from mold.features.infra.settings import setting
+from mold.store import Tx
+
+SESSION_TIMEOUT = setting("session.timeout", 30, "Minutes that a session may be idle.", group="Access")
+LOGIN_ATTEMPTS = setting("incorrect.login.attempts.allowed", 5, "Failed sign-ins before a user is disabled; 0: never.", group="Access")
+SECURE_COOKIE = setting("enable.secure.session.cookie", False, "Send session cookies over HTTPS only.", group="Access")
+
+
+class WrongMethod(Refusal):
+    """Sign-in by GET."""
+
+    code, cs = 405, 0
+
+
+def caller_of(tx: Tx, user: User, *, address: str = "", session: str | None = None) -> Caller:
+    """The caller that a user is; Unauthorized when the user or the account is not enabled."""
+    account = tx.one(Account, user.account_id)
+    if user.state != "enabled" or account.state != "enabled":
+        raise Unauthorized(REFUSED, inner=f"user {user.username} is {user.state}, account {account.state}")
+    domain = tx.one(Domain, account.domain_id)
+    rows = tx.execute(
+        sa.select(Project.c.project_account_id, Member.c.role).join(Member.table, Member.c.project_id == Project.c.id).where(Member.c.account_id == account.id)
+    ).all()
+    return Caller(
+        user_id=user.id, username=user.username, account_id=account.id, account=account.name, domain_id=domain.id, domain_trail=domain.trail,
+        role=RoleType(account.role_type), projects=tuple(r[0] for r in rows), address=address, session=session,
+        extra={"administers": tuple(r[0] for r in rows if r[1] == "Admin")},
+    )  # fmt: skip
+
+
+def by_signature(tx: Tx, request: Request) -> Caller | None:
+    """The caller of a signed request; None when it is not signed."""
+    low = {k.lower(): v for k, v in request.params.items()}
+    key = low.get("apikey")
+    if not key or "signature" not in low:
+        return None
+    found = tx.first(KeyPair, KeyPair.c.apikey == key)
+    if found is None:
+        raise Unauthorized(REFUSED, inner="unknown API key")
+    verify(request.params, found.secret)
+    return caller_of(tx, tx.one(User, found.user_id), address=request.address)
+
+
+def by_session(tx: Tx, request: Request) -> Caller | None:
+    """The caller of a request with a session; None when there is no session cookie."""
+    cookie, key = request.cookies.get("JSESSIONID"), request.params.get("sessionkey")
+    if not cookie:
+        return None
+    found = tx.first(Session, Session.c.cookie_digest == ids.digest(cookie))
+    limit = SESSION_TIMEOUT.get(tx) * 60
+    if found is None or time.time() - found.used > limit:
+        raise Unauthorized("unable to verify user credentials", inner="no such session, or idle too long")
+    if not key or ids.digest(key) != found.key_digest:
+        raise Unauthorized("unable to verify user credentials", inner="session key is missing or wrong")
+    return caller_of(tx, tx.one(User, found.user_id), address=request.address, session=found.id)
+
+
+async def touch(door: Door, session: str) -> None:
+    """Note that a session is in use, at most once a minute."""
+    tick = time.time()
+    await door.engine.writing(lambda tx: tx.execute(sa.update(Session.table).where(Session.c.id == session, Session.c.used < tick - 60).values(used=tick)))
+
+
+def system(tx: Tx) -> Caller:
+    """The system itself: the caller on the integration port."""
+    account = tx.first(Account, Account.c.name == "system")
+    assert account is not None, "the installation has no system account"
+    user = tx.first(User, User.c.account_id == account.id)
+    domain = tx.one(Domain, account.domain_id)
+    return Caller(
+        user_id=user.id if user else "", username="system", account_id=account.id, account=account.name, domain_id=domain.id,
+        domain_trail=domain.trail, role=RoleType.ADMIN, internal=True,
+    )  # fmt: skip
+
+
+LOGIN_FIELDS = tuple(
+    Field(n) for n in ("username", "userid", "domainid", "timeout", "account", "firstname", "lastname", "type", "timezone", "registered", "sessionkey", "is2faenabled", "is2faverified", "managementserverid")
+)
+
+
+@command("login", shape="flat", open=True, fields=LOGIN_FIELDS)
+async def login(door: Door, entry: Entry) -> Any:
+    """Signs a user in with a password and begins a session. POST only."""
+    request = entry.request
+    if not request.post:
+        return _plain_405()
+    params = request.params
+    username, password = params.get("username"), params.get("password")
+    if not username or not password:
+        raise Denied(f"Failed to authenticate user {username or ''}; please provide valid credentials")
+    domain_id = params.get("domainId") or params.get("domainid")
+    path = (params.get("domain") or "").strip("/")
+    if path.upper() == "ROOT" or path.upper().startswith("ROOT/"):
+        path = path[5:]
+
+    def seek(tx: Tx) -> User | None:
+        if domain_id:
+            found = tx.first(Domain, Domain.c.number == int(domain_id)) if domain_id.isdigit() else tx.get(Domain, domain_id)
+            if found is None:
+                raise Unauthorized(f"Unable to find the domain by id={domain_id[:80]}")
+        else:
+            found = tx.first(Domain, Domain.c.path == ("ROOT/" + path if path else "ROOT"))
+        return tx.first(User, User.c.username == username, User.c.domain_id == found.id) if found else None
+
+    user = await door.engine.reading(seek)
+    good = await check_password(user, password)
+    wrong = Denied(f"Failed to authenticate user {username[:255]} in domain {domain_id or path or 1}; please provide valid credentials")
+
+    def settle(tx: Tx) -> Any:
+        if user is None:
+            return wrong
+        fresh = tx.one(User, user.id)
+        if fresh.state != "enabled":
+            return Denied(f"User {fresh.username} in domain {path or 'ROOT'} is disabled/locked. Please contact the administrator.") if good else wrong
+        if not good:
+            failed = fresh.failed_logins + 1
+            allowed = LOGIN_ATTEMPTS.get(tx)
+            tx.set(fresh, failed_logins=failed, state="disabled" if allowed and failed >= allowed else fresh.state)
+            return wrong
+        caller = caller_of(tx, fresh)
+        if fresh.failed_logins:
+            tx.set(fresh, failed_logins=0)
+        if hasher.check_needs_rehash(fresh.password_hash):
+            tx.set(fresh, password_hash=hasher.hash(password))
+        old = request.cookies.get("JSESSIONID")
+        if old:
+            tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(old)))
+        tx.execute(sa.delete(Session.table).where(Session.c.used < time.time() - SESSION_TIMEOUT.get(tx) * 60))
+        cookie, key = ids.token(24), ids.token(20)
+        tx.add(Session(user_id=fresh.id, cookie_digest=ids.digest(cookie), key_digest=ids.digest(key), used=time.time()))
+        account = tx.one(Account, fresh.account_id)
+        keys = tx.first(KeyPair, KeyPair.c.user_id == fresh.id)
+        body = {
+            "username": fresh.username, "userid": fresh.id, "domainid": fresh.domain_id, "timeout": SESSION_TIMEOUT.get(tx) * 60,
+            "account": account.name, "firstname": fresh.firstname, "lastname": fresh.lastname, "type": str(account.type),
+            "timezone": fresh.timezone, "registered": "true" if keys else "false", "sessionkey": key, "is2faenabled": "false", "is2faverified": "true",
+        }  # fmt: skip
+        if caller.root:
+            body["managementserverid"] = door.engine.manager
+        return cookie, key, SECURE_COOKIE.get(tx), {k: v for k, v in body.items() if v is not None}
+
+    out = await door.engine.writing(settle)
+    if isinstance(out, Refusal):
+        raise out
+    cookie, key, secure, body = out
+    entry.cookies.append(("JSESSIONID", cookie, {"httponly": True, "path": "/client", "samesite": "lax", "secure": secure}))
+    entry.cookies.append(("sessionkey", key, {"httponly": True, "samesite": "lax", "secure": secure}))
+    return body
+
+
+def _plain_405() -> Any:
+    raise WrongMethod("Please use HTTP POST to authenticate using this API")
+
+
+@command("logout", shape="flat", open=True, fields=(Field("description"),))
+async def logout(door: Door, entry: Entry) -> dict[str, str]:
+    """Ends the session."""
+    cookie = entry.request.cookies.get("JSESSIONID")
+    gone = 0
+    if cookie:
+        gone = await door.engine.writing(lambda tx: tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(cookie))).rowcount)
+    for name in entry.request.cookies:
+        entry.cookies.append((name, "", {"max_age": 0, "path": "/client" if name == "JSESSIONID" else "/"}))
+    if not gone:
+        raise Invalid("Session not found for the logout process.")
+    return {"description": "success"}

@@ -1,0 +1,117 @@
+"""Tags: key and value on any resource that belongs to an account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mold.api.answer import Field, shown
+from mold.api.command import Ctx, Tags, command
+from mold.api.lists import Query, lists
+from mold.api.permit import Owned, find
+from mold.base.errors import Invalid, NotFound
+from mold.store import REGISTRY, Resource, Tx, column, created
+from mold.work import Operation, operation, step
+
+NAMES = {
+    "UserVm": "virtualmachine", "VirtualMachine": "virtualmachine", "Template": "template", "Network": "network", "Volume": "volume", "Project": "project", "Zone": "zone",
+}  # fmt: skip
+"""The API's names of resource types -> kinds."""
+WIRE = {v: k for k, v in NAMES.items() if k != "VirtualMachine"}
+
+
+class Tag(Owned):
+    """A tag."""
+
+    kind = "tag"
+    unique = (("resource_kind", "resource_id", "key"),)
+
+    key: str = column(filter=True)
+    value: str = column(default="", filter=True)
+    resource_kind: str = column(hidden=True)
+    resource_id: str = column(api="resourceid", filter=True, index=True)
+    created: str = created()
+
+
+@shown(Tag, Field("resourcetype"))
+def _type(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    return {t.id: {"resourcetype": WIRE.get(t.resource_kind, t.resource_kind)} for t in rows}
+
+
+@lists("listTags", Tag, id_param=False)
+def _list(q: Query, resourcetype: str | None = None, customer: str | None = None) -> None:
+    """Lists tags.
+
+    resourcetype: UserVm, Template, Network, Volume
+    """
+    if resourcetype is not None:
+        q.where(Tag.c.resource_kind == NAMES.get(resourcetype, resourcetype))
+
+
+def _targets(ctx: Ctx, kind: str, ids: list[str]) -> list[Resource]:
+    name = next((v for k, v in NAMES.items() if k.lower() == kind.lower()), None)
+    if name is None or name not in REGISTRY:
+        raise Invalid(f"Things of the type {kind[:40]} have no tags; there are {', '.join(WIRE.values())}.", parameter="resourcetype")
+    out = []
+    for each in ids:
+        found = find(ctx.tx, REGISTRY[name], ctx.caller, each, "operate")
+        if found is None:
+            raise NotFound(f"There is no {kind} {each}, or you may not tag it.", id=each)
+        out.append(found)
+    return out
+
+
+@operation
+class Tagged(Operation):
+    """The tags are written with the request; nothing in the world follows."""
+
+    first: str
+
+    @step
+    def done(self, tx: Tx) -> None:
+        del tx
+
+
+@command("createTags", job=True, event="CREATE_TAGS")
+def create(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags, customer: str | None = None) -> None:
+    """Puts tags on things.
+
+    resourcetype: UserVm, Template, Network, Volume
+    resourceids: ids of the things
+    """
+    for row in _targets(ctx, resourcetype, resourceids):
+        data = row.__dict__
+        whose = {k: data.get(k) for k in ("account_id", "domain_id", "project_id")}
+        if whose["account_id"] is None:
+            whose.update(account_id=ctx.caller.account_id, domain_id=ctx.caller.domain_id)
+        for key, value in tags.items():
+            if not key or len(key) > 255 or len(value) > 255:
+                raise Invalid("A tag's key must have 1 to 255 characters, its value at most 255.", parameter="tags")
+            ctx.tx.add(Tag(key=key, value=value, resource_kind=row.kind, resource_id=row.id, **whose))
+    ctx.start(Tagged(first=resourceids[0] if resourceids else ""))
+
+
+@command("deleteTags", job=True, event="DELETE_TAGS")
+def delete(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags | None = None) -> None:
+    """Takes tags off things.
+
+    tags: those to take off; default: all
+    """
+    for row in _targets(ctx, resourcetype, resourceids):
+        for tag in ctx.tx.find(Tag, Tag.c.resource_kind == row.kind, Tag.c.resource_id == row.id):
+            if tags is None or (tag.key in tags and tags[tag.key] in ("", tag.value)):
+                ctx.tx.remove(tag)
+    ctx.start(Tagged(first=resourceids[0] if resourceids else ""))
+
+
+def tags_of(tx: Tx, kind: str, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Tags of a page of things, as answers show them."""
+    out: dict[str, list[dict[str, Any]]] = {}
+    for tag in tx.find(Tag, Tag.c.resource_kind == kind, tx.any_of(Tag.c.resource_id, ids)):
+        out.setdefault(tag.resource_id, []).append({"key": tag.key, "value": tag.value, "resourcetype": WIRE.get(kind, kind), "resourceid": tag.resource_id})
+    return out
+
+
+def untag(tx: Tx, kind: str, id: str) -> None:
+    """Forget the tags of a thing that goes."""
+    for tag in tx.find(Tag, Tag.c.resource_kind == kind, Tag.c.resource_id == id):
+        tx.remove(tag)

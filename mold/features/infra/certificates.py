@@ -1,0 +1,290 @@
+"""Certificates: Mold's own authority, made at first start, issues what managers and hosts identify themselves with.
+
+Agents and managers trust only this authority.  Keys are EC P-256.  The authority's key is sealed in the
+database, so that several managers share it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import time
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from mold.api.answer import Field
+from mold.api.command import Ctx, Long, Param, command
+from mold.api.permit import ROOT, Infra
+from mold.base import clock, ids
+from mold.base.errors import Invalid
+from mold.features.infra.hosts import Host, on_remove
+from mold.features.infra.settings import setting
+from mold.store import Resource, Tx, column, created
+from mold.wire import calls as w
+from mold.work import Operation, ask, change, look, operation, reconciler, step
+from typing import Annotated
+
+VALID_DAYS = setting("ca.framework.cert.validity.period", 365, "Days that a host's certificate is valid.", group="Certificates", low=1)
+RENEW = setting("ca.framework.cert.automatic.renewal", True, "Renew certificates of hosts before they expire.", group="Certificates")
+EXPIRY_ALERT = setting("ca.framework.cert.expiry.alert.period", 15, "Days before the end that a certificate is renewed.", group="Certificates", low=1)
+MANAGER_NAME = "mold-manager"
+
+
+class Authority(Resource):
+    """The certificate authority of this installation."""
+
+    kind = "authority"
+    policy = Infra()
+
+    certificate: str = column()
+    key: str = column(secret=True)
+    created: str = created()
+
+
+class Certificate(Resource):
+    """A certificate issued. `serial` is hexadecimal."""
+
+    kind = "certificate"
+    policy = Infra()
+
+    serial: str = column(unique=True)
+    subject: str = column(index=True)
+    guid: str | None = column(default=None, index=True)
+    expires: str = column(kind="date")
+    revoked: str | None = column(default=None, kind="date")
+    created: str = created()
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+
+
+def authority(tx: Tx) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey, str]:
+    """The authority's certificate, key and PEM; made at the first call in a writing transaction."""
+    found = tx.first(Authority)
+    if found is None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Mold"), x509.NameAttribute(NameOID.COMMON_NAME, f"Mold authority {ids.new_id()[:8]}")])
+        now = dt.datetime.now(dt.UTC)
+        made = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(hours=1)).not_valid_after(now + dt.timedelta(days=3650))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )  # fmt: skip
+        found = tx.add(Authority(certificate=made.public_bytes(serialization.Encoding.PEM).decode(), key=_pem(key)))
+    loaded = serialization.load_pem_private_key(found.key.encode(), None)
+    assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+    return x509.load_pem_x509_certificate(found.certificate.encode()), loaded, found.certificate
+
+
+def _sign(tx: Tx, public: Any, common: str, names: list[str], addresses: list[str], days: int, *, server: bool, guid: str | None = None) -> str:
+    ca, key, _ = authority(tx)
+    now = dt.datetime.now(dt.UTC)
+    serial = x509.random_serial_number()
+    alternatives: list[x509.GeneralName] = [x509.DNSName(n) for n in dict.fromkeys([common, *names])]
+    alternatives += [x509.IPAddress(ipaddress.ip_address(a)) for a in addresses]
+    uses = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if server else [])
+    made = (
+        x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])).issuer_name(ca.subject).public_key(public)
+        .serial_number(serial).not_valid_before(now - dt.timedelta(hours=1)).not_valid_after(now + dt.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    tx.add(Certificate(serial=f"{serial:x}", subject=common, guid=guid, expires=clock.at(time.time() + days * 86400)))
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def issue(tx: Tx, common: str, *, names: list[str] | None = None, addresses: list[str] | None = None, days: int | None = None, server: bool = False) -> tuple[str, str, str]:
+    """A fresh key and certificate: (certificate, key, authority), PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = _sign(tx, key.public_key(), common, names or [], addresses or [], days or VALID_DAYS.get(tx), server=server)
+    return made, _pem(key), authority(tx)[2]
+
+
+def sign_request(tx: Tx, csr: str, *, days: int | None = None, guid: str | None = None, common: str | None = None, names: list[str] | None = None, addresses: list[str] | None = None) -> str:
+    """A certificate for a signing request (PEM); Invalid when it is none or its own signature is wrong."""
+    try:
+        asked = x509.load_pem_x509_csr(csr.encode())
+        good = asked.is_signature_valid
+    except (ValueError, TypeError) as broken:
+        raise Invalid("csr is not a PEM certificate signing request.", inner=str(broken), parameter="csr") from None
+    if not good:
+        raise Invalid("The signing request's own signature does not fit its key.", parameter="csr")
+    if common is None:
+        found = asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        common = str(found[0].value) if found else "host"
+    if common == MANAGER_NAME:
+        raise Invalid(f"The name {MANAGER_NAME} is the managers' own.", parameter="csr")
+    return _sign(tx, asked.public_key(), common, names or [], addresses or [], days or VALID_DAYS.get(tx), server=False, guid=guid)
+
+
+def revoked(tx: Tx, serial: int) -> bool:
+    """Whether a certificate is revoked, or none of ours."""
+    found = tx.first(Certificate, Certificate.c.serial == f"{serial:x}")
+    return found is None or found.revoked is not None
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+PEM_FIELDS = (Field("certificate"), Field("privatekey"), Field("cacertificates"))
+
+
+def _provider(name: str | None) -> None:
+    if name not in (None, "", "root"):
+        raise Invalid(f"There is no certificate provider {name[:40] if name else ''}; there is root.", parameter="provider")
+
+
+@command("listCAProviders", roles=ROOT, shape="object", reads=True, fields=(Field("name"), Field("description")))
+def providers(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
+    """Lists certificate providers."""
+    if name not in (None, "root"):
+        return {}
+    return {"count": 1, "caprovider": [{"name": "root", "description": "Mold's own certificate authority"}]}
+
+
+@command("listCaCertificate", shape="object", fields=(Field("certificate"),))
+def ca_certificate(ctx: Ctx, provider: str | None = None) -> dict[str, Any]:
+    """Gives the authority's certificate, for clients to trust."""
+    _provider(provider)
+    return {"cacertificates": {"certificate": authority(ctx.tx)[2]}}
+
+
+@operation
+class Issue(Operation):
+    """Nothing is left to do: the certificate is in the answer of the command."""
+
+    subject: str
+
+    @step
+    def note(self, tx: Tx) -> None:
+        del tx
+
+
+@command("issueCertificate", roles=ROOT, shape="object", event="CA.CERTIFICATE.ISSUE", fields=PEM_FIELDS)
+def issue_certificate(
+    ctx: Ctx, csr: Annotated[str | None, Param(length=65535)] = None, domain: str | None = None, ipaddress: str | None = None, duration: int | None = None, provider: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Issues a certificate for a signing request, or for names and addresses with a fresh key.
+
+    csr: signing request, PEM
+    domain: names, comma separated; the first is the host's
+    ipaddress: addresses, comma separated
+    duration: days that it is valid
+    provider: root
+    """
+    _provider(provider)
+    names = [n.strip() for n in (domain or "").split(",") if n.strip()]
+    addresses = [a.strip() for a in (ipaddress or "").split(",") if a.strip()]
+    for each in names:
+        if not all(ids.is_label(p) for p in each.split(".")) or each == MANAGER_NAME:
+            raise Invalid(f"'{each[:80]}' is no name that a host may have.", parameter="domain")
+    for each in addresses:
+        from mold.base import net
+
+        net.ip(each, "ipaddress")
+    if duration is not None and not 1 <= duration <= 3650:
+        raise Invalid("duration must lie between 1 and 3650 days.", parameter="duration")
+    if csr:
+        made, key = sign_request(ctx.tx, csr, days=duration, names=names, addresses=addresses), ""
+        ca = authority(ctx.tx)[2]
+    elif names or addresses:
+        made, key, ca = issue(ctx.tx, names[0] if names else addresses[0], names=names, addresses=addresses, days=duration)
+    else:
+        raise Invalid("Give a csr, or a domain or ipaddress to issue the certificate for.", parameter="csr")
+    body = {"certificate": made, "cacertificates": ca}
+    if key:
+        body["privatekey"] = key
+    return {"certificates": body}
+
+
+@operation
+class ProvisionCertificate(Operation):
+    """Give a host a fresh key and certificate over its present connection."""
+
+    locks = ("host",)
+    patience = 20
+    host: str
+
+    @step
+    async def request(self) -> w.SigningRequest:
+        found: w.SigningRequest = await ask(self.host, w.RenewCertificate())
+        return found
+
+    @step
+    def sign(self, tx: Tx, request: w.SigningRequest) -> list[str]:
+        host = tx.one(Host, self.host)
+        made = sign_request(tx, request.csr, guid=host.guid, common=host.name, addresses=[host.ip_address] if host.ip_address else [])
+        return [made, authority(tx)[2]]
+
+    @step
+    async def install(self, sign: list[str]) -> None:
+        await ask(self.host, w.InstallCertificate(certificate=sign[0], authorities=sign[1]))
+
+
+@command("provisionCertificate", roles=ROOT, job=True, event="CA.CERTIFICATE.PROVISION")
+def provision(ctx: Ctx, hostid: Host, reconnect: bool = True, provider: str | None = None, forced: bool = False) -> None:
+    """Gives a host a fresh certificate.
+
+    reconnect: the agent connects again with it, which it does by itself
+    """
+    _provider(provider)
+    ctx.start(ProvisionCertificate(host=hostid.id))
+
+
+@command("revokeCertificate", roles=ROOT, job=True, event="CA.CERTIFICATE.REVOKE")
+def revoke(ctx: Ctx, serial: str, cn: str | None = None, provider: str | None = None) -> None:
+    """Revokes a certificate: its holder cannot connect any more.
+
+    serial: serial number, hexadecimal
+    cn: the name in the certificate
+    """
+    _provider(provider)
+    found = ctx.tx.first(Certificate, Certificate.c.serial == serial.lower().removeprefix("0x").replace(":", "").lstrip("0"))
+    if found is None or (cn and found.subject != cn):
+        raise Invalid("No certificate of this authority has this serial number and name.", parameter="serial")
+    ctx.tx.set(found, revoked=clock.now())
+    ctx.start(Issue(subject=found.subject))
+
+
+@reconciler(every=3600)
+async def renew_certificates() -> int:
+    """Hosts whose certificate ends soon get a fresh one."""
+
+    def due(tx: Tx) -> list[str]:
+        if not RENEW.get(tx):
+            return []
+        end = clock.at(time.time() + EXPIRY_ALERT.get(tx) * 86400)
+        out = []
+        for host in tx.find(Host, Host.c.state == "Up", Host.c.hypervisor == "KVM"):
+            last = tx.first(Certificate, Certificate.c.subject == host.name, Certificate.c.revoked.is_(None), order=Certificate.c.number.desc())
+            if last is not None and last.expires < end:
+                out.append(host.id)
+        return out
+
+    waiting = await look(due)
+    for host_id in waiting:
+        from mold.work import Engine
+
+        engine = Engine.here
+        assert engine is not None
+        await change(lambda tx, h=host_id: engine.enqueue(tx, ProvisionCertificate(host=h)))  # type: ignore[misc]
+    return len(waiting)
+
+
+def _forget(tx: Tx, host: Host) -> None:
+    """A host that leaves loses its certificates."""
+    for each in tx.find(Certificate, (Certificate.c.guid == host.guid) | (Certificate.c.subject == host.name), Certificate.c.revoked.is_(None)):
+        tx.set(each, revoked=clock.now())
+
+
+on_remove.append(_forget)

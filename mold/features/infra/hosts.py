@@ -1,0 +1,467 @@
+"""Hosts: the machines that run machines, and how they are doing.
+
+An agent connects to any manager; `link` says which one holds it.  A host is Up when its agent is linked and
+pings; what its agent says of guests and load goes to a narrow table once a second, for all hosts in one
+statement.  `cpu_capacity` and `memory_capacity` include over-provisioning; `…_reserved` is what placement has
+promised, changed only by compare and set in the transaction that places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from mold.api.answer import Field, shown
+from mold.api.command import LATER, Ctx, Param, command
+from mold.api.lists import Query, lists
+from mold.api.permit import OPERATORS, ROOT, Infra
+from mold.base import clock
+from mold.base.errors import Conflict, Failed, InUse, Invalid, Unreachable
+from mold.base.states import machine
+from mold.base.units import GIB
+from mold.features.infra.clusters import Cluster, factors, hypervisor_named
+from mold.features.infra.pods import Pod
+from mold.features.infra.settings import setting
+from mold.features.infra.zones import Allocation, Zone
+from mold.store import Resource, Tx, column, created, metadata, refers
+from mold.wire import calls as w
+from mold.work import Operation, ask, change, look, operation, reconciler, step
+
+log = structlog.get_logger()
+PING_SECONDS = setting("ping.interval", 10, "Seconds between an agent's pings.", group="Hosts", low=1)
+PING_MISSES = setting("ping.timeout", 2.5, "How many intervals without a ping make a host Alert.", group="Hosts", low=1)
+ALERT_WAIT = setting("alert.wait", 1800, "Seconds that a disconnected host waits before it is Alert.", group="Hosts", low=1)
+CONNECT_SECONDS = setting("host.connect.timeout", 120, "Seconds that addHost waits for the agent to connect.", group="Hosts", low=1)
+MEMORY_RESERVED = setting("host.reserved.mem.mb", 1024, "MiB of a host's memory that are left to the host itself.", group="Hosts", scopes=("cluster",), low=0)
+
+
+class Host(Resource):
+    """A host. `state` is about its agent, `resource_state` about what the operator wants of it."""
+
+    kind = "host"
+    unique = (("guid",),)
+    indexes = (("zone_id", "hypervisor", "state", "resource_state"),)
+    appears = {"hostid": "id", "hostname": "name"}
+    policy = Infra()
+    states = machine(
+        "Creating",
+        connect="Creating|Disconnected|Down|Alert|Rebalancing|Error|Up|Connecting>Connecting",
+        ready="Connecting|Alert|Disconnected|Creating|Up>Up",
+        lost="Up|Connecting|Rebalancing>Disconnected",
+        overdue="Up|Connecting|Disconnected>Alert",
+        down="Up|Connecting|Disconnected|Alert>Down",
+        failed="Creating>Error",
+    )
+
+    zone_id: str = refers("zone")
+    pod_id: str = refers("pod")
+    cluster_id: str = refers("cluster")
+    name: str = column(filter=True, keyword=True)
+    url: str = column(hidden=True)
+    hypervisor: str = column(filter=True)
+    guid: str | None = column(default=None, hidden=True)
+    state: str = column(default="Creating", filter=True)
+    resource_state: str = column(default="Enabled", filter=True)
+    type: str = column(default="Routing", filter=True)
+    ip_address: str | None = column(default=None)
+    version: str | None = column(default=None, filter=True)
+    hypervisor_version: str | None = column(default=None)
+    domain_type: str | None = column(default=None, hidden=True)
+    arch: str = column(default="x86_64", filter=True)
+    cores: int = column(default=0, api="cpunumber", kind="integer")
+    sockets: int = column(default=0, api="cpusockets", kind="integer")
+    mhz: int = column(default=0, api="cpuspeed")
+    memory_total: int = column(default=0)
+    cpu_capacity: int = column(default=0, hidden=True)
+    cpu_reserved: int = column(default=0, hidden=True)
+    memory_capacity: int = column(default=0, hidden=True)
+    memory_reserved: int = column(default=0, hidden=True)
+    machines: int = column(default=0, hidden=True)
+    host_tags: list[str] | None = column(default=None, hidden=True)
+    username: str | None = column(default=None)
+    password: str | None = column(default=None, secret=True)
+    problems: list[str] | None = column(default=None, hidden=True)
+    boot_id: str = column(default="", hidden=True)
+    details: dict[str, str] | None = column(default=None)
+    state_since: str = column(default_factory=clock.now, hidden=True)
+    created: str = created()
+
+
+link = sa.Table(
+    "link",
+    metadata,
+    sa.Column("guid", sa.Text, primary_key=True),
+    sa.Column("session", sa.Text, nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("facts", sa.LargeBinary, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+)
+"""Agents connected, added to the cloud or not, and the manager's session that holds each."""
+
+pulse = sa.Table(
+    "pulse",
+    metadata,
+    sa.Column("guid", sa.Text, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("cpu", sa.Float, nullable=False),
+    sa.Column("load", sa.Float, nullable=False),
+    sa.Column("memory_used", sa.BigInteger, nullable=False),
+    sa.Column("received", sa.BigInteger, nullable=False),
+    sa.Column("sent", sa.BigInteger, nullable=False),
+)
+"""The last ping of each agent."""
+
+
+# -- how it is shown ---------------------------------------------------------------------------------------------
+
+
+@shown(
+    Host, Field("cpuallocated"), Field("cpuallocatedvalue", "long"), Field("cpuallocatedpercentage"), Field("cpuallocatedwithoverprovisioning"), Field("cpuwithoverprovisioning"),
+    Field("memoryallocated", "long"), Field("memoryallocatedbytes", "long"), Field("memoryallocatedpercentage"), Field("memorywithoverprovisioning"), Field("hosttags"), Field("explicithosttags"), Field("clustertype"),
+    Field("hahost", "boolean"), Field("capabilities"), Field("managementserverid"), Field("ueficapability", "boolean"), Field("islocalstorageactive", "boolean"), Field("problems", "list"),
+    detail="capacity",
+)  # fmt: skip
+def _capacity(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    clusters = tx.among(Cluster, list({h.cluster_id for h in rows}))
+    held = {r.guid: r.session for r in tx.execute(sa.select(link.c.guid, link.c.session).where(tx.any_of(link.c.guid, [h.guid for h in rows if h.guid])))}
+    out = {}
+    for h in rows:
+        cpu = 100 * h.cpu_reserved / h.cpu_capacity if h.cpu_capacity else 0
+        memory = 100 * h.memory_reserved / h.memory_capacity if h.memory_capacity else 0
+        out[h.id] = {
+            "cpuallocated": f"{cpu:.2f}%", "cpuallocatedpercentage": f"{cpu:.2f}%", "cpuallocatedwithoverprovisioning": f"{cpu:.2f}%", "cpuallocatedvalue": h.cpu_reserved,
+            "cpuwithoverprovisioning": str(h.cpu_capacity), "memoryallocated": h.memory_reserved, "memoryallocatedbytes": h.memory_reserved,
+            "memoryallocatedpercentage": f"{memory:.2f}%", "memorywithoverprovisioning": str(h.memory_capacity), "clustertype": clusters[h.cluster_id].cluster_type,
+            "hosttags": ",".join(h.host_tags or []) or None, "explicithosttags": ",".join(h.host_tags or []) or None, "hahost": False, "capabilities": "hvm",
+            "managementserverid": held.get(h.guid), "ueficapability": bool((h.details or {}).get("uefi")), "islocalstorageactive": True, "problems": h.problems or None,
+        }  # fmt: skip
+    return out
+
+
+@shown(Host, Field("cpuused"), Field("cpuloadaverage", "double"), Field("memoryused", "long"), Field("networkkbsread", "long"), Field("networkkbswrite", "long"), Field("lastpinged", "date"), detail="stats")
+def _stats(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    found = {r.guid: r for r in tx.execute(sa.select(pulse).where(tx.any_of(pulse.c.guid, [h.guid for h in rows if h.guid])))}
+    return {
+        h.id: {
+            "cpuused": f"{p.cpu:.2f}%", "cpuloadaverage": p.load, "memoryused": p.memory_used, "networkkbsread": p.received // 1024, "networkkbswrite": p.sent // 1024, "lastpinged": clock.at(p.at),
+        }
+        for h in rows
+        if (p := found.get(h.guid)) is not None
+    }  # fmt: skip
+
+
+@lists(
+    "listHosts", Host, roles=OPERATORS,
+    refused={"outofbandmanagementenabled:boolean": LATER, "outofbandmanagementpowerstate:string": LATER, "storageaccessgroup:string": LATER, "hahost:boolean": LATER},
+)  # fmt: skip
+def _list(q: Query, details: list[str] | None = None, virtualmachineid: str | None = None, managementserverid: str | None = None) -> None:
+    """Lists hosts.
+
+    details: sets of fields, comma separated: min, all, capacity, stats, events
+    virtualmachineid: hosts that this machine could move to
+    """
+    q.details = frozenset(details) if details else None
+    if managementserverid is not None:
+        q.where(Host.c.guid.in_(sa.select(link.c.guid).where(link.c.session == managementserverid)))
+
+
+# -- adding ------------------------------------------------------------------------------------------------------
+
+Installer = Callable[[str, str, str, dict[str, Any]], Awaitable[str]]
+install: list[Installer] = []
+"""How an agent is put on a machine over SSH; set by the server, which has the files."""
+
+
+@operation
+class AddHost(Operation):
+    """Bring a host into a cluster: find its agent (or install it), learn what the host is, and let it work."""
+
+    locks = ("host",)
+    answers = (Host, "host")
+    patience = 30
+    host: str
+    address: str
+    hypervisor: str
+    install: bool = False
+    seconds: float = 120
+
+    @step
+    def begin(self, tx: Tx) -> None:
+        tx.one(Host, self.host)
+
+    @begin.undo
+    def withdraw(self, tx: Tx) -> None:
+        host = tx.get(Host, self.host)
+        if host is not None:
+            tx.remove(host)
+
+    @step
+    async def meet(self) -> w.HostFacts:
+        if self.hypervisor == "Simulator":
+            return await ask(self.host, w.GetFacts())
+        if self.install:
+            given = await look(lambda tx: tx.one(Host, self.host))
+            if not install:
+                raise Failed("This manager cannot install agents over SSH; set the agent up on the host first.")
+            await install[0](self.address, given.username or "root", given.password or "", {"host": self.host})
+        until = time.monotonic() + self.seconds
+        while True:
+            facts = await look(lambda tx: stranger(tx, self.address))
+            if facts is not None:
+                return facts
+            if time.monotonic() > until:
+                raise Failed(
+                    f"No agent of {self.address} has connected within {self.seconds:.0f} s. Set the agent up on it and let it reach this manager's agent port, or give username and password so that Mold installs it.",
+                    address=self.address,
+                )
+            await asyncio.sleep(0.3)
+
+    @step
+    def settle(self, tx: Tx, meet: w.HostFacts) -> None:
+        host = tx.one(Host, self.host)
+        other = tx.first(Host, Host.c.guid == meet.guid, Host.c.id != self.host)
+        if other is not None:
+            raise Conflict(f"This machine is already the host {other.name}.", hostid=other.id)
+        tx.set(host, guid=meet.guid, name=meet.name if self.hypervisor != "Simulator" else host.name)
+        learn(tx, host, meet)
+        tx.move(host, "ready", state_since=clock.now())
+
+    @step
+    async def check(self, meet: w.HostFacts) -> w.HostFacts:
+        # A first call over the very path that work will take.
+        facts: w.HostFacts = await ask(self.host, w.GetFacts())
+        return facts
+
+def stranger(tx: Tx, address: str) -> w.HostFacts | None:
+    """The facts of a connected agent with this name, address or guid."""
+    taken = sa.select(Host.c.guid).where(Host.c.guid.is_not(None))
+    for row in tx.execute(sa.select(link.c.facts).where(link.c.guid.not_in(taken))):
+        facts = msgspec.msgpack.decode(row.facts, type=w.HostFacts)
+        if address in (facts.name, facts.guid, *facts.addresses) or (address in ("localhost", "127.0.0.1") and facts.name):
+            return facts
+    return None
+
+
+def learn(tx: Tx, host: Host, facts: w.HostFacts) -> None:
+    """Keep what a host said of itself, and what of it may be promised."""
+    cpu, memory = factors(tx, host.cluster_id)
+    left = max(facts.memory - (MEMORY_RESERVED.get(tx, cluster=host.cluster_id) * 1024**2 if facts.hypervisor != "Simulator" else 0), facts.memory // 2)
+    tx.set(
+        host, ip_address=facts.addresses[0] if facts.addresses else None, version=facts.version, hypervisor_version=facts.hypervisor_version, arch=facts.arch, cores=facts.cores,
+        sockets=facts.sockets, mhz=facts.mhz, memory_total=facts.memory, domain_type=facts.domain_type, cpu_capacity=int(facts.cores * facts.mhz * cpu), memory_capacity=int(left * memory),
+        problems=list(facts.problems), boot_id=facts.boot_id,
+    )  # fmt: skip
+
+
+def recount(tx: Tx, cluster_id: str) -> None:
+    """Take over changed over-provisioning factors of a cluster."""
+    cpu, memory = factors(tx, cluster_id)
+    reserved = MEMORY_RESERVED.get(tx, cluster=cluster_id) * 1024**2
+    for host in tx.find(Host, Host.c.cluster_id == cluster_id):
+        left = max(host.memory_total - (reserved if host.hypervisor != "Simulator" else 0), host.memory_total // 2)
+        tx.set(host, cpu_capacity=int(host.cores * host.mhz * cpu), memory_capacity=int(left * memory))
+
+
+@command(
+    "addHost", roles=OPERATORS, answers=Host, shape="list", waits=True, event="HOST.ADD",
+    refused={"externaldetails:map": LATER, "storageaccessgroups:list": LATER, "clustername:string": "not offered: make the cluster first and give clusterid"},
+)  # fmt: skip
+def add(
+    ctx: Ctx, zoneid: Zone, podid: Pod, hypervisor: str, url: Annotated[str, Param(length=2048)], clusterid: Cluster | None = None, username: str | None = None,
+    password: Annotated[str | None, Param(secret=True)] = None, hosttags: list[str] | None = None, allocationstate: Allocation = "Enabled",
+) -> Host:  # fmt: skip
+    """Adds a host to a cluster.
+
+    With username and password Mold installs the agent over SSH; without, the agent must have been set up.
+    url: http:// and the host's name or address
+    username: user for SSH
+    password: password for SSH
+    hosttags: host tags
+    """
+    if clusterid is None:
+        raise Invalid("Give clusterid: a host belongs to a cluster.", parameter="clusterid")
+    if podid.zone_id != zoneid.id or clusterid.pod_id != podid.id:
+        raise Invalid("The cluster is not in this pod and zone.", parameter="clusterid")
+    kind = hypervisor_named(hypervisor)
+    if clusterid.hypervisor != kind:
+        raise Invalid(f"The cluster {clusterid.name} has {clusterid.hypervisor} hosts; this one is {kind}.", parameter="hypervisor")
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    if not parts.hostname or parts.username or parts.query:
+        raise Invalid("url must be http:// and the host's name or address.", parameter="url")
+    if ctx.tx.first(Host, Host.c.url == parts.hostname) is not None:
+        raise Conflict(f"The host {parts.hostname} has been added already.", url=parts.hostname)
+    made = ctx.tx.add(
+        Host(
+            zone_id=zoneid.id, pod_id=podid.id, cluster_id=clusterid.id, name=parts.hostname, url=parts.hostname, hypervisor=kind, username=username, password=password,
+            host_tags=hosttags, resource_state="Enabled" if allocationstate == "Enabled" else "Disabled", guid=f"sim-{parts.hostname}" if kind == "Simulator" else None,
+        )
+    )  # fmt: skip
+    ctx.start(AddHost(host=made.id, address=parts.hostname, hypervisor=kind, install=username is not None, seconds=CONNECT_SECONDS.get(ctx.tx)))
+    return made
+
+
+@command("updateHost", roles=ROOT, answers=Host, event="HOST.EDIT", refused={"cleanupexternaldetails:boolean": LATER, "externaldetails:map": LATER, "guestosrule:string": LATER, "istagarule:boolean": LATER, "oscategoryid:uuid": LATER, "annotation:string": LATER, "url:string": "not offered: remove the host and add it again"})
+def update(ctx: Ctx, id: Host, name: str | None = None, allocationstate: Literal["Enable", "Disable", "Enabled", "Disabled"] | None = None, hosttags: list[str] | None = None) -> Host:
+    """Changes a host's name and tags; enables or disables it for new machines.
+
+    hosttags: host tags
+    """
+    changes: dict[str, Any] = {}
+    if name is not None:
+        changes["name"] = name
+    if hosttags is not None:
+        changes["host_tags"] = [t for t in hosttags if t.strip()]
+    if allocationstate is not None:
+        if id.resource_state not in ("Enabled", "Disabled"):
+            raise Conflict(f"The host {id.name} is in {id.resource_state}; end that first.", state=id.resource_state)
+        changes["resource_state"] = "Enabled" if allocationstate.startswith("Enable") else "Disabled"
+    return ctx.tx.set(id, **changes)
+
+
+@operation
+class RemoveHost(Operation):
+    """Take a host out of the cloud: its agent is told to forget the managers."""
+
+    locks = ("host",)
+    patience = 5
+    host: str
+
+    @step
+    async def dismiss(self) -> None:
+        try:
+            await ask(self.host, w.StopAgent(), seconds=5)
+        except Unreachable:
+            return  # a host that is gone needs no dismissal; its certificate is revoked with its row
+
+    @step
+    def forget(self, tx: Tx) -> None:
+        host = tx.one(Host, self.host)
+        tx.execute(sa.delete(pulse).where(pulse.c.guid == host.guid))
+        for clean in on_remove:
+            clean(tx, host)
+        tx.remove(host)
+
+
+on_remove: list[Callable[[Tx, Host], None]] = []
+"""What else is to go with a host's row; higher floors add to it."""
+
+
+@command("deleteHost", roles=OPERATORS, waits=True, event="HOST.DELETE", refused={"forcedestroylocalstorage:boolean": LATER})
+def delete(ctx: Ctx, id: Host, forced: bool = False) -> None:
+    """Removes a host that runs no machines from the cloud.
+
+    forced: also when it is neither disabled nor in maintenance
+    """
+    if id.machines:
+        raise InUse(f"The host {id.name} runs {id.machines} machines; move or stop them first.", machines=id.machines)
+    if id.resource_state == "Enabled" and id.state == "Up" and not forced:
+        raise Conflict(f"The host {id.name} still takes machines; disable it, put it into maintenance, or say forced=true.", state=id.resource_state)
+    ctx.tx.set(id, resource_state="Disabled")
+    ctx.start(RemoveHost(host=id.id))
+
+
+@operation
+class ReconnectHost(Operation):
+    """Ask a host's agent what the host is, anew."""
+
+    locks = ("host",)
+    answers = (Host, "host")
+    patience = 10
+    host: str
+
+    @step
+    async def meet(self) -> w.HostFacts:
+        facts: w.HostFacts = await ask(self.host, w.GetFacts())
+        return facts
+
+    @step
+    def settle(self, tx: Tx, meet: w.HostFacts) -> None:
+        host = tx.one(Host, self.host)
+        learn(tx, host, meet)
+        tx.move(host, "ready")
+
+
+@command("reconnectHost", roles=ROOT, answers=Host, job=True, event="HOST.RECONNECT")
+def reconnect(ctx: Ctx, id: Host) -> Host:
+    """Asks a host's agent what the host is, anew."""
+    ctx.start(ReconnectHost(host=id.id))
+    return id
+
+
+# -- living ------------------------------------------------------------------------------------------------------
+
+
+def linked(tx: Tx, facts: w.HostFacts, session: str) -> Host | None:
+    """An agent has connected to this manager: note it, and bring its host Up if it is one of ours."""
+    tx.execute(sa.delete(link).where(link.c.guid == facts.guid))
+    tx.execute(sa.insert(link).values(guid=facts.guid, session=session, name=facts.name, facts=w.pack(facts), since=time.time()))
+    host = tx.first(Host, Host.c.guid == facts.guid)
+    if host is None or host.state == "Creating":
+        return host
+    learn(tx, host, facts)
+    tx.move(host, "ready", state_since=clock.now())
+    beat(tx, {facts.guid: w.HostReport()})
+    return host
+
+
+def unlinked(tx: Tx, guid: str, session: str) -> None:
+    """An agent's connection to this manager has ended."""
+    done = tx.execute(sa.delete(link).where(link.c.guid == guid, link.c.session == session)).rowcount
+    host = tx.first(Host, Host.c.guid == guid)
+    if done and host is not None and host.state in ("Up", "Connecting"):
+        tx.move(host, "lost", state_since=clock.now())
+
+
+def beat(tx: Tx, reports: dict[str, w.HostReport]) -> None:
+    """Note the pings of many agents in one statement."""
+    tick = time.time()
+    rows = [
+        {"guid": g, "at": tick, "cpu": r.cpu_percent, "load": r.load, "memory_used": r.memory_used, "received": r.received, "sent": r.sent} for g, r in reports.items()
+    ]  # fmt: skip
+    if not rows:
+        return
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    insert: Any = (postgresql if tx.postgres else sqlite).insert(pulse)
+    columns = ("at", "cpu", "load", "memory_used", "received", "sent")
+    tx.execute(insert.values(rows).on_conflict_do_update(index_elements=["guid"], set_={c: insert.excluded[c] for c in columns}))
+
+
+@reconciler(every=5)
+async def watch_hosts() -> int:
+    """Hosts whose agent does not ping become Alert; links of dead managers are dropped."""
+
+    def go(tx: Tx) -> int:
+        from mold.work.job import session
+
+        alive = sa.select(session.c.id).where(session.c.until > time.time())
+        tx.execute(sa.delete(link).where(link.c.session.not_in(alive)))
+        late = time.time() - PING_SECONDS.get(tx) * PING_MISSES.get(tx)
+        count = 0
+        silent = sa.select(pulse.c.guid).where(pulse.c.at < late)
+        for host in tx.find(Host, Host.c.state == "Up", Host.c.hypervisor != "Simulator", Host.c.guid.in_(silent)):
+            tx.move(host, "overdue", state_since=clock.now())
+            count += 1
+        unheld = sa.select(link.c.guid)
+        for host in tx.find(Host, Host.c.state == "Up", Host.c.hypervisor != "Simulator", Host.c.guid.not_in(unheld)):
+            tx.move(host, "lost", state_since=clock.now())
+            count += 1
+        for host in tx.find(Host, Host.c.state == "Disconnected", Host.c.state_since < clock.ago(ALERT_WAIT.get(tx))):
+            tx.move(host, "overdue", state_since=clock.now())
+            count += 1
+        return count
+
+    return await change(go)
+
+
+def free_text(host: Host) -> dict[str, Any]:
+    """What a host has left, for explanations."""
+    return {"cpu_mhz": host.cpu_capacity - host.cpu_reserved, "memory_gib": round((host.memory_capacity - host.memory_reserved) / GIB, 2)}
+

@@ -1,0 +1,175 @@
+"""Settings: declared on the thing they govern, stored when changed, effective at once.
+
+`NAME = setting("the.name", default, "what it does")` stands in the slice that honours it; `NAME.get(tx)` reads the
+value for a scope.  Values are cached for a second, because every request asks for some.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from mold.api.answer import Field
+from mold.api.command import Ctx, command
+from mold.api.permit import OPERATORS, ROOT, Infra
+from mold.base.errors import Invalid
+from mold.store import Resource, Tx, column
+
+T = TypeVar("T", bool, int, float, str)
+FRESH_SECONDS = 1.0
+
+
+class Setting(Resource):
+    """A changed value. `scope` is Global or the kind of the thing that `scope_id` names."""
+
+    kind = "setting"
+    unique = (("name", "scope", "scope_id"),)
+    policy = Infra()
+
+    name: str = column()
+    scope: str = column(default="Global")
+    scope_id: str = column(default="")
+    value: str = column()
+
+
+@dataclass
+class Declared(Generic[T]):
+    """A setting as declared."""
+
+    name: str
+    default: T
+    doc: str
+    group: str
+    scopes: tuple[str, ...]
+    low: float | None
+    choices: tuple[str, ...]
+
+    def get(self, tx: Tx, **scope: str | None) -> T:
+        """The value for the first scope given (`zone=id`, `cluster=id`, …) that has one, else the global one."""
+        values = _values(tx)
+        for kind, id in scope.items():
+            if id is not None and (found := values.get((self.name, kind, id))) is not None:
+                return self.read(found)
+        found = values.get((self.name, "Global", ""))
+        return self.default if found is None else self.read(found)
+
+    def read(self, text: str) -> T:
+        """The value that `text` means; Invalid says what was expected."""
+        kind = type(self.default)
+        try:
+            if kind is bool:
+                if text.strip().lower() not in ("true", "false"):
+                    raise ValueError(text)
+                return kind(text.strip().lower() == "true")
+            value = kind(text)
+        except ValueError:
+            raise Invalid(f"{self.name} cannot be '{text[:80]}': it is a {kind.__name__}.", name=self.name) from None
+        if self.low is not None and isinstance(value, int | float) and value < self.low:
+            raise Invalid(f"{self.name} must be at least {self.low}.", name=self.name)
+        if self.choices and value not in self.choices:
+            raise Invalid(f"{self.name} must be one of {', '.join(self.choices)}.", name=self.name)
+        return value
+
+
+SETTINGS: dict[str, Declared[Any]] = {}
+_cache: dict[str, tuple[float, dict[tuple[str, str, str], str]]] = {}
+
+
+def setting(name: str, default: T, doc: str, *, group: str = "Miscellaneous", scopes: tuple[str, ...] = (), low: float | None = None, choices: tuple[str, ...] = ()) -> Declared[T]:
+    """Declare a setting. `scopes` are the kinds it may be set for besides globally (`zone`, `cluster`, …)."""
+    made = Declared(name, default, doc, group, scopes, low, choices)
+    SETTINGS[name] = made
+    return made
+
+
+def _values(tx: Tx) -> dict[tuple[str, str, str], str]:
+    key = str(tx.conn.engine.url)
+    tick, values = _cache.get(key, (0.0, {}))
+    if time.monotonic() - tick > FRESH_SECONDS:
+        values = {(r.name, r.scope, r.scope_id): r.value for r in tx.find(Setting)}
+        _cache[key] = (time.monotonic(), values)
+    return values
+
+
+def forget() -> None:
+    """Read settings anew at the next use."""
+    _cache.clear()
+
+
+def store(tx: Tx, name: str, text: str, scope: str = "Global", scope_id: str = "") -> None:
+    """Set a value."""
+    declared = SETTINGS.get(name)
+    if declared is None:
+        raise Invalid(f"There is no setting {name[:100]}.", name=name)
+    if scope != "Global" and scope not in declared.scopes:
+        raise Invalid(f"{name} cannot be set for a {scope}; it is {'global' if not declared.scopes else 'for ' + ', '.join(declared.scopes)}.", name=name)
+    declared.read(text)
+    found = tx.first(Setting, Setting.c.name == name, Setting.c.scope == scope, Setting.c.scope_id == scope_id)
+    if found is None:
+        tx.add(Setting(name=name, scope=scope, scope_id=scope_id, value=text))
+    else:
+        tx.set(found, value=text)
+    tx.then(forget)
+
+
+FIELDS = (Field("name"), Field("category"), Field("group"), Field("subgroup"), Field("value"), Field("defaultvalue"), Field("description"), Field("scope"), Field("isdynamic", "boolean"), Field("type"))
+
+
+def _shown(declared: Declared[Any], value: Any) -> dict[str, Any]:
+    def text(v: Any) -> str:
+        return str(v).lower() if isinstance(v, bool) else str(v)
+
+    kinds = {bool: "Boolean", int: "Number", float: "Decimal", str: "String"}
+    return {
+        "name": declared.name, "category": "Advanced", "group": declared.group, "subgroup": "Others", "value": text(value), "defaultvalue": text(declared.default),
+        "description": declared.doc, "scope": " ".join(("Global", *declared.scopes)).title(), "isdynamic": True, "type": kinds[type(declared.default)],
+    }  # fmt: skip
+
+
+SCOPED = {"zoneid": "zone", "clusterid": "cluster", "storageid": "storage", "accountid": "account", "domainid": "domain"}
+
+
+def _scope(given: dict[str, str | None]) -> tuple[str, str]:
+    chosen = [(SCOPED[k], v) for k, v in given.items() if v]
+    if len(chosen) > 1:
+        raise Invalid("Give one scope only: zoneid, clusterid, storageid, accountid or domainid.")
+    return chosen[0] if chosen else ("Global", "")
+
+
+@command("listConfigurations", roles=OPERATORS, shape="object", key="configuration", reads=True, fields=FIELDS)
+def list_settings(
+    ctx: Ctx, name: str | None = None, keyword: str | None = None, category: str | None = None, group: str | None = None, subgroup: str | None = None,
+    parent: str | None = None, zoneid: str | None = None, clusterid: str | None = None, storageid: str | None = None, accountid: str | None = None,
+    domainid: str | None = None, imagestoreuuid: str | None = None, page: int | None = None, pagesize: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Lists settings with their values.
+
+    category: category of settings
+    group: group of settings
+    """
+    scope, scope_id = _scope({"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid})
+    found = [
+        _shown(s, s.get(ctx.tx, **({scope: scope_id} if scope_id else {})))
+        for s in sorted(SETTINGS.values(), key=lambda s: s.name)
+        if (name is None or s.name == name) and (keyword is None or keyword.lower() in s.name.lower()) and (group is None or s.group == group) and (scope == "Global" or scope in s.scopes)
+    ]
+    if not found:
+        return {}
+    size = pagesize if pagesize and pagesize > 0 else 500
+    start = ((page or 1) - 1) * size
+    return {"count": len(found), "configuration": found[start : start + size]}
+
+
+@command("updateConfiguration", roles=ROOT, shape="object", key="configuration", event="CONFIGURATION.VALUE.EDIT", fields=FIELDS, refused={"imagestoreuuid:string": "not offered yet"})
+def update_setting(
+    ctx: Ctx, name: str, value: str | None = None, zoneid: str | None = None, clusterid: str | None = None, storageid: str | None = None,
+    accountid: str | None = None, domainid: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Changes a setting, globally or for one zone, cluster, storage, account or domain.
+
+    value: the new value
+    """
+    scope, scope_id = _scope({"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid})
+    store(ctx.tx, name, value or "", scope, scope_id)
+    return {"configuration": _shown(SETTINGS[name], SETTINGS[name].read(value or ""))}

@@ -1,0 +1,344 @@
+"""Primary storage: where the disks of machines lie. A directory of one host, or one that all hosts of a cluster mount."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from mold.api.answer import Field, shown
+from mold.api.command import LATER, Ctx, Details, Long, command
+from mold.api.lists import Query, lists
+from mold.api.permit import OPERATORS, ROOT, Infra
+from mold.base.errors import Conflict, Failed, InUse, Invalid, NoCapacity, Unreachable
+from mold.base.states import machine
+from mold.base.units import GIB
+from mold.features.infra.clusters import Cluster
+from mold.features.infra.hosts import Host
+from mold.features.infra.pods import Pod
+from mold.features.infra.settings import setting
+from mold.features.infra.zones import Zone
+from mold.store import Resource, Tx, column, created, refers
+from mold.wire import calls as w
+from mold.work import Operation, ask, look, operation, reconciler, step
+from mold.work import change as write
+
+OVERCOMMIT = setting("storage.overprovisioning.factor", 2.0, "How often thin primary storage may be promised.", group="Storage", scopes=("storage",), low=1)
+USED_LIMIT = setting("pool.storage.capacity.disablethreshold", 0.85, "Share of a pool that may be in use before nothing new is put there.", group="Storage", scopes=("zone", "storage"), low=0)
+ALLOCATED_LIMIT = setting("pool.storage.allocated.capacity.disablethreshold", 0.85, "Share of a pool's promised size that may be given out.", group="Storage", scopes=("zone", "storage"), low=0)
+
+
+class StoragePool(Resource):
+    """A primary storage. `reserved` bytes are promised to volumes."""
+
+    kind = "storagepool"
+    title = "primary storage"
+    unique = (("zone_id", "name"),)
+    appears = {"storageid": "id", "storage": "name"}
+    policy = Infra()
+    states = machine(
+        "Initialized", mounted="Initialized>Up", gone="Initialized|Up|Maintenance>Removed",
+        maintain="Up>PrepareForMaintenance", maintained="PrepareForMaintenance>Maintenance", resume="Maintenance|PrepareForMaintenance>Up",
+    )  # fmt: skip
+
+    zone_id: str = refers("zone")
+    pod_id: str | None = refers("pod", default=None)
+    cluster_id: str | None = refers("cluster", default=None)
+    host_id: str | None = refers("host", default=None, hidden=True)
+    name: str = column(filter=True, keyword=True)
+    type: str = column()
+    scope: str = column(filter=True)
+    path: str = column(filter=True)
+    ip_address: str = column(default="localhost", filter=True)
+    hypervisor: str = column(default="KVM")
+    provider: str = column(default="DefaultPrimary")
+    tags: str | None = column(default=None)
+    state: str = column(default="Initialized")
+    disk_size_total: int = column(default=0)
+    disk_size_used: int = column(default=0)
+    reserved: int = column(default=0, api="disksizeallocated")
+    capacity_iops: int | None = column(default=None)
+    details: dict[str, str] | None = column(default=None)
+    created: str = created()
+
+    def spec(self) -> w.PoolSpec:
+        """What a host needs to know to mount it."""
+        return w.PoolSpec(id=self.id, type=self.type, path=self.path, details=self.details or {})
+
+
+@shown(StoragePool, Field("overprovisionfactor"), Field("capacitybytes", "long"), Field("managed", "boolean"))
+def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    return {p.id: {"overprovisionfactor": str(OVERCOMMIT.get(tx, storage=p.id)), "capacitybytes": p.disk_size_total, "managed": False} for p in rows}
+
+
+@lists("listStoragePools", StoragePool, roles=OPERATORS, refused={"storageaccessgroup:string": LATER, "storagecustomstats:boolean": LATER})
+def _list(q: Query, hostid: Host | None = None, status: str | None = None) -> None:
+    """Lists primary storages.
+
+    status: the state
+    hostid: those that this host can use
+    """
+    c = StoragePool.c
+    if status is not None:
+        q.where(c.state == status)
+    if hostid is not None:
+        q.where(usable_on(hostid))
+
+
+def usable_on(host: Host) -> Any:
+    """Condition for pools that a host can use."""
+    c = StoragePool.c
+    return sa.and_(
+        c.zone_id == host.zone_id,
+        sa.or_(c.scope == "ZONE", sa.and_(c.scope == "CLUSTER", c.cluster_id == host.cluster_id), sa.and_(c.scope == "HOST", c.host_id == host.id)),
+    )
+
+
+@operation
+class MountStorage(Operation):
+    """Mount a new primary storage on the hosts that will use it and measure it."""
+
+    locks = ("pool",)
+    answers = (StoragePool, "pool")
+    patience = 10
+    pool: str
+
+    @step
+    def begin(self, tx: Tx) -> list[str]:
+        pool = tx.one(StoragePool, self.pool)
+        where = [Host.c.zone_id == pool.zone_id, Host.c.state == "Up", Host.c.hypervisor == pool.hypervisor]
+        if pool.scope == "CLUSTER":
+            where.append(Host.c.cluster_id == pool.cluster_id)
+        if pool.scope == "HOST":
+            where.append(Host.c.id == pool.host_id)
+        hosts = [h.id for h in tx.find(Host, *where, limit=20000)]
+        if not hosts:
+            raise Conflict("No host that could mount this storage is Up; add a host first.")
+        # One host measures it at once; the others mount it when they first need it.
+        return hosts[:1] if pool.hypervisor == "Simulator" else hosts
+
+    @begin.undo
+    def withdraw(self, tx: Tx) -> None:
+        pool = tx.get(StoragePool, self.pool)
+        if pool is not None:
+            tx.remove(pool)
+
+    @step
+    async def mount(self, begin: list[str]) -> w.PoolFacts:
+        spec = await look(lambda tx: tx.one(StoragePool, self.pool).spec())
+        facts: w.PoolFacts | None = None
+        for host in begin:
+            facts = await ask(host, w.MountPool(pool=spec))
+        if facts is None:
+            raise Failed("No host mounted the storage.")
+        return facts
+
+    @mount.undo
+    async def unmount(self, begin: list[str]) -> None:
+        spec = await look(lambda tx: (p := tx.get(StoragePool, self.pool)) and p.spec())
+        if spec is not None:
+            for host in begin:
+                await ask(host, w.UnmountPool(pool=spec, force=False))
+
+    @step
+    def settle(self, tx: Tx, mount: w.PoolFacts) -> None:
+        tx.move(tx.one(StoragePool, self.pool), "mounted", disk_size_total=mount.capacity, disk_size_used=mount.used)
+
+
+SCHEMES = {"sharedmountpoint": "SharedMountPoint", "file": "SharedMountPoint", "filesystem": "Filesystem"}
+
+
+@command(
+    "createStoragePool", roles=ROOT, answers=StoragePool, waits=True, event="STORAGE.POOL.CREATE",
+    refused={"istagarule:boolean": LATER, "storageaccessgroups:string": LATER, "managed:boolean": LATER, "capacitybytes:long": "measured by the host", },
+)  # fmt: skip
+def create(
+    ctx: Ctx, name: str, url: str, zoneid: Zone, scope: Literal["CLUSTER", "ZONE", "HOST"] | None = None, podid: Pod | None = None, clusterid: Cluster | None = None, hypervisor: str | None = None,
+    provider: Literal["DefaultPrimary"] = "DefaultPrimary", tags: str | None = None, capacityiops: Long | None = None, details: Details | None = None,
+) -> StoragePool:  # fmt: skip
+    """Adds a primary storage.
+
+    url: SharedMountPoint://localhost/path (a directory that every host of the cluster mounts) or Filesystem://host/path (a host's own)
+    scope: CLUSTER, ZONE or HOST
+    provider: DefaultPrimary
+    tags: storage tags, comma separated
+    """
+    parts = urlsplit(url)
+    kind = SCHEMES.get(parts.scheme.lower())
+    if kind is None:
+        raise Invalid(f"Storage of the kind '{parts.scheme or url[:40]}' is not offered yet; give SharedMountPoint://localhost/path or Filesystem://host/path.", parameter="url")
+    path = parts.path.rstrip("/")
+    if not path.startswith("/") or ".." in path.split("/") or len(path) < 2 or "//" in path:
+        raise Invalid("The URL must hold the absolute path of a directory, without '..'.", parameter="url")
+    chosen = scope or ("CLUSTER" if clusterid is not None else "ZONE")
+    host = None
+    if kind == "Filesystem":
+        chosen = "HOST"
+        host = ctx.tx.first(Host, Host.c.zone_id == zoneid.id, sa.or_(Host.c.name == parts.hostname, Host.c.ip_address == parts.hostname, Host.c.url == parts.hostname))
+        if host is None:
+            raise Invalid(f"There is no host {parts.hostname or ''} in this zone; write Filesystem://host/path.", parameter="url")
+        clusterid, podid = ctx.tx.one(Cluster, host.cluster_id), ctx.tx.one(Pod, host.pod_id)
+    elif chosen == "HOST":
+        raise Invalid("A shared directory is of a cluster or of the zone; for one host's own write Filesystem://host/path.", parameter="scope")
+    if chosen == "CLUSTER" and (clusterid is None or podid is None):
+        raise Invalid("A cluster's storage needs podid and clusterid.", parameter="clusterid")
+    if clusterid is not None and (clusterid.zone_id != zoneid.id or (podid is not None and clusterid.pod_id != podid.id)):
+        raise Invalid("The cluster is not in this pod and zone.", parameter="clusterid")
+    if chosen == "ZONE" and not hypervisor:
+        raise Invalid("A zone-wide storage needs hypervisor.", parameter="hypervisor")
+    used = clusterid.hypervisor if clusterid else hypervisor
+    if ctx.tx.first(StoragePool, StoragePool.c.path == path, StoragePool.c.host_id == (host.id if host else None), StoragePool.c.zone_id == zoneid.id) is not None:
+        raise Conflict(f"The directory {path} is a primary storage already.", path=path)
+    made = ctx.tx.add(
+        StoragePool(
+            zone_id=zoneid.id, pod_id=podid.id if podid else None, cluster_id=clusterid.id if clusterid else None, host_id=host.id if host else None, name=name, type=kind, scope=chosen,
+            path=path, ip_address=parts.hostname or "localhost", hypervisor="KVM" if not used else ("Simulator" if used.lower() == "simulator" else "KVM"), provider=provider, tags=tags,
+            capacity_iops=capacityiops, details=details,
+        )
+    )  # fmt: skip
+    ctx.start(MountStorage(pool=made.id))
+    return made
+
+
+@command("updateStoragePool", roles=ROOT, answers=StoragePool, event="STORAGE.POOL.EDIT", refused={"istagarule:boolean": LATER, "capacitybytes:long": "measured by the host", "url:string": LATER})
+def update(
+    ctx: Ctx, id: StoragePool, name: str | None = None, tags: list[str] | None = None, enabled: bool | None = None, capacityiops: Long | None = None, details: Details | None = None,
+) -> StoragePool:  # fmt: skip
+    """Changes a primary storage's name and tags; enables or disables it for new disks.
+
+    enabled: false: nothing new is put there
+    """
+    changes: dict[str, Any] = {"name": name, "tags": ",".join(tags) if tags is not None else None, "capacity_iops": capacityiops}
+    changes = {k: v for k, v in changes.items() if v is not None}
+    if details:
+        changes["details"] = {**(id.details or {}), **details}
+    if enabled is not None:
+        if id.state not in ("Up", "Disabled"):
+            raise Conflict(f"The primary storage {id.name} is {id.state}.", state=id.state)
+        changes["state"] = "Up" if enabled else "Disabled"
+    return ctx.tx.set(id, **changes)
+
+
+@operation
+class RemoveStorage(Operation):
+    """Unmount a primary storage everywhere and forget it."""
+
+    locks = ("pool",)
+    patience = 5
+    pool: str
+
+    @step
+    def who(self, tx: Tx) -> list[str]:
+        pool = tx.one(StoragePool, self.pool)
+        return [h.id for h in tx.find(Host, usable_of(pool), Host.c.state == "Up", Host.c.hypervisor == pool.hypervisor)]
+
+    @step
+    async def unmount(self, who: list[str]) -> None:
+        spec = await look(lambda tx: tx.one(StoragePool, self.pool).spec())
+        for host in who[:100]:
+            try:
+                await ask(host, w.UnmountPool(pool=spec, force=True))
+            except Unreachable:
+                continue  # a host that is away has nothing running on it that is ours to keep
+
+    @step
+    def forget(self, tx: Tx) -> None:
+        tx.remove(tx.one(StoragePool, self.pool))
+
+
+def usable_of(pool: StoragePool) -> Any:
+    """Condition for hosts that can use a pool."""
+    if pool.scope == "HOST":
+        return Host.c.id == pool.host_id
+    if pool.scope == "CLUSTER":
+        return Host.c.cluster_id == pool.cluster_id
+    return Host.c.zone_id == pool.zone_id
+
+
+@command("deleteStoragePool", roles=ROOT, waits=True, event="STORAGE.POOL.DELETE")
+def delete(ctx: Ctx, id: StoragePool, forced: bool = False) -> None:
+    """Removes a primary storage that holds no volumes any more."""
+    for used in blockers:
+        text = used(ctx.tx, id)
+        if text:
+            raise InUse(text, poolid=id.id)
+    ctx.tx.set(id, state="Disabled")
+    ctx.start(RemoveStorage(pool=id.id))
+
+
+blockers: list[Any] = []
+"""Functions (tx, pool) -> reason why it cannot go, or None; higher floors add to it."""
+
+
+def choose(tx: Tx, host: Host, size: int, tags: str | None, *, local: bool = False) -> StoragePool:
+    """Reserve `size` bytes on a pool that the host can use and that carries the tags; NoCapacity says why none will do."""
+    wanted = {t.strip() for t in (tags or "").split(",") if t.strip()}
+    verdicts: list[dict[str, object]] = []
+    pools = tx.find(StoragePool, usable_on(host), order=(StoragePool.c.disk_size_used * 1.0 / sa.func.nullif(StoragePool.c.disk_size_total, 0), StoragePool.c.number))
+    for pool in pools:
+        why = unfit(tx, pool, size, wanted, local=local)
+        if why is None:
+            limit = int(pool.disk_size_total * OVERCOMMIT.get(tx, storage=pool.id) * ALLOCATED_LIMIT.get(tx, storage=pool.id))
+            done = tx.execute(
+                sa.update(StoragePool.table).where(StoragePool.c.id == pool.id, StoragePool.c.state == "Up", StoragePool.c.reserved + size <= limit).values(reserved=StoragePool.c.reserved + size)
+            ).rowcount
+            if done:
+                return pool
+            why = "capacity was taken by another request"
+        verdicts.append({"pool": pool.name, "reason": why})
+    told = "; ".join(f"{v['pool']}: {v['reason']}" for v in verdicts) or "the host has no primary storage"
+    raise NoCapacity(f"No primary storage of host {host.name} can hold a disk of {size / GIB:.2f} GiB ({told}).", pools=verdicts, public="No primary storage has room for this disk.")
+
+
+def unfit(tx: Tx, pool: StoragePool, size: int, wanted: set[str], *, local: bool) -> str | None:
+    """Why a pool cannot hold a disk, or None."""
+    if pool.state != "Up":
+        return f"it is {pool.state}"
+    if (pool.scope == "HOST") != local:
+        return "it is a host's own storage" if not local else "it is shared storage, and the offering asks for local"
+    has = {t.strip() for t in (pool.tags or "").split(",") if t.strip()}
+    if not wanted <= has:
+        return f"it lacks the tag {', '.join(sorted(wanted - has))}"
+    used = USED_LIMIT.get(tx, storage=pool.id, zone=pool.zone_id)
+    if pool.disk_size_used > used * pool.disk_size_total:
+        return f"{100 * pool.disk_size_used / max(1, pool.disk_size_total):.0f} % of it are used, more than {100 * used:.0f} %"
+    factor, share = OVERCOMMIT.get(tx, storage=pool.id), ALLOCATED_LIMIT.get(tx, storage=pool.id)
+    if pool.reserved + size > pool.disk_size_total * factor * share:
+        return f"{pool.reserved / GIB:.1f} of {pool.disk_size_total * factor * share / GIB:.1f} GiB are promised already"
+    return None
+
+
+def release(tx: Tx, pool_id: str, size: int) -> None:
+    """Give reserved bytes back."""
+    tx.execute(sa.update(StoragePool.table).where(StoragePool.c.id == pool_id).values(reserved=sa.case((StoragePool.c.reserved > size, StoragePool.c.reserved - size), else_=0)))
+
+
+@reconciler(every=60)
+async def measure_pools() -> int:
+    """Measure how full primary storage is."""
+
+    def plan(tx: Tx) -> list[tuple[str, str, w.PoolSpec]]:
+        out = []
+        for pool in tx.find(StoragePool, StoragePool.c.state == "Up"):
+            host = tx.first(Host, usable_of(pool), Host.c.state == "Up", Host.c.hypervisor == pool.hypervisor)
+            if host is not None:
+                out.append((pool.id, host.id, pool.spec()))
+        return out
+
+    count = 0
+    for pool_id, host_id, spec in await look(plan):
+        try:
+            facts: w.PoolFacts = await ask(host_id, w.MountPool(pool=spec))
+        except (Unreachable, Failed):
+            continue  # the host's own state tells of it
+
+        def note(tx: Tx, pool_id: str = pool_id, facts: w.PoolFacts = facts) -> bool:
+            pool = tx.get(StoragePool, pool_id)
+            if pool is None or (pool.disk_size_total, pool.disk_size_used) == (facts.capacity, facts.used):
+                return False
+            tx.set(pool, disk_size_total=facts.capacity, disk_size_used=facts.used)
+            return True
+
+        count += await write(note)
+    return count

@@ -1,0 +1,406 @@
+"""Templates: images that root disks are made from. They lie on secondary storage; pools keep copies that disks stand on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from mold.api.answer import Field, shown
+from mold.api.command import LATER, Ctx, Details, Owner, Param, command
+from mold.api.lists import Query, lists
+from mold.api.permit import OPERATORS, Owned, Private, RoleType
+from mold.base.errors import Conflict, Denied, InUse, Invalid, Unreachable
+from mold.base.states import machine
+from mold.base.units import GIB
+from mold.features.identity import limits
+from mold.features.identity.accounts import Account
+from mold.features.infra.clusters import hypervisor_named
+from mold.features.infra.guest_os import OsType
+from mold.features.infra.hosts import Host
+from mold.features.infra.settings import setting
+from mold.features.infra.zones import Zone
+from mold.features.storage.pools import StoragePool, usable_of
+from mold.features.storage.stores import ImageStore, any_host, of_zone
+from mold.store import Resource, Tx, column, created, refers
+from mold.wire import calls as w
+from mold.work import Operation, ask, look, operation, progress, step
+
+MAX_SIZE = setting("max.template.iso.size", 50, "GiB that a template may have.", group="Images", low=1)
+ALLOWED = setting("secstorage.allowed.internal.sites", "", "CIDRs, comma separated, that templates may be fetched from although they are private.", group="Images")
+PUBLIC_BY_USERS = setting("allow.public.user.templates", True, "Whether users may make templates public.", group="Images", scopes=("account",))
+
+
+class Shared(Private):
+    """Templates: one's own, public ones, and those shared with one; changed by the owner only."""
+
+    def see(self, caller: Any, t: Any) -> Any:
+        mine = super().see(caller, t)
+        if caller.role in OPERATORS:
+            return mine
+        shared = sa.select(Launch.c.template_id).where(Launch.c.account_id.in_((caller.account_id, *caller.projects)))
+        return sa.or_(mine, t.c.is_public, t.c.id.in_(shared))
+
+    def operate(self, caller: Any, t: Any) -> Any:
+        return Private.see(self, caller, t)
+
+
+class Template(Owned):
+    """A template in one zone. `size` is what a disk made from it has, bytes."""
+
+    kind = "template"
+    appears = {"templateid": "id", "templatename": "name", "templatedisplaytext": "displaytext"}
+    policy = Shared()
+    states = machine("Creating", ready="Creating|Failed|NotUploaded>Ready", fail="Creating|NotUploaded>Failed", retry="Failed>Creating", drop="Creating|Ready|Failed|NotUploaded>Removing")
+
+    name: str = column(filter=True, keyword=True)
+    displaytext: str = column(default="", keyword=True)
+    zone_id: str = refers("zone")
+    store_id: str = refers("imagestore", hidden=True, filter=False)
+    os_type_id: str | None = refers("ostype", default=None, shows={"ostypeid": "id", "ostypename": "name"}, filter=False)
+    hypervisor: str = column(default="KVM", filter=True)
+    format: str = column(default="QCOW2")
+    url: str | None = column(default=None, admin=True)
+    checksum: str | None = column(default=None)
+    size: int = column(default=0)
+    physical_size: int = column(default=0)
+    state: str = column(default="Creating", hidden=True)
+    status: str = column(default="")
+    is_public: bool = column(default=False)
+    is_featured: bool = column(default=False)
+    is_extractable: bool = column(default=False)
+    password_enabled: bool = column(default=False)
+    sshkey_enabled: bool = column(default=True)
+    requires_hvm: bool = column(default=True)
+    bootable: bool = column(default=True)
+    is_dynamically_scalable: bool = column(default=False)
+    bits: int = column(default=64, kind="int")
+    arch: str = column(default="x86_64", filter=True)
+    template_type: str = column(default="USER", filter=True)
+    templatetag: str | None = column(default=None)
+    details: dict[str, str] | None = column(default=None)
+    userdata_id: str | None = column(default=None)
+    userdata_policy: str | None = column(default=None)
+    sortkey: int = column(default=0, hidden=True)
+    created: str = created()
+
+
+class Launch(Resource):
+    """An account that a template is shared with."""
+
+    kind = "launch_permission"
+    title = "share"
+    unique = (("template_id", "account_id"),)
+    policy = Private()
+
+    template_id: str = refers("template", cascade=True)
+    account_id: str = refers("account", cascade=True)
+
+
+class Placed(Resource):
+    """A template's copy on a primary storage."""
+
+    kind = "placed"
+    title = "copy of a template"
+    unique = (("template_id", "pool_id"),)
+    policy = Private()
+    states = machine("Wanted", there="Wanted>Ready")
+
+    template_id: str = refers("template", cascade=True)
+    pool_id: str = refers("storagepool", cascade=True)
+    state: str = column(default="Wanted")
+    size: int = column(default=0)
+
+
+@shown(Template, Field("isready", "boolean"), Field("crossZones", "boolean"), Field("accountid"), Field("directdownload", "boolean"), Field("deployasis", "boolean"), Field("forcks", "boolean"), Field("downloaddetails", "list"))
+def _ready(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    return {
+        t.id: {"isready": t.state == "Ready", "crossZones": False, "accountid": t.account_id, "directdownload": False, "deployasis": False, "forcks": False,
+               "size": t.size or None, "downloaddetails": [{"datastore": t.store_id, "downloadPercent": "100" if t.state == "Ready" else "0", "downloadState": "DOWNLOADED" if t.state == "Ready" else "DOWNLOAD_ERROR" if t.state == "Failed" else "DOWNLOAD_IN_PROGRESS"}] if caller.root else None}
+        for t in rows
+    }  # fmt: skip
+
+
+FILTERS = ("featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "shared", "all")
+
+
+@lists(
+    "listTemplates", Template, everyones=True,
+    refused={"extensionid:uuid": LATER, "forcks:boolean": LATER, "isvnf:boolean": LATER, "parenttemplateid:uuid": LATER, "showremoved:boolean": LATER, "showunique:boolean": LATER, "oscategoryid:uuid": LATER},
+)  # fmt: skip
+def _list(
+    q: Query, templatefilter: Literal["featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "shared", "all"], ids: list[Template] | None = None,
+    hypervisor: str | None = None, imagestoreid: ImageStore | None = None, storageid: StoragePool | None = None, isready: bool | None = None, details: list[str] | None = None,
+    showicon: bool | None = None, tags: dict[str, str] | None = None, zoneid: Zone | None = None,
+) -> None:  # fmt: skip
+    """Lists templates.
+
+    templatefilter: featured, self, selfexecutable, sharedexecutable, executable, community, shared or all (admins)
+    """
+    c, caller = Template.c, q.ctx.caller
+    mine = c.account_id.in_((caller.account_id, *caller.projects))
+    ready = c.state == "Ready"
+    shared = c.id.in_(sa.select(Launch.c.template_id).where(Launch.c.account_id.in_((caller.account_id, *caller.projects))))
+    match templatefilter:
+        case "featured":
+            q.where(c.is_featured, c.is_public)
+        case "self":
+            q.where(mine)
+        case "selfexecutable":
+            q.where(mine, ready)
+        case "sharedexecutable" | "shared":
+            q.where(shared, *([ready] if templatefilter == "sharedexecutable" else []))
+        case "executable":
+            q.where(sa.or_(mine, c.is_public, shared) if not caller.root else sa.true(), ready)
+        case "community":
+            q.where(c.is_public, ~c.is_featured)
+        case "all":
+            if caller.role is RoleType.USER:
+                raise Denied("templatefilter=all is for admins; say executable.", parameter="templatefilter")
+    if ids is not None:
+        q.where(q.tx.any_of(c.id, [t.id for t in ids]))
+    if hypervisor is not None:
+        q.where(sa.func.lower(c.hypervisor) == hypervisor.lower())
+    if isready is not None:
+        q.where(ready if isready else ~ready)
+    if zoneid is not None:
+        q.where(c.zone_id == zoneid.id)
+    if imagestoreid is not None:
+        q.where(c.store_id == imagestoreid.id)
+    if storageid is not None:
+        q.where(c.id.in_(sa.select(Placed.c.template_id).where(Placed.c.pool_id == storageid.id)))
+    if tags:
+        from mold.api.lists import tagged
+
+        q.where(tagged(Template, tags))
+    q.where(c.state != "Removing")
+    q.order = [c.sortkey, c.number]
+
+
+@operation
+class FetchTemplate(Operation):
+    """Fetch a template by its URL onto secondary storage, checked; when that fails the template says why."""
+
+    locks = ("template",)
+    answers = (Template, "template")
+    patience = 120
+    template: str
+
+    @step
+    def begin(self, tx: Tx) -> list[str]:
+        template = tx.one(Template, self.template)
+        return [any_host(tx, template.zone_id).id, str(MAX_SIZE.get(tx) * GIB), ALLOWED.get(tx)]
+
+    @begin.undo
+    def blame(self, tx: Tx, error: str) -> None:
+        template = tx.get(Template, self.template)
+        if template is not None and template.state == "Creating":
+            tx.move(template, "fail", status=error)
+
+    @step
+    async def fetch(self, begin: list[str]) -> w.ImageFacts:
+        template, store = await look(lambda tx: ((t := tx.one(Template, self.template)), tx.one(ImageStore, t.store_id)))
+        facts: w.ImageFacts = await ask(
+            begin[0],
+            w.FetchImage(
+                store=store.spec(), image=template.id, url=template.url or "", format=template.format, checksum=template.checksum or "", max_size=int(begin[1]),
+                allow=[c.strip() for c in begin[2].split(",") if c.strip()],
+            ),
+        )  # fmt: skip
+        progress(100)
+        return facts
+
+    @fetch.undo
+    async def drop(self, begin: list[str]) -> None:
+        await _drop_image(self.template, begin[0])
+
+    @step
+    def settle(self, tx: Tx, fetch: w.ImageFacts) -> None:
+        _settle(tx, self.template, fetch)
+
+
+def _settle(tx: Tx, template_id: str, facts: w.ImageFacts) -> None:
+    template = tx.one(Template, template_id)
+    account = tx.one(Account, template.account_id)
+    limits.reserve(tx, account, secondary_storage=facts.physical)
+    tx.move(template, "ready", size=facts.size, physical_size=facts.physical, checksum=facts.checksum or template.checksum, status="Download Complete")
+
+
+async def _drop_image(template_id: str, host: str) -> None:
+    spec = await look(lambda tx: (t := tx.get(Template, template_id)) and tx.one(ImageStore, t.store_id).spec())
+    if spec is not None:
+        await ask(host, w.RemoveImage(store=spec, image=template_id))
+
+
+NOT_YET = {
+    "deployasis:boolean": "for VMware, which is not offered yet", "directdownload:boolean": LATER, "extensionid:uuid": LATER, "externaldetails:map": LATER, "forcks:boolean": LATER, "isrouting:boolean": LATER,
+}  # fmt: skip
+FORMATS = ("QCOW2", "RAW")
+
+
+def new_template(
+    ctx: Ctx, owner: Owner, zone: Zone, *, name: str, displaytext: str | None, format: str, hypervisor: str, ostypeid: OsType | None, ispublic: bool, isfeatured: bool, **other: Any
+) -> Template:  # fmt: skip
+    """Insert a template, within the owner's limit."""
+    if format.upper() not in FORMATS:
+        raise Invalid(f"Templates of the format {format[:20]} are not offered; give {' or '.join(FORMATS)}.", parameter="format")
+    kind = hypervisor_named(hypervisor)
+    caller = ctx.caller
+    if isfeatured and not caller.root:
+        raise Denied("Only root admins feature templates.", parameter="isfeatured")
+    if ispublic and caller.role is RoleType.USER and not PUBLIC_BY_USERS.get(ctx.tx, account=owner.account_id):
+        raise Denied("Users may not make templates public here.", parameter="ispublic")
+    store = of_zone(ctx.tx, zone.id)
+    limits.reserve(ctx.tx, owner.account, template=1)
+    return ctx.tx.add(
+        Template(
+            name=name, displaytext=displaytext or name, zone_id=zone.id, store_id=store.id, os_type_id=ostypeid.id if ostypeid else None, hypervisor=kind, format=format.upper(),
+            is_public=ispublic, is_featured=isfeatured, **{k: v for k, v in other.items() if v is not None}, **owner.columns(),
+        )
+    )  # fmt: skip
+
+
+@command("registerTemplate", answers=Template, shape="list", event="TEMPLATE.CREATE", refused=NOT_YET)
+def register(
+    ctx: Ctx, owner: Owner, name: str, url: Annotated[str, Param(length=2048)], format: str, hypervisor: str, displaytext: Annotated[str | None, Param(length=4096)] = None,
+    zoneid: Zone | None = None, zoneids: list[Zone] | None = None, ostypeid: OsType | None = None, arch: Literal["x86_64", "aarch64"] = "x86_64", bits: int = 64,
+    checksum: str | None = None, details: Details | None = None, isdynamicallyscalable: bool = False, isextractable: bool = False, isfeatured: bool = False, ispublic: bool = False,
+    passwordenabled: bool = False, requireshvm: bool = True, sshkeyenabled: bool = True, templatetag: str | None = None, templatetype: str | None = None,
+) -> list[Template]:  # fmt: skip
+    """Registers a template by URL; it is fetched in the background and ready when `isready` is true.
+
+    url: http or https
+    format: QCOW2 or RAW
+    checksum: {SHA-256}hex or {MD5}hex of the file
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Invalid("url must begin with http:// or https:// and name a host.", parameter="url")
+    if parts.username or parts.password:
+        raise Invalid("url must not hold a user or password: it would be shown to everyone who sees the template.", parameter="url")
+    zones = zoneids or ([zoneid] if zoneid else [])
+    if not zones:
+        raise Invalid("Give zoneid or zoneids.", parameter="zoneid")
+    if templatetype not in (None, "USER") and not ctx.caller.root:
+        raise Denied("Only root admins choose a template's type.", parameter="templatetype")
+    if templatetag is not None and not ctx.caller.root:
+        raise Denied("Only root admins tag templates for hosts.", parameter="templatetag")
+    made = []
+    for zone in zones:
+        template = new_template(
+            ctx, owner, zone, name=name, displaytext=displaytext, format=format, hypervisor=hypervisor, ostypeid=ostypeid, ispublic=ispublic, isfeatured=isfeatured, url=url,
+            arch=arch, bits=bits, checksum=checksum, details=details, is_dynamically_scalable=isdynamicallyscalable, is_extractable=isextractable, password_enabled=passwordenabled,
+            requires_hvm=requireshvm, sshkey_enabled=sshkeyenabled, templatetag=templatetag, template_type=templatetype, status="Downloading",
+        )  # fmt: skip
+        ctx.start(FetchTemplate(template=template.id))
+        made.append(template)
+    return made
+
+
+@command(
+    "updateTemplate", answers=Template, event="TEMPLATE.EDIT",
+    refused={"forceupdateostype:boolean": LATER, "forcks:boolean": LATER, "format:string": "fixed when the template is registered", "isrouting:boolean": LATER, "arch:string": "fixed when the template is registered"},
+)  # fmt: skip
+def update(
+    ctx: Ctx, id: Template, name: str | None = None, displaytext: Annotated[str | None, Param(length=4096)] = None, ostypeid: OsType | None = None, bootable: bool | None = None,
+    passwordenabled: bool | None = None, requireshvm: bool | None = None, sshkeyenabled: bool | None = None, isdynamicallyscalable: bool | None = None, sortkey: int | None = None,
+    details: Details | None = None, cleanupdetails: bool = False, templatetag: str | None = None, templatetype: str | None = None,
+) -> Template:  # fmt: skip
+    """Changes what is known of a template.
+
+    cleanupdetails: forget all details
+    """
+    if (templatetag is not None or templatetype is not None) and not ctx.caller.root:
+        raise Denied("Only root admins change a template's tag and type.", parameter="templatetag")
+    changes: dict[str, Any] = {
+        "name": name, "displaytext": displaytext, "os_type_id": ostypeid.id if ostypeid else None, "bootable": bootable, "password_enabled": passwordenabled, "requires_hvm": requireshvm,
+        "sshkey_enabled": sshkeyenabled, "is_dynamically_scalable": isdynamicallyscalable, "sortkey": sortkey, "templatetag": templatetag, "template_type": templatetype,
+    }  # fmt: skip
+    changes = {k: v for k, v in changes.items() if v is not None}
+    if cleanupdetails:
+        changes["details"] = None
+    elif details:
+        changes["details"] = {**(id.details or {}), **details}
+    return ctx.tx.set(id, **changes)
+
+
+@operation
+class RemoveTemplate(Operation):
+    """Remove a template: its copies on primary storage, its image, its row."""
+
+    locks = ("template",)
+    patience = 60
+    template: str
+
+    @step
+    def begin(self, tx: Tx) -> list[list[str]]:
+        template = tx.one(Template, self.template)
+        for used in blockers:
+            text = used(tx, template)
+            if text:
+                raise InUse(text, templateid=template.id)
+        tx.move(template, "drop")
+        places = []
+        for placed in tx.find(Placed, Placed.c.template_id == template.id):
+            pool = tx.one(StoragePool, placed.pool_id)
+            host = tx.first(Host, usable_of(pool), Host.c.state == "Up", Host.c.hypervisor == pool.hypervisor)
+            places.append([pool.id, host.id if host else ""])
+        return places
+
+    @step
+    async def displace(self, begin: list[list[str]]) -> None:
+        for pool_id, host in begin:
+            spec = await look(lambda tx, p=pool_id: (pool := tx.get(StoragePool, p)) and pool.spec())  # type: ignore[misc]
+            if spec is not None:
+                if not host:
+                    raise Unreachable("No host that reaches the primary storage is Up.")
+                await ask(host, w.RemovePlaced(pool=spec, image=self.template))
+
+    @step
+    async def drop(self) -> None:
+        host = await look(lambda tx: any_host(tx, tx.one(Template, self.template).zone_id).id)
+        await _drop_image(self.template, host)
+
+    @step
+    def forget(self, tx: Tx) -> None:
+        template = tx.one(Template, self.template)
+        limits.give_back(tx, template.account_id, template=1, secondary_storage=template.physical_size)
+        tx.remove(template)
+
+
+blockers: list[Any] = []
+"""Functions (tx, template) -> reason why it cannot go, or None; higher floors add to it."""
+
+
+@command("deleteTemplate", job=True, event="TEMPLATE.DELETE", refused={"issystem:boolean": LATER})
+def delete(ctx: Ctx, id: Template, zoneid: Zone | None = None, forced: bool = False) -> Template:
+    """Deletes a template that no machine stands on."""
+    if zoneid is not None and zoneid.id != id.zone_id:
+        raise Invalid("The template is not in this zone.", parameter="zoneid")
+    if id.state == "Removing":
+        raise Conflict(f"The template {id.name} is being removed already.")
+    ctx.start(RemoveTemplate(template=id.id))
+    return id
+
+
+async def place(template_id: str, pool_id: str, host: str) -> None:
+    """Make sure that a template has its copy on a pool; called from world steps. Done at once when it is there."""
+    state = await look(lambda tx: (p := tx.first(Placed, Placed.c.template_id == template_id, Placed.c.pool_id == pool_id)) and p.state)
+    if state == "Ready":
+        return
+    template, store, pool = await look(lambda tx: ((t := tx.one(Template, template_id)), tx.one(ImageStore, t.store_id), tx.one(StoragePool, pool_id)))
+    facts: w.VolumeFacts = await ask(host, w.PlaceImage(store=store.spec(), pool=pool.spec(), image=template_id, format=template.format))
+    from mold.work import change
+
+    def note(tx: Tx) -> None:
+        placed = tx.first(Placed, Placed.c.template_id == template_id, Placed.c.pool_id == pool_id)
+        if placed is None:
+            placed = tx.add(Placed(template_id=template_id, pool_id=pool_id))
+        if placed.state != "Ready":
+            tx.move(placed, "there", size=facts.physical)
+
+    try:
+        await change(note)
+    except Conflict:
+        return  # another operation noted the same copy a moment ago

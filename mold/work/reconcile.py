@@ -1,0 +1,65 @@
+"""Reconcilers: functions that look at rows and make the world, or other rows, agree with them.
+
+Each runs on one manager at a time (a lease in the database), every so often, and a second run right after
+the first does nothing.  A reconciler takes no input: what it needs to know, it reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from mold.work.engine import Engine
+
+log = structlog.get_logger()
+Reconcile = Callable[[], Awaitable[int | None]]
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """A reconciler; `every` in seconds."""
+
+    name: str
+    every: float
+    function: Reconcile
+
+
+RECONCILERS: dict[str, Reconciler] = {}
+
+
+def reconciler(*, every: float) -> Callable[[Reconcile], Reconcile]:
+    """Register an async function that runs every so many seconds; it may return how many things it put right."""
+
+    def keep(function: Reconcile) -> Reconcile:
+        RECONCILERS[function.__name__] = Reconciler(function.__name__, every, function)
+        return function
+
+    return keep
+
+
+async def run(engine: Engine) -> None:
+    """Run all reconcilers until cancelled."""
+    await asyncio.gather(*(_keep(engine, r) for r in RECONCILERS.values()))
+
+
+async def _keep(engine: Engine, each: Reconciler) -> None:
+    hold = max(each.every * 3, 10)
+    while True:
+        await asyncio.sleep(each.every)
+        try:
+            if not await engine.writing(lambda tx: engine.own_lease(tx, f"reconciler:{each.name}", hold)):
+                continue
+            began = time.monotonic()
+            done = await each.function()
+            if done:
+                log.info("reconciled", name=each.name, count=done, seconds=round(time.monotonic() - began, 3))
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("reconciler failed; it runs again at its next time", name=each.name)
