@@ -77,10 +77,9 @@ def by_session(tx: Tx, request: Request) -> Caller | None:
     return caller_of(tx, tx.one(User, found.user_id), address=request.address, session=found.id)
 
 
-async def touch(door: Door, session: str) -> None:
-    """Note that a session is in use, at most once a minute."""
-    tick = time.time()
-    await door.engine.writing(lambda tx: tx.execute(sa.update(Session.table).where(Session.c.id == session, Session.c.used < tick - 60).values(used=tick)))
+async def keep_alive(door: Door, cookie: str) -> None:
+    """Note that a session is in use."""
+    await door.engine.writing(lambda tx: tx.execute(sa.update(Session.table).where(Session.c.cookie_digest == ids.digest(cookie)).values(used=time.time())))
 
 
 def system(tx: Tx) -> Caller:

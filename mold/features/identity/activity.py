@@ -1,0 +1,210 @@
+"""Jobs and events as callers see them: how far their work is, and what happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from mold.api.answer import Field, show, shown
+from mold.api.command import COMMANDS, Ctx, Date, command
+from mold.api.events import Event
+from mold.api.lists import Query, lists
+from mold.api.permit import Policy, below
+from mold.base.errors import Denied
+from mold.store import REGISTRY, Tx
+from mold.work import OPERATIONS, Engine, Job
+
+TYPES = {
+    "virtualmachine": "VirtualMachine", "network": "Network", "template": "Template", "volume": "Volume", "host": "Host", "storagepool": "StoragePool", "router": "DomainRouter",
+    "physicalnetwork": "PhysicalNetwork", "traffictype": "TrafficType", "imagestore": "ImageStore", "project": "Project",
+}  # fmt: skip
+JOB_FIELDS = tuple(
+    Field(n, t)
+    for n, t in (
+        ("jobid", "string"), ("accountid", "string"), ("account", "string"), ("domainid", "string"), ("domainpath", "string"), ("userid", "string"), ("cmd", "string"), ("jobstatus", "integer"),
+        ("jobprocstatus", "integer"), ("jobresultcode", "integer"), ("jobresulttype", "string"), ("jobresult", "responseobject"), ("jobinstancetype", "string"), ("jobinstanceid", "string"),
+        ("created", "date"), ("completed", "date"), ("jobprogress", "integer"), ("jobsteps", "list"), ("managementserverid", "string"),
+    )
+)  # fmt: skip
+
+
+class Whose(Policy):
+    """Jobs: one's own account's, and those of the domains an admin has."""
+
+    def see(self, caller: Any, t: Any) -> Any:
+        if caller.rank >= 2:
+            return sa.true()
+        if caller.rank == 1:
+            return sa.or_(below(caller.domain_trail, t.c.domain_id), t.c.account_id == caller.account_id)
+        return t.c.account_id.in_((caller.account_id, *caller.projects))
+
+
+Job.policy = Whose()
+
+
+@shown(Job, *JOB_FIELDS)
+def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    account, domain = REGISTRY["account"], REGISTRY["domain"]
+    accounts = tx.among(account, list({j.account_id for j in rows if j.account_id}))
+    domains = tx.among(domain, list({j.domain_id for j in rows if j.domain_id}))
+    return {j.id: job_fields(tx, j, caller, accounts, domains) for j in rows}
+
+
+def job_fields(tx: Tx, job: Job, caller: Any, accounts: dict[str, Any], domains: dict[str, Any]) -> dict[str, Any]:
+    """The API's fields of a job."""
+    made = COMMANDS.get(job.cmd)
+    live = Engine.here.runs.get(job.number) if Engine.here else None
+    percent = 100 if job.status == 1 else max(job.percent, live.job.percent if live else 0)
+    out: dict[str, Any] = {
+        "jobid": job.id, "userid": job.user_id, "accountid": job.account_id, "cmd": made.name if made else job.operation, "jobstatus": job.status, "jobprocstatus": 0,
+        "jobresultcode": 0, "jobinstancetype": TYPES.get(job.instance_type or "", job.instance_type), "jobprogress": percent, "jobsteps": steps(job, live.text if live else ""),
+    }  # fmt: skip
+    if job.account_id in accounts:
+        out["account"] = accounts[job.account_id].__dict__["name"]
+    if job.domain_id in domains:
+        out.update(domainid=job.domain_id, domainpath=domains[job.domain_id].__dict__["path"])
+    if caller.root:
+        out["managementserverid"] = job.owner
+    if job.status == 2:
+        out["jobresulttype"] = "object"
+        out.update(_failure(job, caller))
+    elif job.status == 1:
+        out["jobresulttype"] = "object"
+        out["jobresult"] = _success(tx, job, caller)
+    return out
+
+
+def _failure(job: Job, caller: Any) -> dict[str, Any]:
+    from mold.work import error_of
+
+    no = error_of(job)
+    text = no.text
+    facts = {k: v for k, v in no.facts.items() if k != "public"}
+    if no.hidden and not (caller.root or caller.internal):
+        text, facts = str(no.facts.get("public") or no.public), {}
+    result: dict[str, Any] = {"errorcode": no.code, "errortext": text, "errorkey": no.key}
+    if facts:
+        result["errorparams"] = facts
+    return {"jobresultcode": no.code, "jobresult": result}
+
+
+def _success(tx: Tx, job: Job, caller: Any) -> dict[str, Any]:
+    kind = OPERATIONS.get(job.operation)
+    made = COMMANDS.get(job.cmd)
+    if kind is None or kind.answers is None or (made is not None and made.shape == "success"):
+        return {"success": True}
+    resource, attribute = kind.answers
+    key = made.key if made and made.key else resource.kind
+    target = tx.get(resource, job.args.get(attribute))
+    if target is None:
+        return {key: {"id": job.args.get(attribute)}}
+    return {key: show(tx, target, caller)}
+
+
+def steps(job: Job, text: str) -> list[dict[str, Any]]:
+    """The job's steps with their states: done, running, waiting, undone."""
+    kind = OPERATIONS.get(job.operation)
+    out = []
+    for each in kind.steps if kind else ():
+        entry = job.journal.get(each.name)
+        state = {"done": "done", "begun": "running", "undone": "undone"}[entry["s"]] if entry else "waiting"
+        item = {"name": each.name, "state": state}
+        if state == "running" and text:
+            item["text"] = text
+        out.append(item)
+    return out
+
+
+@command("queryAsyncJobResult", shape="flat", reads=True, fields=JOB_FIELDS)
+def query(ctx: Ctx, jobid: Job | None = None, resourceid: str | None = None, resourcetype: str | None = None) -> dict[str, Any]:
+    """Says how far a job is, and what came of it.
+
+    jobid: id of the job
+    resourceid: instead of jobid: id of the thing that is worked on; its newest job
+    resourcetype: type of that thing, as VirtualMachine
+    """
+    from mold.api.permit import condition
+    from mold.base.errors import Invalid
+
+    tx = ctx.tx
+    job = jobid
+    if job is None:
+        if not resourceid:
+            raise Invalid("Unable to execute API command queryasyncjobresult due to missing parameter jobid", parameter="jobid")
+        job = tx.first(Job, Job.c.instance_id == resourceid, ~Job.c.internal, condition(Job, ctx.caller, "see"), order=Job.c.number.desc())
+        if job is None:
+            raise Denied(f"There is no job of {resourcetype or 'thing'} {resourceid[:80]} that you may see.")
+    account, domain = REGISTRY["account"], REGISTRY["domain"]
+    accounts = tx.among(account, [job.account_id] if job.account_id else [])
+    domains = tx.among(domain, [job.domain_id] if job.domain_id else [])
+    body = {**job_fields(tx, job, ctx.caller, accounts, domains), "jobinstanceid": job.instance_id, "created": job.created, "completed": job.completed if job.status else None}
+    return {k: v for k, v in body.items() if v is not None}
+
+
+@lists("listAsyncJobs", Job, key="asyncjobs")
+def _jobs(
+    q: Query, account: str | None = None, domainid: str | None = None, isrecursive: bool = False, listall: bool = False, startdate: Date | None = None, managementserverid: str | None = None,
+) -> None:  # fmt: skip
+    """Lists jobs.
+
+    startdate: those begun since then
+    """
+    c = Job.c
+    q.where(~c.internal)
+    if not listall and "id" not in q.ctx.given and account is None and domainid is None:
+        q.where(c.account_id == q.ctx.caller.account_id)
+    if account is not None:
+        kind = REGISTRY["account"]
+        q.where(c.account_id.in_(sa.select(kind.c.id).where(kind.c.name == account)))
+    if domainid is not None:
+        domain = REGISTRY["domain"]
+        found = q.tx.get(domain, domainid)
+        q.where(below(found.__dict__["trail"], c.domain_id) if found is not None and isrecursive else c.domain_id == domainid)
+    if startdate is not None:
+        q.where(c.created >= startdate)
+    if managementserverid is not None:
+        q.where(c.owner == managementserverid)
+    q.order = [c.number.desc()]
+
+
+@lists("listEvents", Event)
+def _events(
+    q: Query, startdate: Date | None = None, enddate: Date | None = None, duration: int | None = None, entrytime: int | None = None, startid: str | None = None, resourceid: str | None = None,
+    resourcetype: str | None = None, archived: bool = False,
+) -> None:  # fmt: skip
+    """Lists events.
+
+    startdate: those since then
+    enddate: those before then
+    duration: those of asynchronous work that took longer than so many seconds
+    entrytime: those of asynchronous work begun before so many seconds
+    startid: those that follow from this event
+    archived: archived ones too
+    """
+    c = Event.c
+    if startdate is not None:
+        q.where(c.created >= startdate)
+    if enddate is not None:
+        q.where(c.created <= enddate)
+    if startid is not None:
+        q.where(sa.or_(c.id == startid, c.parent == startid))
+    if resourceid is not None:
+        q.where(c.resource_id == resourceid)
+    if resourcetype is not None:
+        kinds = [k for k, v in TYPES.items() if v.lower() == resourcetype.lower()]
+        q.where(c.resource_kind.in_([resourcetype, *kinds]))
+    if duration is not None or entrytime is not None:
+        from mold.base import clock
+
+        q.where(c.state == "Scheduled", c.created <= clock.ago(entrytime or duration or 0), c.id.not_in(sa.select(c.parent).where(c.parent.is_not(None))))
+    if not archived:
+        q.where(~c.archived)
+    q.order = [c.number.desc()]
+
+
+@command("listEventTypes", shape="object", reads=True, fields=(Field("name"),))
+def event_types(ctx: Ctx) -> dict[str, Any]:
+    """Lists the types of events."""
+    names = sorted({c.event for c in COMMANDS.values() if c.event})
+    return {"count": len(names), "eventtype": [{"name": n} for n in names]}

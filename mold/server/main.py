@@ -1,0 +1,126 @@
+"""`mold server`: one management server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import gc
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+
+from mold.server.app import Manager, Options
+
+log = structlog.get_logger()
+
+
+def set_up_logs(level: str = "INFO") -> None:
+    """Structured logs, one JSON object a line, to standard error."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr), cache_logger_on_first_use=True,
+    )  # fmt: skip
+
+
+def options(argv: list[str]) -> Options:
+    """The options on the command line."""
+    parser = argparse.ArgumentParser(prog="mold server", description="Runs a management server.")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the installation: key, database, id")
+    parser.add_argument("--database", default="", help="sqlite:////path or postgresql://…; default: mold.db in the data folder")
+    parser.add_argument("--bind", default="127.0.0.1", help="address to listen on for HTTP")
+    parser.add_argument("--port", type=int, default=8080, help="port for HTTP")
+    parser.add_argument("--agent-bind", default="127.0.0.1", help="address to listen on for agents")
+    parser.add_argument("--agent-port", type=int, default=8250, help="port for agents")
+    parser.add_argument("--advertise", default="127.0.0.1", help="address at which agents and other managers reach this one")
+    parser.add_argument("--integration-port", type=int, default=0, help="port without sign-in, on loopback only; 0: none")
+    given = parser.parse_args(argv)
+    return Options(
+        data=given.data_dir.resolve(), database=given.database, bind=given.bind, port=given.port, agent_bind=given.agent_bind, agent_port=given.agent_port, advertise=given.advertise,
+        integration_port=given.integration_port, admin_password=os.environ.get("MOLD_ADMIN_PASSWORD", ""),
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def sole(folder: Path) -> Any:
+    """One process owns a data folder at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "manager.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"Another management server already runs on {folder}; stop it, or choose another --data-dir.") from None
+        yield
+
+
+async def run(chosen: Options) -> int:
+    """Serve until a signal comes."""
+    from mold.server.http import application, integration
+
+    manager = Manager(chosen)
+    await manager.start()
+    servers = [uvicorn.Server(_config(application(manager), chosen.bind, chosen.port))]
+    if chosen.integration_port > 0:
+        servers.append(uvicorn.Server(_config(integration(manager), "127.0.0.1", chosen.integration_port)))
+    for each in servers:
+        each.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    serving = [asyncio.create_task(each._serve()) for each in servers]
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    log.info("ready", http=f"{chosen.bind}:{chosen.port}", agents=manager.hub.address, integration=chosen.integration_port or None)
+    if manager.first_password is not None and not chosen.admin_password:
+        path = chosen.data / "admin.password"
+        path.touch(0o600)
+        path.write_text(manager.first_password + "\n")
+        log.info("first start: the password of admin is in a file", path=str(path))
+    code = 0
+    waiting = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([waiting, *serving], return_when=asyncio.FIRST_COMPLETED)
+    if waiting not in done:
+        log.error("a listener has ended", ports=[chosen.port, chosen.integration_port])
+        code = 1
+    for each in servers:
+        each.should_exit = True
+    with contextlib.suppress(asyncio.TimeoutError, SystemExit):
+        await asyncio.wait_for(asyncio.gather(*serving, return_exceptions=True), 5)
+    await manager.stop()
+    log.info("stopped")
+    return code
+
+
+def _config(app: Any, host: str, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, host=host, port=port, log_config=None, access_log=False, loop="none", http="httptools", ws="websockets-sansio", lifespan="off", server_header=False, proxy_headers=False, timeout_graceful_shutdown=3,
+        ws_max_size=1 << 20, timeout_keep_alive=65, h11_max_incomplete_event_size=65536,
+    )  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry of `mold server`."""
+    import uvloop
+
+    chosen = options(sys.argv[1:] if argv is None else argv)
+    set_up_logs(os.environ.get("MOLD_LOG", "INFO"))
+    with sole(chosen.data):
+        return uvloop.run(run(chosen))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
