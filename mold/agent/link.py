@@ -94,7 +94,7 @@ class Link:
             async with connection:
                 await _Session(self, connection, manager).serve()
         except Garbage as garbage:
-            log.error("manager sends garbage; link closed", manager=str(manager), error=str(garbage))
+            log.error("manager sends garbage; link closed", manager=str(manager), error=str(garbage))  # noqa: TRY400 - theirs, not ours
             await connection.close(POLICY_VIOLATION, "not a frame")
         except ConnectionClosed as error:
             log.warning("link lost", manager=str(manager), error=str(error))
@@ -187,7 +187,7 @@ class _Session:
         try:
             found = config.keep_managers(here.settings.folder, managers)
         except Refusal as no:
-            log.error("list of managers refused", manager=str(self._manager), error=no.text)
+            log.error("list of managers refused", manager=str(self._manager), error=no.text)  # noqa: TRY400 - it says all there is to say
             return
         here.settings = replace(here.settings, managers=found)
 

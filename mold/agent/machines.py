@@ -142,18 +142,19 @@ async def _facts(work: Work, name: str) -> w.MachineFacts:
 
 
 async def _heard(
-    work: Work, name: str, what: str, seconds: float, over: Callable[[], Awaitable[bool]], ask: Callable[[], Awaitable[None]]
-) -> bool:
-    """Whether `over` became true within `seconds`; looks at events of the guest and once a second, asks now and then."""
+    work: Work, call: w.StopMachine | w.RebootMachine, what: str, over: Callable[[], Awaitable[bool]],
+    ask: Callable[[], Awaitable[None]],
+) -> bool:  # fmt: skip
+    """Whether `over` became true within the grace; looks at events of the guest and once a second, asks now and then."""
     happened = asyncio.Event()
 
     def hear(event: Event) -> None:
-        if event.name == name and event.what == what:
+        if event.name == call.name and event.what == what:
             happened.set()
 
     end = work.here.virt.listen(hear)
     try:
-        until = time.monotonic() + seconds
+        until = time.monotonic() + call.grace
         asked = -ASK_AGAIN_SECONDS
         while True:
             tick = time.monotonic()
@@ -178,7 +179,7 @@ async def _ask_to_stop(call: w.StopMachine, work: Work) -> None:
     async def gone() -> bool:
         return await _state(work, call.name) in ("Absent", "Stopped")
 
-    if not await _heard(work, call.name, "lifecycle", call.grace, gone, press):
+    if not await _heard(work, call, "lifecycle", gone, press):
         log.info("machine did not stop in time", machine=call.name, grace=call.grace)
 
 
@@ -189,7 +190,7 @@ async def _ask_to_reboot(call: w.RebootMachine, work: Work) -> bool:
     async def never() -> bool:
         return False
 
-    return await _heard(work, call.name, "reboot", call.grace, never, press)
+    return await _heard(work, call, "reboot", never, press)
 
 
 async def _press(work: Work, name: str, how: Callable[[Any], Any]) -> None:

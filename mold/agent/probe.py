@@ -72,7 +72,7 @@ async def _remembered(here: Here) -> str:
         if (old.boot_id, old.qemu) == (now.boot_id, now.qemu) and old.domain_type in DOMAIN_TYPES:
             return old.domain_type
     began = time.monotonic()
-    now.domain_type = "kvm" if os.path.exists("/dev/kvm") and await runs(here, "kvm") else "qemu"
+    now.domain_type = "kvm" if os.path.exists("/dev/kvm") and await runs(here, "kvm") else "qemu"  # noqa: ASYNC240 - /dev answers at once
     log.info("probed", domain_type=now.domain_type, seconds=round(time.monotonic() - began, 2))
     config.write(kept, msgspec.json.encode(now))
     return now.domain_type

@@ -10,7 +10,7 @@ from mold.wire import calls as w
 
 async def plug(segment: w.SegmentSpec) -> str:
     """The bridge that the segment's label names; Failed when there is none."""
-    if not segment.label or "/" in segment.label or not os.path.exists(f"/sys/class/net/{segment.label}/bridge"):
+    if not segment.label or "/" in segment.label or not os.path.exists(f"/sys/class/net/{segment.label}/bridge"):  # noqa: ASYNC240
         raise Failed(f"There is no bridge '{segment.label}' on this host.", label=segment.label)
     return segment.label
 
