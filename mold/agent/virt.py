@@ -135,7 +135,7 @@ class Virt:
             _start_event_loop()
             self._connection = None
             connection = libvirt.open(self.uri)
-            connection.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_MISSES)
+            _keep_alive(connection)
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot, None)
             self._connection = connection
@@ -170,6 +170,15 @@ def is_down(error: libvirt.libvirtError) -> bool:
 def said(error: libvirt.libvirtError, doing: str) -> Failed:
     """libvirt's refusal as one of ours."""
     return Failed(f"libvirt could not {doing}: {error}", code=error.get_error_code())
+
+
+def _keep_alive(connection: Any) -> None:
+    """Have libvirt notice a daemon that is stopped or stuck; its calls then fail instead of hanging for ever."""
+    try:
+        connection.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_MISSES)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+            raise
 
 
 def _start_event_loop() -> None:
