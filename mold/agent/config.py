@@ -158,7 +158,7 @@ def load(folder: Path) -> Settings:
     if not guid:
         guid = words["guid"] = str(uuid.uuid4())
         change(folder, guid=guid)
-    if not UUID.match(guid):
+    if not UUID.fullmatch(guid):
         raise Invalid(f"guid={guid} in {path} is not a UUID; remove the line and the agent makes one.", value=guid)
     domain_type = words.get("domain.type", "")
     if domain_type not in _DOMAIN_TYPES:

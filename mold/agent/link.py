@@ -91,8 +91,7 @@ class Link:
             log.warning("manager not reached", manager=str(manager), error=str(error))
             return 0.0
         try:
-            async with connection:
-                await _Session(self, connection, manager).serve()
+            await _Session(self, connection, manager).serve()
         except Garbage as garbage:
             log.error("manager sends garbage; link closed", manager=str(manager), error=str(garbage))  # noqa: TRY400 - theirs, not ours
             await connection.close(POLICY_VIOLATION, "not a frame")
@@ -100,6 +99,8 @@ class Link:
             log.warning("link lost", manager=str(manager), error=str(error))
         except TimeoutError:
             log.warning("manager does not welcome this host", manager=str(manager))
+        finally:
+            await connection.close()
         return time.monotonic() - began
 
     @property

@@ -175,7 +175,7 @@ async def disk(work: Work, spec: w.DiskSpec) -> str:
     parts = Path(spec.path).parts
     stem, dot, form = (parts[1] if len(parts) == 2 else "").partition(".")
     is_ours = len(parts) == 2 and parts[0] in ("volumes", "images") and bool(dot) and form in ("qcow2", "raw", "iso")
-    if not is_ours or not UUID.match(stem) or (parts[0] == "images") != (spec.format == "iso"):
+    if not is_ours or not UUID.fullmatch(stem) or (parts[0] == "images") != (spec.format == "iso"):
         raise Invalid(f"'{spec.path[:200]}' is not the path of a disk in a pool.", path=spec.path[:200])
     path = folder / spec.path
     if not await in_thread(work, "look for the disk", path.is_file):
@@ -193,7 +193,7 @@ def file_format(form: str) -> str:
 
 def checked(text: str) -> str:
     """An id that may become part of a path; Invalid when it is no UUID."""
-    if not UUID.match(text):
+    if not UUID.fullmatch(text):
         raise Invalid(f"'{text[:80]}' is not an id; it must be a UUID.", id=text[:80])
     return text.lower()
 
@@ -368,7 +368,7 @@ def _marked(pool: w.PoolSpec) -> Path:
 
 def _ids(folder: Path) -> list[str]:
     names = (entry.partition(".")[0] for entry in os.listdir(folder) if not entry.startswith("."))
-    return sorted({name for name in names if UUID.match(name)})
+    return sorted({name for name in names if UUID.fullmatch(name)})
 
 
 def _check_volume(call: w.CreateVolume) -> None:

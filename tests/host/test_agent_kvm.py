@@ -17,7 +17,7 @@ import libvirt
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
-from agentkit import agent
+from agentkit import Authority, Manager, agent, set_up
 
 from mold.agent import console, facts, images, machines, pools, probe  # noqa: F401 - they register their calls
 from mold.agent.here import Here
@@ -133,6 +133,9 @@ def test_probe_finds_what_really_runs(folder: Path) -> None:
             assert time.monotonic() - began < 2, "the answer of this boot must be remembered"
             assert not list(again.settings.run.iterdir())
 
+            assert not await probe.runs(again, "qemu", seconds=0), "a guest that says nothing in time does not run"
+            assert not list(again.settings.run.iterdir())
+
     asyncio.run(main())
     left = [each.name() for each in libvirt.open(URI).listAllDomains() if each.name().startswith("mold-probe-")]
     assert not left
@@ -236,5 +239,77 @@ def test_uefi_guest_starts_and_leaves_no_variables(folder: Path) -> None:
                 assert variables.exists()
                 await cloud.good(w.StopMachine(name=spec.name, force=True))
                 assert not variables.exists()
+
+    asyncio.run(main())
+
+
+def test_console_carries_the_screen_both_ways(folder: Path) -> None:
+    async def main() -> None:
+        authority = Authority()
+        set_up(folder / "agent", authority)
+        async with Manager(folder / "m", authority) as manager, world(folder) as cloud:
+            authority.write(folder / "agent", "host", "x")
+            (folder / "agent" / "ca.crt").write_text(authority.pem)
+            spec = await cloud.machine(folder)
+            await cloud.good(w.StartMachine(machine=spec))
+            manager.streams["ticket-console"] = asyncio.get_running_loop().create_future()
+            await cloud.good(w.OpenConsole(name=spec.name, dial=manager.address, ticket="ticket-console"))
+            stream = await asyncio.wait_for(manager.streams["ticket-console"], 5)
+            greeting = await asyncio.wait_for(stream.recv(), 5)
+            assert greeting == b"RFB 003.008\n"
+            await stream.send(b"RFB 003.008\n")
+            assert await asyncio.wait_for(stream.recv(), 5) == b"\x01\x02", "one way to sign in: by password"
+            assert (await cloud.ask(w.OpenConsole(name="nobody", dial=manager.address, ticket="ticket-console"))).error == "NotFound"
+            assert len(cloud.here.background) == 1
+            await cloud.good(w.StopMachine(name=spec.name, force=True))
+            await asyncio.wait_for(stream.wait_closed(), 10)
+            manager.stream_over.set()
+            async with asyncio.timeout(5):
+                while cloud.here.background:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+def test_placed_image_is_whole_and_a_running_guest_keeps_its_volume(folder: Path) -> None:
+    async def main() -> None:
+        async with world(folder) as cloud:
+            spec = await cloud.machine(folder)
+            names = await cloud.good(w.ListVolumes(pool=cloud.pool))
+            await cloud.good(w.StartMachine(machine=spec))
+            assert (await cloud.ask(w.RemovePlaced(pool=cloud.pool, image=names.images[0]))).error == "InUse"
+            again = await cloud.good(w.CreateVolume(pool=cloud.pool, volume=names.volumes[0], size=4 * MIB, base=names.images[0]))
+            assert again.path == spec.disks[0].path
+            await cloud.good(w.StopMachine(name=spec.name, force=True))
+            base = Path(cloud.pool.path, "images", f"{names.images[0]}.qcow2")
+            assert base.stat().st_mode & 0o777 == 0o444
+            missing = w.msgspec.structs.replace(spec, disks=[w.msgspec.structs.replace(spec.disks[0], path=f"volumes/{uuid.uuid4()}.qcow2")])
+            assert (await cloud.ask(w.StartMachine(machine=missing))).error == "NotFound"
+
+    asyncio.run(main())
+
+
+def test_agent_process_serves_and_ends_on_a_signal_while_the_guest_goes_on(folder: Path) -> None:
+    async def main() -> None:
+        authority = Authority()
+        async with Manager(folder / "m", authority) as manager, world(folder) as cloud:
+            set_up(folder / "agent", authority, host=manager.address, guid=cloud.here.settings.guid, domain_type="qemu")
+            spec = await cloud.machine(folder)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "mold.agent", "--config", str(folder / "agent"), stderr=asyncio.subprocess.PIPE
+            )
+            try:
+                await asyncio.wait_for(manager.connected.wait(), 30)
+                assert (await manager.ask(w.StartMachine(machine=spec), seconds=60)).error == ""
+                async with asyncio.timeout(10):
+                    while not manager.reports or not manager.reports[-1].report.machines:
+                        await asyncio.sleep(0.05)
+            finally:
+                process.terminate()
+                _, logs = await asyncio.wait_for(process.communicate(), 15)
+            assert process.returncode == 0, logs.decode()
+            assert all(line.startswith(b"{") for line in logs.splitlines()) and b"agent ends" in logs
+            assert spec.vnc_password.encode() not in logs
+            assert (await cloud.good(w.GetMachine(name=spec.name))).state == "Running"
 
     asyncio.run(main())
