@@ -2,6 +2,9 @@
 
 The file is `key=value` lines; the agent writes two keys itself (`guid` at the first start, `host` when a manager
 names its colleagues or dismisses the host) and leaves every other line, comments included, as it found it.
+Keys: `host` (managers, `addr[:port]` with commas between), `guid`, `name`, `data`, `hypervisor.uri`, `domain.type`,
+`ping.interval` (seconds, until a manager says otherwise), `dev` (true: a shared pool may be a plain folder),
+`fetch.ca` (file with further authorities for image servers), `fetch.idle.seconds`.
 Several agents may run on one machine: each has a folder of its own here and a `data` folder of its own.
 """
 

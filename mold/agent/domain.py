@@ -80,6 +80,7 @@ def check(spec: w.MachineSpec) -> None:
     for nic in spec.nics:
         _within("as number of a card", nic.device, 0, 100)
         _one_of("card model", nic.model, _NIC_MODELS)
+        _within("Mbit/s", nic.rate_mbps, 0, 1_000_000)
         if not _MAC.fullmatch(nic.mac) or int(nic.mac[:2], 16) & 1:
             raise Invalid(f"'{nic.mac[:40]}' is not the MAC address of a card.", mac=nic.mac[:40])
 

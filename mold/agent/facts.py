@@ -27,6 +27,8 @@ from mold.wire import calls as w
 
 log = structlog.get_logger()
 
+LOOK_SECONDS = 5.0
+"""How long facts and reports wait for libvirt: they are told in time, with less in them."""
 POOL_SECONDS = 3.0
 FIRMWARE = Path("/usr/share/qemu/firmware")
 
@@ -42,7 +44,7 @@ async def gather(here: Here, towards: str = "") -> w.HostFacts:
     problems: list[str] = []
     domain_type = hypervisor_version = ""
     try:
-        hypervisor_version = await here.virt.call("tell its version", lambda connection: _dotted(connection.getVersion()))
+        hypervisor_version = await here.virt.call("tell its version", lambda connection: _dotted(connection.getVersion()), seconds=LOOK_SECONDS)
         domain_type = await probe.domain_type(here)
     except Refusal as no:
         problems.append(f"{no.text} No guest can be started until it does.")
@@ -89,7 +91,7 @@ class Reporter:
         problems: list[str] = []
         last = here.last_report
         try:
-            seen, at = await machines.every(Work(here=here)), time.time()
+            seen, at = await machines.every(Work(here=here), LOOK_SECONDS), time.time()
         except Refusal as no:
             problems.append(f"{no.text} The guests are told as they were last seen.")
             if last is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from mold.agent.config import Settings
 from mold.agent.virt import Virt
@@ -28,15 +29,14 @@ class Here:
     """Tasks that outlive their call (consoles); ended when the agent ends."""
     transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
     """Images come and are copied a few at a time, so that they leave the disks to the guests."""
-    locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Each lives as long as somebody holds it or waits for it."""
     last_report: w.HostReport | None = None
 
     def lock(self, subject: str) -> asyncio.Lock:
         """The lock of one machine, image or volume: two operations may name the same thing under different keys."""
         held = self.locks.get(subject)
         if held is None:
-            for name in [name for name, lock in self.locks.items() if not lock.locked()] if len(self.locks) > 1000 else []:
-                del self.locks[name]
             held = self.locks[subject] = asyncio.Lock()
         return held
 

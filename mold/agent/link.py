@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -28,6 +29,7 @@ from mold.base.errors import Failed, Refusal
 from mold.wire import calls as w
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 BACKOFF_FIRST, BACKOFF_LAST = 0.5, 30.0
 WELCOME_SECONDS = 20.0
@@ -63,8 +65,7 @@ class Link:
         wait = BACKOFF_FIRST
         try:
             while not self._stopping.is_set() and not self._here.dismissed:
-                managers = list(self._here.settings.managers)
-                random.shuffle(managers)
+                managers = self._managers()
                 held = 0.0
                 for manager in managers:
                     held = await self._try(manager)
@@ -82,13 +83,27 @@ class Link:
                 await asyncio.wait(self._calls)
             self._reporter.close()
 
+    def _managers(self) -> list[Address]:
+        """The managers in an order of our own. When there is none, somebody may have written one down meanwhile."""
+        here = self._here
+        if not here.settings.managers:
+            try:
+                here.settings = config.load(here.settings.folder)
+            except Refusal as no:
+                log.warning("settings are wrong", error=no.text)
+        managers = list(here.settings.managers)
+        random.shuffle(managers)
+        return managers
+
     async def _try(self, manager: Address) -> float:
         """One link to one manager, to its end; how many seconds it held (0: it did not come about)."""
         began = time.monotonic()
         try:
-            connection = await streams.dial(self._here.settings, manager, "/agent")
+            connection = await self.unless_stopped(streams.dial(self._here.settings, manager, "/agent"))
         except (OSError, WebSocketException, Failed) as error:
             log.warning("manager not reached", manager=str(manager), error=str(error))
+            return 0.0
+        if connection is None:
             return 0.0
         try:
             await _Session(self, connection, manager).serve()
@@ -102,6 +117,16 @@ class Link:
         finally:
             await connection.close()
         return time.monotonic() - began
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of `work`, or None when the agent is told to end before it is there."""
+        task, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            task.cancel()
+            stopping.cancel()
 
     @property
     def here(self) -> Here:

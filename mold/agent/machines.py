@@ -18,16 +18,17 @@ from typing import Any
 import libvirt
 import structlog
 
-from mold.agent import domain, pools, probe, segments
+from mold.agent import domain, pools, probe, rates, segments
 from mold.agent.hardware import mhz
 from mold.agent.here import Here
 from mold.agent.serve import Work, serves
 from mold.agent.virt import Event, said
-from mold.base.errors import Failed, Invalid, NotFound
+from mold.base.errors import Failed, Invalid, NotFound, Refusal, Unreachable
 from mold.wire import calls as w
 
 log = structlog.get_logger()
 
+START_SECONDS = 100.0
 ASK_AGAIN_SECONDS = 15.0
 """A guest that is just booting misses the power button; it is pressed again after this long."""
 STATES = {
@@ -58,11 +59,13 @@ async def start(call: w.StartMachine, work: Work) -> w.MachineFacts:
         try:
             bridges = [await segments.plug(nic.segment) for nic in spec.nics]
             text = domain.describe(spec, ground, disks, bridges, str(socket))
-            await _ask(work, f"start {spec.name}", lambda connection: _create(connection, text), seconds=100)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                socket.unlink(missing_ok=True)
-            await segments.sweep()
+            await _ask(work, f"start {spec.name}", lambda connection: _create(connection, text), seconds=START_SECONDS)
+            await _limit_cards(work, spec)
+        except Unreachable:
+            # It may be starting still: what it needs stays. Whoever asks for its stop clears up.
+            raise
+        except Refusal:
+            await _tear_down(work, spec.name)
             raise
         log.info("machine started", machine=spec.name, id=spec.id)
         return await _facts(work, spec.name)
@@ -76,9 +79,7 @@ async def stop(call: w.StopMachine, work: Work) -> w.MachineFacts:
     async with here.lock(f"machine {call.name}"):
         if await _state(work, call.name) not in ("Absent", "Stopped") and not call.force and call.grace > 0:
             await _ask_to_stop(call, work)
-        await _ask(work, f"stop {call.name}", lambda connection: _remove(connection, here, call.name), seconds=60)
-        _socket(here, call.name).unlink(missing_ok=True)
-        await segments.sweep()
+        await _tear_down(work, call.name)
         return w.MachineFacts(name=call.name, state="Absent")
 
 
@@ -108,9 +109,9 @@ async def listed(_call: w.ListMachines, work: Work) -> w.MachineList:
     return w.MachineList(machines=await every(work))
 
 
-async def every(work: Work) -> list[w.MachineFacts]:
+async def every(work: Work, seconds: float = 30) -> list[w.MachineFacts]:
     """All guests of this agent, by name."""
-    found: list[w.MachineFacts] = await _ask(work, "list the guests", lambda connection: _every(connection, work.here))
+    found: list[w.MachineFacts] = await _ask(work, "list the guests", lambda connection: _every(connection, work.here), seconds)
     return sorted(found, key=lambda facts: facts.name)
 
 
@@ -126,8 +127,18 @@ async def screen(work: Work, name: str) -> Path:
 
 
 async def _ask(work: Work, doing: str, function: Callable[[Any], Any], seconds: float = 30) -> Any:
+    """The result of `function(connection)`, which looks first; it looks again when the guest ended while it did."""
+
+    def look(connection: Any) -> Any:
+        try:
+            return function(connection)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return function(connection)
+
     try:
-        return await work.here.virt.call(doing, function, work, seconds)
+        return await work.here.virt.call(doing, look, work, seconds)
     except libvirt.libvirtError as error:
         raise said(error, doing) from error
 
@@ -170,6 +181,23 @@ async def _heard(
             happened.clear()
     finally:
         end()
+
+
+async def _tear_down(work: Work, name: str) -> None:
+    """Nothing of a guest is left afterwards: no domain, no socket, no device that only it used."""
+    here = work.here
+    await _ask(work, f"stop {name}", lambda connection: _remove(connection, here, name), seconds=60)
+    _socket(here, name).unlink(missing_ok=True)
+    await segments.sweep()
+    await rates.sweep()
+
+
+async def _limit_cards(work: Work, spec: w.MachineSpec) -> None:
+    wanted = {f"ua-nic{nic.device}": nic.rate_mbps for nic in spec.nics if nic.rate_mbps}
+    if wanted:
+        taps = await _ask(work, f"look at {spec.name}", lambda connection: _taps(_needed(connection, work.here, spec.name)))
+        for alias, mbps in wanted.items():
+            await rates.limit(taps[alias], mbps)
 
 
 async def _ask_to_stop(call: w.StopMachine, work: Work) -> None:
@@ -323,6 +351,13 @@ def _one(connection: Any, here: Here, name: str) -> w.MachineFacts:
 def _every(connection: Any, here: Here) -> list[w.MachineFacts]:
     mine = [found for found in connection.listAllDomains(0) if _owner(found) == here.settings.guid]
     return _stats(connection, here, mine)
+
+
+def _taps(found: Any) -> dict[str, str]:
+    """The tap of each card, by its alias."""
+    cards = ET.fromstring(found.XMLDesc()).iterfind("./devices/interface")  # noqa: S314 - libvirt's own words
+    pairs = ((card.find("alias"), card.find("target")) for card in cards)
+    return {alias.get("name", ""): tap.get("dev", "") for alias, tap in pairs if alias is not None and tap is not None}
 
 
 def _stats(connection: Any, here: Here, found: list[Any]) -> list[w.MachineFacts]:

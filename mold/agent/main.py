@@ -57,8 +57,9 @@ async def run(config_dir: str | Path) -> None:
     if not here.settings.managers:
         log.warning("no managers", text=f"host= in {config_dir}/{config.FILE} is empty; name a manager there.")
     try:
-        told = await facts.gather(here)
-        log.info("host", domain_type=told.domain_type, hypervisor=told.hypervisor_version, problems=told.problems)
+        told = await link.unless_stopped(facts.gather(here))
+        if told is not None:
+            log.info("host", domain_type=told.domain_type, hypervisor=told.hypervisor_version, problems=told.problems)
         await link.run()
     finally:
         await here.close()

@@ -64,7 +64,7 @@ async def domain_type(here: Here) -> str:
 
 
 async def _remembered(here: Here) -> str:
-    version: int = await here.virt.call("tell its version", lambda connection: connection.getVersion())
+    version: int = await here.virt.call("tell its version", lambda connection: connection.getVersion(), seconds=SECONDS)
     kept = here.settings.data / "probe.json"
     now = Found(boot_id=boot_id(), qemu=str(version), domain_type="")
     with contextlib.suppress(OSError, msgspec.DecodeError):

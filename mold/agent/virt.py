@@ -8,6 +8,7 @@ when the line broke under it, nobody knows whether it happened, and that is what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable
@@ -133,7 +134,10 @@ class Virt:
             if self._closed:
                 raise Unreachable("This agent is ending.")
             _start_event_loop()
-            self._connection = None
+            if self._connection is not None:
+                with contextlib.suppress(libvirt.libvirtError):
+                    self._connection.close()
+                self._connection = None
             connection = libvirt.open(self.uri)
             _keep_alive(connection)
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240
 """The agent's settings and its identity."""
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def test_settings_that_are_wrong_are_told(tmp_path: Path, line: str) -> None:
 
 
 def test_no_settings_at_all(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match="There is no agent.properties"):
+    with pytest.raises(Invalid, match=r"There is no agent\.properties"):
         config.load(tmp_path)
 
 

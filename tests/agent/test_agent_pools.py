@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110, ASYNC221, ASYNC230, ASYNC240
 """Pools and volumes, with the real qemu-img."""
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Storage:
         assert isinstance(reply, w.Reply)
         return reply
 
-    async def good(self, call: w.Call):  # noqa: ANN201 - the type is the call's
+    async def good(self, call: w.Call):
         reply = await self.ask(call)
         assert not reply.error, (reply.error, reply.text)
         return w.facts_of(call, reply.facts)
@@ -227,6 +228,6 @@ def test_cancelled_copy_ends_qemu_img_and_leaves_nothing(tmp_path: Path) -> None
             task.cancel()
             assert (await task).error == "Cancelled"
             assert not list(images.iterdir())
-            assert not subprocess.run(["pgrep", "-f", f"qemu-img.*{image}"], capture_output=True).stdout
+            assert not subprocess.run(["pgrep", "-f", f"qemu-img.*{image}"], capture_output=True, check=False).stdout
 
     asyncio.run(main())

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110, ASYNC221, ASYNC240
 """The KVM rooms of the agent against the real libvirt and QEMU of this machine."""
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class World:
         assert isinstance(reply, w.Reply)
         return reply
 
-    async def good(self, call: w.Call, seconds: float = 60):  # noqa: ANN201 - the type is the call's
+    async def good(self, call: w.Call, seconds: float = 60):
         reply = await self.ask(call, seconds)
         assert not reply.error, (reply.error, reply.text)
         return w.facts_of(call, reply.facts)
@@ -313,3 +314,59 @@ def test_agent_process_serves_and_ends_on_a_signal_while_the_guest_goes_on(folde
             assert (await cloud.good(w.GetMachine(name=spec.name))).state == "Running"
 
     asyncio.run(main())
+
+
+def test_cards_are_limited_and_nothing_of_it_is_left(folder: Path, bridge: str) -> None:
+    async def main() -> None:
+        async with world(folder) as cloud:
+            spec = await cloud.machine(folder, bridge)
+            nic = w.msgspec.structs.replace(spec.nics[0], rate_mbps=10)
+            await cloud.good(w.StartMachine(machine=w.msgspec.structs.replace(spec, nics=[nic])))
+            taps = [each.name for each in Path(f"/sys/class/net/{bridge}/brif").iterdir()]
+            assert len(taps) == 1
+            for device in (taps[0], f"ifb-{taps[0]}"):
+                shown = subprocess.run(["tc", "qdisc", "show", "dev", device], capture_output=True, text=True, check=True).stdout
+                assert "tbf" in shown and "10Mbit" in shown
+            await cloud.good(w.StopMachine(name=spec.name, force=True))
+            assert not Path(f"/sys/class/net/ifb-{taps[0]}").exists()
+
+    asyncio.run(main())
+
+
+def test_rate_really_limits_both_ways() -> None:
+    """Two namespaces joined by a pair of devices; one end stands for a tap."""
+    mark = uuid.uuid4().hex[:6]
+    near, far, tap = f"moldn{mark}", f"moldf{mark}", f"mt{mark}"
+
+    def run(*words: str) -> None:
+        subprocess.run(words, check=True)
+
+    def seconds(server: str, client: str, address: str, count: int) -> float:
+        """How long `count` bytes take from `client` to `server`."""
+        listen = (
+            "import socket,sys\ns=socket.create_server(('0.0.0.0',5001));print('up',flush=True)\nc,_=s.accept();n=0\n"
+            f"while n<{count}: n+=len(c.recv(65536))\nc.send(b'x')"
+        )
+        send = f"import socket\ns=socket.create_connection(('{address}',5001));s.sendall(bytes({count}));s.recv(1)"
+        with subprocess.Popen(["ip", "netns", "exec", server, sys.executable, "-c", listen], stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None and other.stdout.readline() == b"up\n"
+            began = time.monotonic()
+            run("ip", "netns", "exec", client, sys.executable, "-c", send)
+            other.wait(10)
+            return time.monotonic() - began
+
+    try:
+        run("ip", "netns", "add", near)
+        run("ip", "netns", "add", far)
+        run("ip", "link", "add", tap, "netns", near, "type", "veth", "peer", "name", "guest", "netns", far)
+        for space, device, address in ((near, tap, "10.99.0.1/24"), (far, "guest", "10.99.0.2/24")):
+            run("ip", "-n", space, "address", "add", address, "dev", device)
+            run("ip", "-n", space, "link", "set", device, "up")
+        code = f"import asyncio\nfrom mold.agent import rates\nasyncio.run(rates.limit({tap!r}, 8))\nasyncio.run(rates.limit({tap!r}, 8))"
+        run("ip", "netns", "exec", near, sys.executable, "-c", code)
+        for server, client, address in ((far, near, "10.99.0.2"), (near, far, "10.99.0.1")):
+            took = seconds(server, client, address, 2_000_000)
+            assert 1.5 < took < 6, f"2 MB at 8 Mbit/s take 2 s, not {took:.2f}"
+    finally:
+        for space in (near, far):
+            subprocess.run(["ip", "netns", "delete", space], check=False)
