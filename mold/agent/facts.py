@@ -88,7 +88,7 @@ class Reporter:
     async def report(self) -> w.HostReport | None:
         """How the host does; None as long as nobody could look at the guests even once."""
         here = self._here
-        problems: list[str] = []
+        problems = list(here.problems.values())
         last = here.last_report
         try:
             seen, at = await machines.every(Work(here=here), LOOK_SECONDS), time.time()

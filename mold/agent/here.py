@@ -31,6 +31,8 @@ class Here:
     """Images come and are copied a few at a time, so that they leave the disks to the guests."""
     locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """Each lives as long as somebody holds it or waits for it."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Sentences about what does not work on this host, by subject; told with every report."""
     last_report: w.HostReport | None = None
 
     def lock(self, subject: str) -> asyncio.Lock:

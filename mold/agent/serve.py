@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 KEYS_KEPT = 10_000
 AT_ONCE = 64
+SLOW_SECONDS = 300.0
+"""A call that may take longer than this is a slow one."""
 WAITING = 1_000
 
 
@@ -128,6 +130,8 @@ class Desk:
         self._epochs: OrderedDict[str, int] = OrderedDict()
         self._turns: dict[str, _Turn] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
+        # Copies of images wait for one another for hours; they must not keep a guest from being stopped.
+        self._slow_slots = asyncio.Semaphore(AT_ONCE)
         self._inside = 0
 
     async def answer(self, request: w.Request, say: Callable[[float, str], None] | None = None) -> bytes:
@@ -188,7 +192,7 @@ class Desk:
                 while work.unfinished:
                     await asyncio.wait(work.unfinished)
                     work.unfinished = {future for future in work.unfinished if not future.done()}
-                async with self._slots:
+                async with self._slow_slots if kind.seconds > SLOW_SECONDS else self._slots:
                     facts = await handler(request.call, work)
             return w.reply(request.n, facts)
         except Refusal as no:

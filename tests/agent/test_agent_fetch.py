@@ -265,6 +265,23 @@ def test_name_is_resolved_once_and_the_certificate_is_of_the_name(tmp_path: Path
     asyncio.run(main())
 
 
+def test_server_on_ipv6(tmp_path: Path, qcow2: bytes) -> None:
+    async def main() -> None:
+        site = Web()
+        try:
+            server = await asyncio.start_server(site.serve, "::1", 0)
+        except OSError:
+            pytest.skip("no IPv6 on this machine")
+        site.port = server.sockets[0].getsockname()[1]
+        site.put("/x", qcow2)
+        async with store(tmp_path) as here:
+            assert facts(await here.fetch(f"http://[::1]:{site.port}/x")).size == 8 * MIB
+            assert f"Host: [::1]:{site.port}" in site.asked[0]
+        server.close()
+
+    asyncio.run(main())
+
+
 def test_silence_ends_the_fetch_and_a_cancelled_one_leaves_nothing(tmp_path: Path, qcow2: bytes) -> None:
     async def main() -> None:
         async with store(tmp_path, fetch_idle_seconds="0.3") as here, web() as site:

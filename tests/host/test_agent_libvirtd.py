@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -69,6 +70,10 @@ class Libvirtd:
         self.wait()
 
     def end(self) -> None:
+        """End all of it, guests that a failed test left included."""
+        for note in (self._folder / "run" / "qemu").glob("*.pid"):
+            with contextlib.suppress(ProcessLookupError, ValueError):
+                os.kill(int(note.read_text()), signal.SIGKILL)
         for process in (self.process, self._logd, self._space):
             process.send_signal(signal.SIGCONT)
             process.kill()
