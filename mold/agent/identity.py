@@ -41,10 +41,9 @@ async def install(call: w.InstallCertificate, work: Work) -> w.Done:
     """Take the certificate for the last signing request; the link is made anew with it after the answer."""
     settings = work.here.settings
     certificate, authorities = _certificates(call.certificate), _certificates(call.authorities)
-    aside = _next(settings.key)
-    if _fits(settings.key, certificate[0]) and settings.certificate.read_text() == call.certificate:
+    if _is(settings.certificate, call.certificate) and _is(settings.authorities, call.authorities):
         return w.Done()
-    if not _fits(aside, certificate[0]):
+    if not _fits(_next(settings.key), certificate[0]) and not _fits(settings.key, certificate[0]):
         raise Conflict("The certificate is not for the key of the last signing request; ask for a new request.")
     log.info("certificate installed", expires=str(certificate[0].not_valid_after_utc), authorities=len(authorities))
     config.write(_next(settings.authorities), call.authorities.encode())
@@ -102,6 +101,10 @@ def request(key: bytes, settings: Settings) -> str:
 
 def _next(path: Path) -> Path:
     return path.with_name(f"{path.name}.next")
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text
 
 
 def _fits(key: Path, certificate: x509.Certificate) -> bool:

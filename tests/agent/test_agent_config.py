@@ -82,8 +82,9 @@ def test_certificate_is_renewed_and_changes_over_whole(tmp_path: Path) -> None:
             csr = w.msgspec.msgpack.decode(request, type=w.SigningRequest).csr
             again = w.msgspec.msgpack.decode((await ask(w.RenewCertificate())).facts, type=w.SigningRequest).csr
             assert (tmp_path / "host.key.next").stat().st_mode & 0o777 == 0o600
-            stranger = w.InstallCertificate(certificate=before["host.crt"].decode(), authorities=new.pem)
-            assert (await ask(stranger)).error in ("", "Conflict") and not here.renewed
+            old.write(tmp_path, "stranger", "stranger")
+            stranger = w.InstallCertificate(certificate=(tmp_path / "stranger.crt").read_text(), authorities=new.pem)
+            assert (await ask(stranger)).error == "Conflict" and not here.renewed
             for certificate, authorities in (("garbage", new.pem), (new.sign(csr), "garbage")):
                 wrong = await ask(w.InstallCertificate(certificate=certificate, authorities=authorities))
                 assert wrong.error == "Invalid"
@@ -96,6 +97,11 @@ def test_certificate_is_renewed_and_changes_over_whole(tmp_path: Path) -> None:
             assert (tmp_path / "host.crt").read_text() == install.certificate and (tmp_path / "ca.crt").read_text() == new.pem
             assert (tmp_path / "host.key").read_bytes() != before["host.key"]
             assert not list(tmp_path.glob("*.next"))
+
+            here.renewed = False
+            both = w.InstallCertificate(certificate=install.certificate, authorities=new.pem + old.pem)
+            assert not (await ask(both)).error and here.renewed
+            assert (tmp_path / "ca.crt").read_text() == both.authorities
 
     asyncio.run(main())
 

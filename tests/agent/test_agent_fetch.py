@@ -165,7 +165,7 @@ def test_compressed_images_are_unpacked(tmp_path: Path, qcow2: bytes, pack) -> N
 def test_bombs_and_lies_about_size(tmp_path: Path, qcow2: bytes) -> None:
     async def main() -> None:
         async with store(tmp_path) as here, web() as site:
-            bomb = gzip.compress(bytes(200 * MIB), 9)
+            bomb = gzip.compress(bytes(80 * MIB), 6)
             await here.refused(site.put("/bomb", bomb), "Invalid", "larger than", form="RAW")
             await here.refused(site.put("/big", b"\0" * (2 * MIB), length=-1), "Invalid", "larger than", form="RAW", max_size=MIB)
             await here.refused(site.put("/says", b"", length=1 << 50), "Invalid", "are allowed", form="RAW")
@@ -261,6 +261,29 @@ def test_name_is_resolved_once_and_the_certificate_is_of_the_name(tmp_path: Path
                     assert reply.error == "Failed" and "https to http" in reply.text
                 else:
                     await here.refused(url, "Failed", "could not be asked")
+
+    asyncio.run(main())
+
+
+def test_a_name_that_means_something_else_a_moment_later(tmp_path: Path, qcow2: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        real, asked = loop.getaddrinfo, []
+
+        async def resolve(host: str, port: object, **words: object) -> object:
+            if host != "rebind.example":
+                return await real(host, port, **words)
+            asked.append(host)
+            return await real("127.0.0.1" if len(asked) == 1 else "127.0.0.2", port, **words)
+
+        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        async with store(tmp_path) as here, web() as site:
+            site.put("/x", qcow2)
+            url = f"http://rebind.example:{site.port}/x"
+            assert facts(await here.fetch(url, allow=["127.0.0.1/32"])).size == 8 * MIB
+            assert asked == ["rebind.example"], "asked once, and connected to what was checked"
+            reply = await here.fetch(url, allow=["127.0.0.1/32"])
+            assert reply.error == "Invalid" and "127.0.0.2" in reply.text
 
     asyncio.run(main())
 

@@ -172,12 +172,12 @@ def test_managers_of_other_authorities_and_other_names_get_nothing(tmp_path: Pat
         wrong_name = Manager(tmp_path / "2", authority, name="some-host")
         async with wrong_ca, wrong_name:
             async with agent(tmp_path / "a", authority, f"{wrong_ca.address},{wrong_name.address}"):
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.3)
             assert wrong_ca.hellos == wrong_name.hellos == []
         right = Manager(tmp_path / "3", authority)
         async with right, agent(tmp_path / "b", stranger, right.address):
             (tmp_path / "b" / "ca.crt").write_text(authority.pem)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.3)
             assert right.hellos == [], "an agent with a stranger's certificate is nobody to a manager"
 
     asyncio.run(run())
@@ -247,7 +247,7 @@ def test_without_libvirt_the_agent_connects_and_tells_no_guests(tmp_path: Path) 
             await until(lambda: manager.hellos)
             assert "No guest can be started" in manager.hellos[0].facts.problems[0]
             assert (await manager.ask(w.GetMachine(name="x"))).error == "Unreachable"
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.3)
             assert manager.reports == []
             made.stop()
             await task

@@ -104,7 +104,7 @@ def test_hostile_extensions_are_refused(rest: bytes) -> None:
         qcow2.parse(header(version=2)[:72] + rest, FILE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 1 << 62))
 @example(header(), 0)
 def test_any_bytes_end_in_a_header_or_a_refusal(data: bytes, size: int) -> None:
@@ -116,7 +116,7 @@ def test_any_bytes_end_in_a_header_or_a_refusal(data: bytes, size: int) -> None:
         assert not found.backing and 0 < found.size <= qcow2.VIRTUAL_MAX
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS[1:]), st.integers(0, (1 << 32) - 1), max_size=4), st.binary(max_size=64))
 def test_any_fields_end_in_a_header_or_a_refusal(words: dict[str, int], rest: bytes) -> None:
     try:
