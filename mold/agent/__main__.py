@@ -1,0 +1,7 @@
+"""`python -m mold.agent`."""
+
+import sys
+
+from mold.agent.main import main
+
+sys.exit(main())
