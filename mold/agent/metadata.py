@@ -408,8 +408,12 @@ def main(arguments: list[str]) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
+            # another is ending, or another was started at the same moment (by an agent that died since) and will do
+            if _answers(folder):
+                os.write(tell, b"ready")
+                return 0
             if time.monotonic() > until:
-                os.write(tell, b"Another process serves these routers already.")
+                os.write(tell, b"Another process serves these routers already, and takes no orders.")
                 return 1
             time.sleep(0.02)
     write(folder / "pid", str(os.getpid()))
@@ -422,6 +426,13 @@ def main(arguments: list[str]) -> int:
     asyncio.run(Process(data).live(ready))
     (folder / "pid").unlink(missing_ok=True)
     return 0
+
+
+def _answers(folder: Path) -> bool:
+    """Whether a process takes orders already."""
+    with _short(folder) as short, socket.socket(socket.AF_UNIX) as one:
+        one.settimeout(1)
+        return one.connect_ex(f"{short}/control") == 0
 
 
 def _detach_output(log: Path) -> None:

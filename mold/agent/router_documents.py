@@ -243,6 +243,8 @@ def dnsmasq_conf(spec: RouterSpec, folder: str, mtu: int, user: str, group: str)
             f"dhcp-option=option:mtu,{mtu}",
             f"dhcp-option=option:dns-server{''.join(',' + server for server in servers)}",
         ]  # fmt: skip
+        # here and not as `set:side` among the hosts: a tag there makes dnsmasq (to 2.90) crash at SIGHUP
+        lines += [f"dhcp-mac=set:side,{lease.mac.lower()}" for lease in spec.leases if not lease.default]
     return "\n".join(lines) + "\n"
 
 
@@ -250,11 +252,10 @@ def dnsmasq_hosts(spec: RouterSpec) -> str:
     """The static leases, one line each. Only these machines get an address, and always this one."""
     lines = []
     for lease in spec.leases:
-        side = "" if lease.default else "set:side,"
         name = f"{lease.name}.{spec.domain}".rstrip(".").lower()
         # dnsmasq puts these names into DNS, too; and without a domain some would be read as an order
         shown = "" if lease.name.lower() in RESERVED or _AMBIGUOUS.fullmatch(name) else f",{name}"
-        lines.append(f"{lease.mac.lower()},{side}{lease.ip}{shown},infinite\n")
+        lines.append(f"{lease.mac.lower()},{lease.ip}{shown},infinite\n")
     return "".join(lines)
 
 

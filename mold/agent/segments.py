@@ -327,7 +327,8 @@ async def sweep(idle_seconds: float = IDLE_SECONDS) -> None:
             if used:
                 _idle_since.pop(bridge.ifname, None)
                 continue
-            if time.monotonic() - _idle_since.setdefault(bridge.ifname, time.monotonic()) < idle_seconds:
+            now = time.monotonic()
+            if now - _idle_since.setdefault(bridge.ifname, now) < idle_seconds:
                 continue
             for name in (outlet, bridge.ifname):
                 if await link(name):
