@@ -95,13 +95,14 @@ def inside(name: str, function: Callable[[], T]) -> T:
     return results[0]
 
 
+def write_kernel(settings: dict[str, str]) -> None:
+    """Write kernel settings (`net/ipv4/ip_forward` and the like) of this thread's namespace; those the kernel lacks are left out."""
+    for key, value in settings.items():
+        path = Path("/proc/sys") / key
+        if path.exists() and path.read_text().strip() != value:
+            path.write_text(value)
+
+
 async def set_kernel(name: str, settings: dict[str, str]) -> None:
-    """Write kernel settings (`net/ipv4/ip_forward` and the like) inside the namespace; those the kernel lacks are left out."""
-
-    def write() -> None:
-        for key, value in settings.items():
-            path = Path("/proc/sys") / key
-            if path.exists() and path.read_text().strip() != value:
-                path.write_text(value)
-
-    await asyncio.to_thread(inside, name, write)
+    """Write kernel settings inside the namespace."""
+    await asyncio.to_thread(inside, name, lambda: write_kernel(settings))

@@ -192,23 +192,30 @@ async def watch(seconds: float = WATCH_SECONDS) -> None:
 
 async def mend() -> None:
     """Look once whether what should run runs, and bring back what does not."""
-    served = await metadata.tell(_home(), "status")
     for folder in _folders():
-        spec = _stored(folder)
-        if spec is None:
-            continue
-        place = place_of(spec.id, spec.number)
-        listens = "UserData" not in spec.services or (served is not None and served.serving.get(spec.id) == spec.serial)
-        runs = not documents.serves_names(spec) or programs.alive(place.dnsmasq / "pid", place.mark)
-        if listens and runs and namespaces.inode(place.namespace):
-            continue
-        try:
-            async with _lock(spec.id):
-                if (now := _stored(folder)) is not None:
-                    log.warning("a router is mended", router=spec.id, dnsmasq=bool(runs), metadata=listens)
-                    await _apply(now, place_of(now.id, now.number))
-        except (Refusal, OSError) as no:
-            log.warning("a router was not mended", router=spec.id, reason=str(no), inner=getattr(no, "inner", None))
+        # asked under the lock: half of what an `ApplyRouter` is doing right now is not broken
+        async with _lock(folder.name):
+            spec = _stored(folder)
+            if spec is None or not (dead := await _dead(spec)):
+                continue
+            log.warning("a router is mended", router=spec.id, dead=dead)
+            try:
+                await _apply(spec, place_of(spec.id, spec.number))
+            except (Refusal, OSError) as no:
+                log.warning("a router was not mended", router=spec.id, reason=str(no), inner=getattr(no, "inner", None))
+
+
+async def _dead(spec: w.RouterSpec) -> list[str]:
+    """What of a router should be alive and is not."""
+    place = place_of(spec.id, spec.number)
+    dead = [] if namespaces.inode(place.namespace) else ["namespace"]
+    if documents.serves_names(spec) and not programs.alive(place.dnsmasq / "pid", place.mark):
+        dead.append("dnsmasq")
+    if "UserData" in spec.services:
+        served = await metadata.tell(_home(), "status")
+        if served is None or served.serving.get(spec.id) != spec.serial:
+            dead.append("metadata")
+    return dead
 
 
 # -- what there is ----------------------------------------------------------------------------------------------

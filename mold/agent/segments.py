@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from mold.agent.namespaces import write_kernel
 from mold.agent.programs import run
 from mold.base.errors import Conflict, Failed, Invalid, Unavailable, Unsupported
 from mold.wire.calls import SegmentSpec
@@ -28,6 +29,14 @@ VXLAN_OVERHEAD = 50
 """Bytes that VXLAN over IPv4 puts around a frame."""
 VXLAN_MTU = 1450
 IDLE_SECONDS = 60.0
+
+DEAF = {
+    "net/ipv6/conf/{}/disable_ipv6": "1",
+    "net/ipv4/conf/{}/rp_filter": "1",
+    "net/ipv4/conf/{}/arp_ignore": "8",
+}
+"""What makes the host deaf on a bridge of ours.  Linux answers for all its addresses on every device, so guests would
+reach the host through a bridge that has no address at all; as no route leads back there, rp_filter drops what they send."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _OURS = re.compile(r"m([vb])(\d{1,8}-[0-9a-f]{4})")
@@ -64,10 +73,10 @@ class Address(msgspec.Struct):
 class Link(msgspec.Struct):
     """A network device as `ip -j -d` tells it. `link_index` is a veth's other end."""
 
-    ifindex: int
-    ifname: str
-    flags: list[str]
-    mtu: int
+    ifindex: int = 0
+    ifname: str = ""
+    flags: list[str] = []
+    mtu: int = 0
     address: str = ""
     master: str = ""
     link_index: int = 0
@@ -101,9 +110,8 @@ async def links(*choice: str, namespace: str = "") -> list[Link]:
     """Network devices with their addresses; `choice` narrows it, like ("master", "br0") or ("type", "bridge")."""
     where = ("-n", namespace) if namespace else ()
     _, output, _ = await run("ip", *where, "-j", "-d", "address", "show", *choice, what="Reading the network devices")
-    # ip prints {} for devices that the choice leaves out
-    raw = [part for part in msgspec.json.decode(output or "[]", type=list[dict[str, object]]) if part]
-    return _links.decode(msgspec.json.encode(raw))
+    # ip prints {} for every device that the choice leaves out
+    return [found for found in _links.decode(output or "[]") if found.ifname]
 
 
 async def link(name: str) -> Link | None:
@@ -291,9 +299,10 @@ def _no_vlan(segment: SegmentSpec) -> Unsupported:
 async def _bridge(bridge: str, outlet: str, mtu: int) -> None:
     """The bridge with its way out as a port, both without IPv6 and switched on. The bridge is last to come up."""
     has, port = await link(bridge), await link(outlet)
-    lines = []
     if has is None:
-        lines += [f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0", f"link set {bridge} addrgenmode none"]
+        await batch([f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"], what=f"Making the bridge {bridge}")
+    write_kernel({key.format(bridge): value for key, value in DEAF.items()})
+    lines = []
     if port is None or port.master != bridge or not port.up:
         lines += [f"link set {outlet} addrgenmode none", f"link set {outlet} mtu {mtu} master {bridge} up"]
     elif port.mtu != mtu:

@@ -303,6 +303,36 @@ def test_the_outside_does_not_get_in(world: World) -> None:
         sh("ip", "-n", OUT_NAMESPACE, "route", "del", "10.71.0.0/24")
 
 
+def test_guests_do_not_reach_the_host_through_the_bridge(world: World) -> None:
+    """Linux answers for all its addresses on every device; on bridges of ours it must not."""
+    a = world.guest(A)
+    underlay, bridge = world.do(segments.link(UNDERLAY)), world.do(segments.link(world.bridge))
+    assert underlay is not None and bridge is not None and bridge.addresses() == []
+    host = underlay.addresses()[0].partition("/")[0]
+    sh("ip", "-n", a, "route", "add", f"{host}/32", "dev", "eth0")
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.sendto(b"hello", (host, port))
+
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+            listening.bind((host, 0))
+            listening.settimeout(1)
+            port = listening.getsockname()[1]
+            namespaces.inside(a, send)
+            with pytest.raises(TimeoutError):
+                listening.recv(10)
+            assert "lladdr" not in sh("ip", "-n", a, "neigh", "show", host)
+            # neither when the guest knows the bridge's MAC address
+            sh("ip", "-n", a, "neigh", "replace", host, "lladdr", bridge.address, "dev", "eth0", "nud", "permanent")
+            namespaces.inside(a, send)
+            with pytest.raises(TimeoutError):
+                listening.recv(10)
+    finally:
+        sh("ip", "-n", a, "route", "del", f"{host}/32", "dev", "eth0")
+
+
 def test_metadata_by_source(world: World) -> None:
     a, b = world.guest(A), world.guest(B)
     assert world.get(a, "/latest/user-data") == (200, USERDATA)
@@ -511,3 +541,43 @@ def test_segments(world: World) -> None:
             world.do(segments.plug(SegmentSpec(method="vlan", tag=100, label=UNDERLAY)))
     world.do(segments.sweep(0))
     assert world.do(segments.link(world.bridge)) is None
+
+
+def test_a_vxlan_joins_two_hosts_and_keeps_networks_apart() -> None:
+    """Two namespaces act as hosts, joined by a bridge in a third; guests of one network meet, others do not."""
+    hosts = [f"mold-t-{RUN}-h{n}" for n in (1, 2)]
+    wire, guests = f"mold-t-{RUN}-w", []
+    program = (
+        "import asyncio, sys; from mold.agent import segments; from mold.wire.calls import SegmentSpec\n"
+        "print(asyncio.run(segments.plug(SegmentSpec(method='vxlan', tag=int(sys.argv[1]), label='up0'))))\n"
+    )
+    try:
+        sh("ip", "netns", "add", wire)
+        sh("ip", "-n", wire, "link", "add", "sw", "type", "bridge", "forward_delay", "0")
+        sh("ip", "-n", wire, "link", "set", "sw", "up")
+        for n, host in enumerate(hosts, 1):
+            sh("ip", "netns", "add", host)
+            sh("ip", "-n", host, "link", "add", "up0", "type", "veth", "peer", "name", f"p{n}", "netns", wire)
+            sh("ip", "-n", wire, "link", "set", f"p{n}", "master", "sw", "up")
+            sh("ip", "-n", host, "addr", "add", f"192.168.50.{n}/24", "dev", "up0")
+            sh("ip", "-n", host, "link", "set", "up0", "up")
+            for tag in (77, 78):
+                name = sh("nsenter", f"--net=/run/netns/{host}", sys.executable, "-c", program, str(tag)).strip()
+                guest = f"mold-t-{RUN}-v{n}{tag}"
+                guests.append(guest)
+                sh("ip", "netns", "add", guest)
+                sh("ip", "-n", host, "link", "add", f"g{tag}", "mtu", "1450", "type", "veth", "peer", "name", "eth0", "mtu", "1450", "netns", guest)
+                sh("ip", "-n", host, "link", "set", f"g{tag}", "master", name, "up")
+                # the same addresses in both networks; the last octet says which network
+                sh("ip", "-n", guest, "addr", "add", f"10.9.0.{n * 10 + tag - 77}/24", "dev", "eth0")
+                sh("ip", "-n", guest, "link", "set", "eth0", "up")
+
+        def ping(guest: str, address: str) -> bool:
+            words = ["nsenter", f"--net=/run/netns/{guest}", "busybox", "ping", "-c", "2", "-W", "2", "-s", "1400", address]
+            return subprocess.run(words, capture_output=True, check=False, timeout=30).returncode == 0
+
+        assert ping(f"mold-t-{RUN}-v177", "10.9.0.20") and ping(f"mold-t-{RUN}-v178", "10.9.0.21")
+        assert not ping(f"mold-t-{RUN}-v177", "10.9.0.21") and not ping(f"mold-t-{RUN}-v177", "10.9.0.11")
+    finally:
+        for name in (*guests, *hosts, wire):
+            sh("ip", "netns", "del", name, check=False)
