@@ -397,7 +397,9 @@ def main(arguments: list[str]) -> int:
             text = pipe.read()
         print(text.decode(), file=sys.stderr)
         return 0 if text == b"ready" else 1
-    os.close(hear)
+    # whatever the starter left open here, it may wait for its end (uvloop leaves its pipes)
+    os.closerange(3, tell)
+    os.closerange(tell + 1, 4096)
     os.setsid()
     os.umask(0o077)
     os.chdir("/")

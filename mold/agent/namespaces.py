@@ -103,6 +103,13 @@ def write_kernel(settings: dict[str, str]) -> None:
             path.write_text(value)
 
 
+def raise_kernel(key: str, least: int) -> None:
+    """Raise a kernel limit of this thread's namespace to at least this; never lower it."""
+    path = Path("/proc/sys") / key
+    if path.exists() and int(path.read_text()) < least:
+        path.write_text(str(least))
+
+
 async def set_kernel(name: str, settings: dict[str, str]) -> None:
     """Write kernel settings inside the namespace."""
     await asyncio.to_thread(inside, name, lambda: write_kernel(settings))

@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from mold.base.errors import Failed, Unsupported
@@ -28,10 +29,15 @@ async def run(
     `what` begins the sentence of the refusal, like "Making the bridge"; with `fails` a status other than 0 is
     Failed.  A command that takes longer than `seconds`, or whose caller is cancelled, is killed.
     """
+    # a file in memory, not a pipe: a program may end before it has read all, and uvloop takes that for a fault of ours
+    source = os.memfd_create("stdin")
     try:
+        with os.fdopen(os.dup(source), "wb") as file:
+            file.write(stdin.encode())
+        os.lseek(source, 0, os.SEEK_SET)
         process = await asyncio.create_subprocess_exec(
             *command,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=source,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=ENVIRONMENT if environment is None else environment,
@@ -41,15 +47,19 @@ async def run(
         raise Unsupported(
             f"{what} needs the program '{command[0]}', which this host lacks; install the package {package}.", program=command[0]
         ) from None
+    finally:
+        os.close(source)
     try:
         async with asyncio.timeout(seconds):
-            out, err = await process.communicate(stdin.encode())
+            out, err = await process.communicate()
     except TimeoutError:
         raise Failed(f"{what} did not finish within {seconds:.0f} s on this host.", inner=" ".join(command)) from None
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            # bounded: a grandchild that holds the pipes would make this wait for it, too
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), 2)
     output, errors = out.decode(errors="replace"), err.decode(errors="replace")
     status = process.returncode or 0
     if fails and status != 0:

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from mold.agent.namespaces import write_kernel
+from mold.agent.namespaces import raise_kernel, write_kernel
 from mold.agent.programs import run
 from mold.base.errors import Conflict, Failed, Invalid, Unavailable, Unsupported
 from mold.wire.calls import SegmentSpec
@@ -28,6 +28,7 @@ VXLAN_PORT = 4789
 VXLAN_OVERHEAD = 50
 """Bytes that VXLAN over IPv4 puts around a frame."""
 VXLAN_MTU = 1450
+GROUPS_MAX = 16384
 IDLE_SECONDS = 60.0
 
 DEAF = {
@@ -247,6 +248,8 @@ async def _vxlan(outlet: str, segment: SegmentSpec, carrier: Link) -> int:
         await run("ip", "link", "del", outlet, what=f"Removing the outdated device {outlet}")
         has = None
     if has is None:
+        # one socket joins the groups of all VXLANs of a host, and may join 20 unless told otherwise
+        raise_kernel("net/ipv4/igmp_max_memberships", GROUPS_MAX)
         status, _, errors = await run(
             "ip", "link", "add", outlet, "type", "vxlan", "id", str(want.id), "dstport", str(want.port), "group", want.group,
             "local", want.local, "dev", want.link, what="Making the VXLAN device", fails=False,
