@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from mold import agent
-from mold.agent import config, facts, identity
+from mold.agent import config, facts, identity, routers, segments
 from mold.agent.here import Here
 from mold.agent.link import Link
 from mold.agent.serve import HANDLERS, Desk
@@ -56,12 +56,19 @@ async def run(config_dir: str | Path) -> None:
     log.info("agent starts", guid=here.settings.guid, name=here.settings.name, pid=os.getpid(), calls=len(HANDLERS))
     if not here.settings.managers:
         log.warning("no managers", text=f"host= in {config_dir}/{config.FILE} is empty; name a manager there.")
+    routers.DATA = here.settings.data
+    routers.INSTANCE = here.settings.words.get("instance", "")
+    segments.DEFAULT_LABEL = here.settings.words.get("guest.network.device", "")
+    await routers.resume()
+    watching = asyncio.create_task(routers.watch())
     try:
         told = await link.unless_stopped(facts.gather(here))
         if told is not None:
             log.info("host", domain_type=told.domain_type, hypervisor=told.hypervisor_version, problems=told.problems)
         await link.run()
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await here.close()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -169,7 +169,7 @@ def document(tx: Tx, network_id: str) -> tuple[str, w.RouterSpec] | None:
     spec = w.RouterSpec(
         id=router.id, number=router.number, serial=network.serial, segment=segment, mac=router.mac, gateway=network.gateway, prefix=network.net.prefixlen, domain=network.networkdomain,
         dns=[d for d in (network.dns1 or zone.dns1, network.dns2 or zone.dns2) if d], leases=leases, public=public, services=tuple(offering.services), egress="allow" if offering.egress_default_policy else "deny",
-        mtu=1450 if segment.method == "vxlan" else 0,
+        mtu=0,
     )  # fmt: skip
     return router.host_id, spec
 
