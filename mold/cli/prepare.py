@@ -26,7 +26,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         *PYTHON,
         "libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "qemu-utils", "ovmf",
         "libvirt-dev", "pkg-config", "gcc", "libc6-dev", "python3-dev",  # libvirt-python is compiled on the machine
-        "dnsmasq-base", "nftables", "iproute2", "kmod", "procps", "util-linux",
+        "dnsmasq-base", "nftables", "iproute2", "kmod", "procps", "util-linux", "openssh-client",
         "linux-image-cloud-amd64", "busybox-static", "dropbear-bin", "qemu-guest-agent", "grub-pc-bin", "grub-common",
         "e2fsprogs",
     ),
