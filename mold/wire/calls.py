@@ -29,6 +29,18 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True, tag_fi
     gives: ClassVar[type[Facts]]
     seconds: ClassVar[float] = 30
 
+    def thing(self) -> str:
+        """What the call works on. Calls of one operation on one thing follow each other; on several they run at once."""
+        for name in ("volume", "image", "id", "name"):
+            value = getattr(self, name, None)
+            if isinstance(value, str):
+                return value
+        for name in ("machine", "router", "pool", "store"):
+            spec = getattr(self, name, None)
+            if spec is not None:
+                return str(getattr(spec, "name", None) or spec.id) if name == "machine" else str(spec.id)
+        return type(self).__name__
+
 
 class Done(Facts, kw_only=True):
     """Nothing to tell but that it is so."""
@@ -541,7 +553,7 @@ class Welcome(msgspec.Struct, kw_only=True, tag_field="frame", tag=True):
 
 
 class Request(msgspec.Struct, kw_only=True, tag_field="frame", tag=True):
-    """A call. `key` is the operation it belongs to (empty: none); of one key a higher `epoch` wins, and a lower is refused."""
+    """A call. `key` is the operation and the thing it works on (empty: none); of one key a higher `epoch` wins, a lower is refused."""
 
     n: int
     call: AnyCall

@@ -102,7 +102,7 @@ async def ask(host: str, call: Call, *, seconds: float | None = None) -> Any:
     engine = run.engine if run else Engine.here
     assert engine is not None, "no engine runs"
     return await engine.world.ask(
-        host, call, key=run.job.id if run else "", epoch=run.job.epoch if run else 0,
+        host, call, key=f"{run.job.id}:{call.thing()}" if run else "", epoch=run.job.epoch if run else 0,
         seconds=seconds or type(call).seconds, say=(lambda p, t: progress(p, t, run)) if run else None,
     )  # fmt: skip
 
