@@ -61,7 +61,7 @@ async def run(*words: str, cpu_seconds: int = LOOK_CPU_SECONDS, progress: Callab
         PRLIMIT, f"--as={MEMORY_BYTES}", f"--cpu={cpu_seconds}", "--core=0", QEMU_IMG, *words,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    assert process.stdout is not None and process.stderr is not None  # noqa: S101 - both are pipes
+    assert process.stdout is not None and process.stderr is not None
     try:
         out, problem, _ = await asyncio.gather(
             _read(process.stdout, progress), _read(process.stderr, None), process.wait()

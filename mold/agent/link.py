@@ -75,7 +75,7 @@ class Link:
                 self._here.renewed = False
                 if not self._here.dismissed:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._stopping.wait(), wait * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+                        await asyncio.wait_for(self._stopping.wait(), wait * random.uniform(0.5, 1.0))
         finally:
             for call in self._calls:
                 call.cancel()

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from xml.sax.saxutils import escape
 
 import msgspec
-from xml.sax.saxutils import escape
 
 from mold.store import REGISTRY, Resource, Tx
 
@@ -43,7 +43,9 @@ EXTRAS: dict[str, list[Extra]] = {}
 SIMPLE = {str: "string", int: "long", bool: "boolean", float: "double", dict: "map", list: "list"}
 
 
-def shown(kind: type[Resource], *fields: Field, detail: str = "") -> Callable[[Callable[[Tx, list[Any], Any], dict[str, Values]]], Any]:
+def shown(
+    kind: type[Resource], *fields: Field, detail: str = ""
+) -> Callable[[Callable[[Tx, list[Any], Any], dict[str, Values]]], Any]:
     """Add fields to the answers of `kind`.
 
     The function gets a reader, a page of rows and the caller, and returns {row id: {field: value}}.  `detail` names the
@@ -95,7 +97,9 @@ class View:
             found.update((f.name, f) for f in extra.fields)
         return [f for f in found.values() if root or not f.admin]
 
-    def page(self, tx: Tx, rows: Sequence[Resource], caller: Any, details: frozenset[str] | None = None) -> list[Values]:
+    def page(
+        self, tx: Tx, rows: Sequence[Resource], caller: Any, details: frozenset[str] | None = None
+    ) -> list[Values]:
         """Show a page of rows. `details` limits the named extras; None means all."""
         if not rows:
             return []
@@ -110,7 +114,9 @@ class View:
         wanted: dict[str, set[str]] = {}
         for ref in refs:
             if ref.shows != (("id", "id"),):
-                wanted.setdefault(ref.target, set()).update(v for row in rows if (v := row.__dict__[ref.attribute]) is not None)
+                wanted.setdefault(ref.target, set()).update(
+                    v for row in rows if (v := row.__dict__[ref.attribute]) is not None
+                )
         known = {target: tx.among(REGISTRY[target], list(ids)) for target, ids in wanted.items() if ids}
         for ref in refs:
             table = known.get(ref.target)

@@ -105,19 +105,49 @@ class Command:
 COMMANDS: dict[str, Command] = {}
 
 WORDS: dict[str, str] = {
-    "id": "the id", "ids": "ids, comma separated", "name": "the name", "keyword": "text to look for",
-    "page": "number of the page, from 1", "pagesize": "how many on a page", "account": "name of the owning account; needs domainid",
-    "domainid": "id of the domain", "projectid": "id of the project; -1 for all projects", "listall": "everything the caller may see, not only the caller's own",
-    "isrecursive": "with the domains below", "zoneid": "id of the zone", "podid": "id of the pod", "clusterid": "id of the cluster", "hostid": "id of the host",
-    "displaytext": "a description for people", "details": "further details, details[0].name=value", "tags": "tags, tags[0].key=…&tags[0].value=…",
-    "hypervisor": "the hypervisor, as KVM or Simulator", "state": "the state", "allocationstate": "Enabled or Disabled: whether new machines may be placed there",
-    "showicon": "with icons", "showcapacities": "with capacities", "sortkey": "position in lists", "forced": "do it even if it is in use or running",
-    "startip": "first address of the range", "endip": "last address of the range", "gateway": "address of the gateway", "netmask": "the netmask",
-    "vlan": "the VLAN or its range", "url": "the URL", "templateid": "id of the template", "serviceofferingid": "id of the compute offering",
-    "networkofferingid": "id of the network offering", "networkid": "id of the network", "physicalnetworkid": "id of the physical network",
-    "virtualmachineid": "id of the machine", "storageid": "id of the primary storage", "userdata": "base64 text that the machine finds at its metadata service",
-    "keypair": "name of an SSH key pair", "keypairs": "names of SSH key pairs", "customid": "an id chosen by the caller (admins)",
-}  # fmt: skip
+    "id": "the id",
+    "ids": "ids, comma separated",
+    "name": "the name",
+    "keyword": "text to look for",
+    "page": "number of the page, from 1",
+    "pagesize": "how many on a page",
+    "account": "name of the owning account; needs domainid",
+    "domainid": "id of the domain",
+    "projectid": "id of the project; -1 for all projects",
+    "listall": "everything the caller may see, not only the caller's own",
+    "isrecursive": "with the domains below",
+    "zoneid": "id of the zone",
+    "podid": "id of the pod",
+    "clusterid": "id of the cluster",
+    "hostid": "id of the host",
+    "displaytext": "a description for people",
+    "details": "further details, details[0].name=value",
+    "tags": "tags, tags[0].key=…&tags[0].value=…",
+    "hypervisor": "the hypervisor, as KVM or Simulator",
+    "state": "the state",
+    "allocationstate": "Enabled or Disabled: whether new machines may be placed there",
+    "showicon": "with icons",
+    "showcapacities": "with capacities",
+    "sortkey": "position in lists",
+    "forced": "do it even if it is in use or running",
+    "startip": "first address of the range",
+    "endip": "last address of the range",
+    "gateway": "address of the gateway",
+    "netmask": "the netmask",
+    "vlan": "the VLAN or its range",
+    "url": "the URL",
+    "templateid": "id of the template",
+    "serviceofferingid": "id of the compute offering",
+    "networkofferingid": "id of the network offering",
+    "networkid": "id of the network",
+    "physicalnetworkid": "id of the physical network",
+    "virtualmachineid": "id of the machine",
+    "storageid": "id of the primary storage",
+    "userdata": "base64 text that the machine finds at its metadata service",
+    "keypair": "name of an SSH key pair",
+    "keypairs": "names of SSH key pairs",
+    "customid": "an id chosen by the caller (admins)",
+}
 
 
 def _docs(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
@@ -170,9 +200,16 @@ def _param(name: str, hint: Any, default: Any, words: dict[str, str], access: Ac
         kind = spec.kind
     missing = default is inspect.Parameter.empty
     return _with(
-        spec, name=name, kind=kind, item=item or spec.item, resource=resource or spec.resource, default=None if missing else default,
-        required=missing and not optional, access=spec.access or access, doc=spec.doc or words.get(name) or WORDS.get(name, ""),
-    )  # fmt: skip
+        spec,
+        name=name,
+        kind=kind,
+        item=item or spec.item,
+        resource=resource or spec.resource,
+        default=None if missing else default,
+        required=missing and not optional,
+        access=spec.access or access,
+        doc=spec.doc or words.get(name) or WORDS.get(name, ""),
+    )
 
 
 def _with(spec: Param, **changes: Any) -> Param:
@@ -181,7 +218,19 @@ def _with(spec: Param, **changes: Any) -> Param:
     return replace(spec, **changes)
 
 
-OWNER_PARAMS = ("account", "domainid", "projectid")
+def refused_param(text: str, reason: str) -> Param:
+    """A parameter that the API knows and that is not offered: `name:kind` or `name:list/uuid`."""
+    name, _, rest = text.partition(":")
+    kind, _, item = (rest or "string").partition("/")
+    shape: Any = kind
+    return Param(
+        name,
+        shape,
+        item=item or ("string" if kind == "list" else ""),
+        refused=reason,
+        keys=("*",) if kind == "map" else (),
+        doc=f"Not offered: {reason}",
+    )
 
 
 def command(
@@ -216,10 +265,24 @@ def command(
         known = getattr(function, "__globals__", {})
         hints = get_type_hints(function, globalns=known, include_extras=True)
         made = Command(
-            name, function, roles=roles, answers=answers, key=key or (answers.kind if answers else ""), envelope=envelope or f"{name.lower()}response",
-            shape=shape or ("object" if answers else "success"), job=job, creates=creates, waits=waits, event=event,
-            reads=reads, doc=doc, open=open, listed=listed, fields=fields, wait_seconds=wait_seconds,
-        )  # fmt: skip
+            name,
+            function,
+            roles=roles,
+            answers=answers,
+            key=key or (answers.kind if answers else ""),
+            envelope=envelope or f"{name.lower()}response",
+            shape=shape or ("object" if answers else "success"),
+            job=job,
+            creates=creates,
+            waits=waits,
+            event=event,
+            reads=reads,
+            doc=doc,
+            open=open,
+            listed=listed,
+            fields=fields,
+            wait_seconds=wait_seconds,
+        )
         access: Access = "see" if reads else "use"
         for pname, p in list(inspect.signature(function).parameters.items())[1:]:
             hint = hints[pname]
@@ -228,15 +291,18 @@ def command(
                 from mold.store import REGISTRY
 
                 made.params["account"] = Param("account", doc=WORDS["account"])
-                made.params["domainid"] = Param("domainid", "uuid", resource=REGISTRY["domain"], access="see", doc=WORDS["domainid"])
-                made.params["projectid"] = Param("projectid", "uuid", resource=REGISTRY["project"], access="use", doc=WORDS["projectid"])
+                made.params["domainid"] = Param(
+                    "domainid", "uuid", resource=REGISTRY["domain"], access="see", doc=WORDS["domainid"]
+                )
+                made.params["projectid"] = Param(
+                    "projectid", "uuid", resource=REGISTRY["project"], access="use", doc=WORDS["projectid"]
+                )
                 continue
             mode: Access = "operate" if pname == "id" and not reads else access
             made.params[pname] = _param(pname, hint, p.default, words, mode)
         for text, reason in (refused or {}).items():
-            pname, _, kind = text.partition(":")
-            kind, _, item = (kind or "string").partition("/")
-            made.params[pname] = Param(pname, kind, item=item or ("string" if kind == "list" else ""), refused=reason, keys=("*",) if kind == "map" else (), doc=f"Not offered: {reason}")  # type: ignore[arg-type]
+            spec = refused_param(text, reason)
+            made.params[spec.name] = spec
         if name in COMMANDS:
             raise TypeError(f"two functions are the command {name}")
         COMMANDS[name] = made
@@ -247,7 +313,6 @@ def command(
 
 
 LATER = "not offered by this version"
-SOON = dict.fromkeys  # refused=SOON(("a:string", "b:map"), LATER)
 
 
 @dataclass
@@ -263,7 +328,15 @@ class Asked:
 class Ctx:
     """What a command gets: who asks, the transaction, and how to start an operation. It has no drivers."""
 
-    def __init__(self, caller: Any, tx: Tx, made: Command, engine: Engine | None, asked: Asked, given: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        caller: Any,
+        tx: Tx,
+        made: Command,
+        engine: Engine | None,
+        asked: Asked,
+        given: frozenset[str] = frozenset(),
+    ) -> None:
         self.caller = caller
         self.tx = tx
         self.command = made
@@ -279,7 +352,9 @@ class Ctx:
         assert self.engine is not None
         about: dict[str, Any] = {"cmd": self.command.name}
         if self.caller.user_id:
-            about.update(account_id=self.caller.account_id, user_id=self.caller.user_id, domain_id=self.caller.domain_id)
+            about.update(
+                account_id=self.caller.account_id, user_id=self.caller.user_id, domain_id=self.caller.domain_id
+            )
         if self.command.event:
             about["event"] = self.command.event
         if self.custom_job_id:

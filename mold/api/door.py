@@ -22,15 +22,35 @@ from mold.api.permit import Caller
 from mold.api.read import arguments
 from mold.base import ids
 from mold.base.errors import (
-    BadRequest, Conflict, Failed, Invalid, Refusal, Unauthorized, Unavailable, UnknownCommand,
-)  # fmt: skip
+    BadRequest,
+    Conflict,
+    Failed,
+    Invalid,
+    Refusal,
+    Unauthorized,
+    Unavailable,
+    UnknownCommand,
+)
 from mold.store import Store, Tx
 from mold.work import Engine, Job, error_of
 
 log = structlog.get_logger()
 VERSION = "4.23.0.0"
 SLOW_SECONDS = 1.0
-SECRET_PARAMS = frozenset({"password", "currentpassword", "signature", "apikey", "secretkey", "sessionkey", "userdata", "privatekey", "token", "code"})
+SECRET_PARAMS = frozenset(
+    {
+        "password",
+        "currentpassword",
+        "signature",
+        "apikey",
+        "secretkey",
+        "sessionkey",
+        "userdata",
+        "privatekey",
+        "token",
+        "code",
+    }
+)
 
 
 @dataclass
@@ -71,7 +91,15 @@ Rule = Callable[[Caller, Command], bool]
 class Door:
     """Dispatches requests. `authenticators` are asked in turn who the caller is."""
 
-    def __init__(self, store: Store, engine: Engine, *, authenticators: list[Authenticator], system: Callable[[Tx], Caller], rule: Rule) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        *,
+        authenticators: list[Authenticator],
+        system: Callable[[Tx], Caller],
+        rule: Rule,
+    ) -> None:
         self.store = store
         self.engine = engine
         self.authenticators = authenticators
@@ -96,7 +124,11 @@ class Door:
             if made is None:
                 if not name:
                     envelope = "null"
-                    raise (UnknownCommand("no command specified") if request.integration else BadRequest("no command specified"))
+                    raise (
+                        UnknownCommand("no command specified")
+                        if request.integration
+                        else BadRequest("no command specified")
+                    )
                 raise UnknownCommand(f"Unknown API command: {name[:100]}", command=name[:100])
             caller, body = await self._run(made, request, entry)
             status = 200
@@ -115,7 +147,7 @@ class Door:
             away = Unavailable("The database does not answer; the request changed nothing. Try again shortly.")
             status, body = 503, {**self.refused(away, None), "errorcode": 503, "errortext": away.text}
         except DBAPIError as broken:
-            log.error("database refused a statement", command=name[:100], error=str(broken.orig)[:500])
+            log.exception("database refused a statement", command=name[:100], error=str(broken.orig)[:500])
             bad = Invalid("A value cannot be stored; check the parameters.")
             status, body = bad.code, self.refused(bad, caller)
         except Exception:
@@ -127,7 +159,11 @@ class Door:
             self.observe(made.name if made else "unknown", status, seconds)
         if seconds > SLOW_SECONDS and made is not None and not made.waits:
             log.warning("slow command", command=name, seconds=round(seconds, 3))
-        headers = {"X-Description": _header(body["errortext"])} if status != 200 and isinstance(body, dict) and "errortext" in body else {}
+        headers = (
+            {"X-Description": _header(body["errortext"])}
+            if status != 200 and isinstance(body, dict) and "errortext" in body
+            else {}
+        )
         if isinstance(body, str):
             return Answer(status, body.encode(), "text/plain; charset=UTF-8", entry.cookies, headers)
         if form == "json":
@@ -163,7 +199,8 @@ class Door:
             state["caller"] = caller
             if not caller.internal and (caller.role not in made.roles or not self.rule(caller, made)):
                 raise UnknownCommand(
-                    f"The API [{made.name}] does not exist or is not available for the account {caller.account}.", command=made.name
+                    f"The API [{made.name}] does not exist or is not available for the account {caller.account}.",
+                    command=made.name,
                 )
             found, given = arguments(made, request.params, tx, caller)
             asked = Asked(request.base_url, request.address, request.post, caller.session)
@@ -200,10 +237,13 @@ class Door:
         if made.waits and not made.job and ctx is not None and ctx.job is not None:
             job = await self.engine.finished(ctx.job.id, made.wait_seconds)
             if job.status == 2:
-                no = error_of(job)
-                raise _Frank(no) if no.hidden and caller.root else no
+                ended = error_of(job)
+                raise _Frank(ended) if ended.hidden and caller.root else ended
             if job.status == 0:
-                raise Failed(f"{made.name} is still under way as job {job.id}; look at it with queryAsyncJobResult.", jobid=job.id)
+                raise Failed(
+                    f"{made.name} is still under way as job {job.id}; look at it with queryAsyncJobResult.",
+                    jobid=job.id,
+                )
             body = await self.engine.reading(lambda tx: self.result(tx, job, caller))
             if made.shape == "list" or made.answers is None:
                 return caller, self._reshape(made, body)
@@ -228,7 +268,7 @@ class Door:
 
     def shape(self, tx: Tx, made: Command, out: Any, caller: Caller) -> Any:
         """What a synchronous command answers."""
-        if made.shape == "flat" or isinstance(out, dict) and made.answers is None and made.shape == "object":
+        if made.shape == "flat" or (isinstance(out, dict) and made.answers is None and made.shape == "object"):
             return out
         if made.shape == "success":
             body: dict[str, Any] = {"success": True}
@@ -256,16 +296,26 @@ class Door:
             return
         target = out if hasattr(out, "kind") and hasattr(out, "id") else None
         job = ctx.job
-        whose: dict[str, Any] = {"account_id": caller.account_id, "domain_id": caller.domain_id, "user_id": caller.user_id or None, "username": caller.username or None}
-        owner = getattr(target, "account_id", None) if target is not None else None
-        if owner:
-            whose.update(account_id=target.account_id, domain_id=target.domain_id, project_id=getattr(target, "project_id", None))
+        whose: dict[str, Any] = {
+            "account_id": caller.account_id,
+            "domain_id": caller.domain_id,
+            "user_id": caller.user_id or None,
+            "username": caller.username or None,
+        }
+        if target is not None and getattr(target, "account_id", None):
+            whose.update(
+                account_id=target.account_id, domain_id=target.domain_id, project_id=getattr(target, "project_id", None)
+            )
         noted = events.record(
-            ctx.tx, made.event, made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else ""),
-            resource=target, resource_kind=job.instance_type if job is not None and target is None else None,
+            ctx.tx,
+            made.event,
+            made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else ""),
+            resource=target,
+            resource_kind=job.instance_type if job is not None and target is None else None,
             resource_id=job.instance_id if job is not None and target is None else None,
-            state="Scheduled" if job is not None else "Completed", **whose,
-        )  # fmt: skip
+            state="Scheduled" if job is not None else "Completed",
+            **whose,
+        )
         if job is not None:
             ctx.tx.set(job, event_id=noted.id)
 
@@ -309,11 +359,21 @@ def finish_event(tx: Tx, job: Job, op: Any) -> None:
     if not job.event or job.account_id is None:
         return
     failed = job.status == 2
-    text = f"Error while {job.cmd}: {(job.error or {}).get('text', '')}" if failed else f"Successfully completed {job.cmd}"
+    text = (
+        f"Error while {job.cmd}: {(job.error or {}).get('text', '')}" if failed else f"Successfully completed {job.cmd}"
+    )
     events.record(
-        tx, job.event, text, account_id=job.account_id, domain_id=job.domain_id or "", user_id=job.user_id, level="ERROR" if failed else "INFO",
-        resource_kind=job.instance_type, resource_id=job.instance_id, parent=job.event_id,
-    )  # fmt: skip
+        tx,
+        job.event,
+        text,
+        account_id=job.account_id,
+        domain_id=job.domain_id or "",
+        user_id=job.user_id,
+        level="ERROR" if failed else "INFO",
+        resource_kind=job.instance_type,
+        resource_id=job.instance_id,
+        parent=job.event_id,
+    )
 
 
 __all__ = ["VERSION", "Answer", "Door", "Entry", "Request", "finish_event"]

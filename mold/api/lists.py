@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import sqlalchemy as sa
 
 from mold.api.answer import view
-from mold.api.command import COMMANDS, WORDS, Command, Ctx, Param, _docs, _param
+from mold.api.command import COMMANDS, WORDS, Command, Ctx, Kind, Param, _docs, _param, refused_param
 from mold.api.permit import EVERYONE, Caller, Owned, RoleType, below, condition, find
 from mold.base.errors import Invalid, NotFound
 from mold.store import REGISTRY, Resource, Tx
@@ -106,9 +106,16 @@ def lists(
     def keep(function: Callable[..., None]) -> Callable[..., None]:
         doc, words = _docs(function)
         made = Command(
-            name, lambda ctx, **given: _list(ctx, kind, function, {**given, "listall": True} if everyones else given), roles=roles, answers=kind, key=key or kind.kind,
-            shape="list", envelope=envelope or f"{name.lower()}response", reads=True, doc=doc,
-        )  # fmt: skip
+            name,
+            lambda ctx, **given: _list(ctx, kind, function, {**given, "listall": True} if everyones else given),
+            roles=roles,
+            answers=kind,
+            key=key or kind.kind,
+            shape="list",
+            envelope=envelope or f"{name.lower()}response",
+            reads=True,
+            doc=doc,
+        )
         params = made.params
 
         def add(spec: Param) -> None:
@@ -126,7 +133,8 @@ def lists(
             if spec.filter and not spec.refers:
                 api = spec.api or column.replace("_", "")
                 plain = kind.hints[column]
-                add(Param(api, "boolean" if plain is bool else "long" if plain is int else "string", doc=spec.doc or WORDS.get(api, "")))
+                shape: Kind = "boolean" if plain is bool else "long" if plain is int else "string"
+                add(Param(api, shape, doc=spec.doc or WORDS.get(api, "")))
             if spec.filter and spec.refers:
                 target = REGISTRY[spec.refers]
                 api = column.replace("_", "")
@@ -141,9 +149,8 @@ def lists(
             add(Param("isrecursive", "boolean", doc=WORDS["isrecursive"]))
             add(Param("listall", "boolean", doc=WORDS["listall"]))
         for text, reason in (refused or {}).items():
-            pname, _, ptype = text.partition(":")
-            ptype, _, item = (ptype or "string").partition("/")
-            params[pname] = Param(pname, ptype, item=item or ("string" if ptype == "list" else ""), refused=reason, keys=("*",) if ptype == "map" else (), doc=f"Not offered: {reason}")  # type: ignore[arg-type]
+            refusal = refused_param(text, reason)
+            params[refusal.name] = refusal
         if name in COMMANDS:
             raise TypeError(f"two functions are the command {name}")
         COMMANDS[name] = made
@@ -221,11 +228,15 @@ def _scope(query: Query, given: dict[str, Any], *, narrowed: bool) -> None:
     if account is not None:
         if domain is None:
             if account != caller.account:
-                raise Invalid("account needs domainid: the same name may exist in several domains.", parameter="domainid")
+                raise Invalid(
+                    "account needs domainid: the same name may exist in several domains.", parameter="domainid"
+                )
             query.where(c.account_id == caller.account_id)
             return
         kind = REGISTRY["account"]
-        found = query.tx.first(kind, kind.c.name == account, kind.c.domain_id == domain.id, condition(kind, caller, "see"))
+        found = query.tx.first(
+            kind, kind.c.name == account, kind.c.domain_id == domain.id, condition(kind, caller, "see")
+        )
         if found is None:
             raise NotFound(f"There is no account {account} in this domain, or you may not see it.", account=account)
         query.where(c.account_id == found.id)

@@ -24,7 +24,13 @@ def related(kind: str) -> str:
 
 def param_of(spec: Param) -> dict[str, Any]:
     """One parameter as listApis shows it."""
-    out: dict[str, Any] = {"name": spec.name, "description": spec.doc or spec.name, "type": spec.kind, "length": spec.length, "required": spec.required}
+    out: dict[str, Any] = {
+        "name": spec.name,
+        "description": spec.doc or spec.name,
+        "type": spec.kind,
+        "length": spec.length,
+        "required": spec.required,
+    }
     if spec.resource is not None:
         out["related"] = related(spec.resource.kind)
     if spec.choices:
@@ -62,23 +68,42 @@ def describe(made: Command, caller: Caller) -> dict[str, Any]:
     """One command as listApis shows it to a caller."""
     root = caller.root or caller.internal
     return {
-        "name": made.name, "description": made.doc or made.name, "isasync": made.job, "related": related(made.answers.kind) if made.answers else "",
-        "params": [param_of(p) for p in made.params.values() if root or caller.role in p.roles], "response": fields_of(made, root),
+        "name": made.name,
+        "description": made.doc or made.name,
+        "isasync": made.job,
+        "related": related(made.answers.kind) if made.answers else "",
+        "params": [param_of(p) for p in made.params.values() if root or caller.role in p.roles],
+        "response": fields_of(made, root),
         "httprequesttype": "GET" if made.reads else "POST",
-    }  # fmt: skip
+    }
 
 
 _described: dict[tuple[RoleType, bool], dict[str, dict[str, Any]]] = {}
 
 
-@command("listApis", shape="object", reads=True, fields=(Field("name"), Field("description"), Field("isasync", "boolean"), Field("params", "set"), Field("response", "set")))
+@command(
+    "listApis",
+    shape="object",
+    reads=True,
+    fields=(
+        Field("name"),
+        Field("description"),
+        Field("isasync", "boolean"),
+        Field("params", "set"),
+        Field("response", "set"),
+    ),
+)
 def list_apis(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
     """Lists the commands that the caller may call, with their parameters and answers."""
     caller = ctx.caller
     known = _described.setdefault((caller.role, caller.internal), {})
     out = []
     for made in COMMANDS.values():
-        if not made.listed or (caller.role not in made.roles and not caller.internal) or (name is not None and made.name.lower() != name.lower()):
+        if (
+            not made.listed
+            or (caller.role not in made.roles and not caller.internal)
+            or (name is not None and made.name.lower() != name.lower())
+        ):
             continue
         if made.name not in known:
             known[made.name] = describe(made, caller)
@@ -90,13 +115,26 @@ def list_apis(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
 
 def openapi(version: str) -> dict[str, Any]:
     """The model as an OpenAPI 3.1 document: one path, one operation per command."""
-    types = {"boolean": "boolean", "integer": "integer", "long": "integer", "short": "integer", "double": "number", "float": "number"}
+    types = {
+        "boolean": "boolean",
+        "integer": "integer",
+        "long": "integer",
+        "short": "integer",
+        "double": "number",
+        "float": "number",
+    }
     paths: dict[str, Any] = {}
     for made in sorted(COMMANDS.values(), key=lambda c: c.name):
-        properties: dict[str, Any] = {"command": {"type": "string", "const": made.name}, "response": {"type": "string", "enum": ["json", "xml"]}}
+        properties: dict[str, Any] = {
+            "command": {"type": "string", "const": made.name},
+            "response": {"type": "string", "enum": ["json", "xml"]},
+        }
         for spec in made.params.values():
             if spec.kind == "map":
-                properties[f"{spec.name}[0].{spec.keys[0] if spec.keys and spec.keys[0] != '*' else 'key'}"] = {"type": "string", "description": spec.doc}
+                properties[f"{spec.name}[0].{spec.keys[0] if spec.keys and spec.keys[0] != '*' else 'key'}"] = {
+                    "type": "string",
+                    "description": spec.doc,
+                }
                 continue
             shape: dict[str, Any] = {"type": types.get(spec.kind, "string"), "description": spec.doc}
             if spec.kind == "uuid":
@@ -108,26 +146,67 @@ def openapi(version: str) -> dict[str, Any]:
             properties[spec.name] = shape
         paths[f"/client/api?command={made.name}"] = {
             "get" if made.reads else "post": {
-                "operationId": made.name, "summary": made.doc,
-                "requestBody" if not made.reads else "x-query": {"content": {"application/x-www-form-urlencoded": {"schema": {
-                    "type": "object", "properties": properties, "required": ["command", *(p.name for p in made.params.values() if p.required)],
-                }}}},
-                "responses": {"200": {"description": "the answer", "content": {"application/json": {"schema": {"type": "object", "properties": {made.envelope: {"type": "object"}}}}}}},
+                "operationId": made.name,
+                "summary": made.doc,
+                "requestBody" if not made.reads else "x-query": {
+                    "content": {
+                        "application/x-www-form-urlencoded": {
+                            "schema": {
+                                "type": "object",
+                                "properties": properties,
+                                "required": ["command", *(p.name for p in made.params.values() if p.required)],
+                            }
+                        }
+                    }
+                },
+                "responses": {
+                    "200": {
+                        "description": "the answer",
+                        "content": {
+                            "application/json": {
+                                "schema": {"type": "object", "properties": {made.envelope: {"type": "object"}}}
+                            }
+                        },
+                    }
+                },
             }
-        }  # fmt: skip
-    return {"openapi": "3.1.0", "info": {"title": "Mold", "version": version, "description": "CloudStack-compatible query API."}, "paths": paths}
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Mold", "version": version, "description": "CloudStack-compatible query API."},
+        "paths": paths,
+    }
 
 
 CAPABILITY = tuple(
     Field(n, t)
     for n, t in (
-        ("securitygroupsenabled", "boolean"), ("dynamicrolesenabled", "boolean"), ("cloudstackversion", "string"), ("userpublictemplateenabled", "boolean"), ("supportELB", "string"),
-        ("projectinviterequired", "boolean"), ("allowusercreateprojects", "boolean"), ("customdiskofferingminsize", "long"), ("customdiskofferingmaxsize", "long"), ("regionsecondaryenabled", "boolean"),
-        ("kvmsnapshotenabled", "boolean"), ("snapshotshowchainsize", "boolean"), ("allowuserviewdestroyedvm", "boolean"), ("allowuserexpungerecovervm", "boolean"), ("allowuserexpungerecovervolume", "boolean"),
-        ("allowuserviewalldomainaccounts", "boolean"), ("allowuserforcestopvm", "boolean"), ("kubernetesserviceenabled", "boolean"), ("kubernetesclusterexperimentalfeaturesenabled", "boolean"),
-        ("defaultuipagesize", "long"), ("instanceleaseenabled", "boolean"), ("dynamicscalingenabled", "boolean"), ("additionalconfigenabled", "boolean"), ("moldversion", "string"),
+        ("securitygroupsenabled", "boolean"),
+        ("dynamicrolesenabled", "boolean"),
+        ("cloudstackversion", "string"),
+        ("userpublictemplateenabled", "boolean"),
+        ("supportELB", "string"),
+        ("projectinviterequired", "boolean"),
+        ("allowusercreateprojects", "boolean"),
+        ("customdiskofferingminsize", "long"),
+        ("customdiskofferingmaxsize", "long"),
+        ("regionsecondaryenabled", "boolean"),
+        ("kvmsnapshotenabled", "boolean"),
+        ("snapshotshowchainsize", "boolean"),
+        ("allowuserviewdestroyedvm", "boolean"),
+        ("allowuserexpungerecovervm", "boolean"),
+        ("allowuserexpungerecovervolume", "boolean"),
+        ("allowuserviewalldomainaccounts", "boolean"),
+        ("allowuserforcestopvm", "boolean"),
+        ("kubernetesserviceenabled", "boolean"),
+        ("kubernetesclusterexperimentalfeaturesenabled", "boolean"),
+        ("defaultuipagesize", "long"),
+        ("instanceleaseenabled", "boolean"),
+        ("dynamicscalingenabled", "boolean"),
+        ("additionalconfigenabled", "boolean"),
+        ("moldversion", "string"),
     )
-)  # fmt: skip
+)
 
 
 @command("listCapabilities", shape="object", key="capability", reads=True, fields=CAPABILITY)
@@ -137,10 +216,28 @@ def capabilities(ctx: Ctx) -> dict[str, Any]:
 
     return {
         "capability": {
-            "securitygroupsenabled": False, "dynamicrolesenabled": True, "cloudstackversion": VERSION, "userpublictemplateenabled": True, "supportELB": "false", "projectinviterequired": False,
-            "allowusercreateprojects": True, "customdiskofferingminsize": 1, "customdiskofferingmaxsize": 1024, "regionsecondaryenabled": False, "kvmsnapshotenabled": False, "snapshotshowchainsize": False,
-            "allowuserviewdestroyedvm": False, "allowuserexpungerecovervm": False, "allowuserexpungerecovervolume": False, "allowuserviewalldomainaccounts": False, "allowuserforcestopvm": True,
-            "kubernetesserviceenabled": False, "kubernetesclusterexperimentalfeaturesenabled": False, "defaultuipagesize": 20, "instanceleaseenabled": False, "dynamicscalingenabled": False,
+            "securitygroupsenabled": False,
+            "dynamicrolesenabled": True,
+            "cloudstackversion": VERSION,
+            "userpublictemplateenabled": True,
+            "supportELB": "false",
+            "projectinviterequired": False,
+            "allowusercreateprojects": True,
+            "customdiskofferingminsize": 1,
+            "customdiskofferingmaxsize": 1024,
+            "regionsecondaryenabled": False,
+            "kvmsnapshotenabled": False,
+            "snapshotshowchainsize": False,
+            "allowuserviewdestroyedvm": False,
+            "allowuserexpungerecovervm": False,
+            "allowuserexpungerecovervolume": False,
+            "allowuserviewalldomainaccounts": False,
+            "allowuserforcestopvm": True,
+            "kubernetesserviceenabled": False,
+            "kubernetesclusterexperimentalfeaturesenabled": False,
+            "defaultuipagesize": 20,
+            "instanceleaseenabled": False,
+            "dynamicscalingenabled": False,
             "additionalconfigenabled": False,
         }
-    }  # fmt: skip
+    }

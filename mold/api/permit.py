@@ -243,4 +243,3 @@ def owner_of(tx: Tx, caller: Caller, account: str | None, domainid: Resource | N
     if caller.role is RoleType.USER and found.id != caller.account_id:
         raise Denied("You may act for your own account only.")
     return found
-

@@ -6,6 +6,7 @@ of refusals are the API's own where clients match them.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -27,14 +28,16 @@ def clean(raw: dict[str, str]) -> tuple[dict[str, str], dict[str, dict[int, dict
     maps: dict[str, dict[int, dict[str, str]]] = {}
     for key, value in raw.items():
         if CONTROL.search(value):
-            raise Invalid(f"Received value containing illegal ASCII non-printable characters for parameter {key}", parameter=key)
+            raise Invalid(
+                f"Received value containing illegal ASCII non-printable characters for parameter {key}", parameter=key
+            )
         if "[" in key or "]" in key:
             match = MAP.match(key)
             if match is None:
                 raise Malformed(
                     f"Unable to decode parameter {key}; if specifying an object array, please use parameter[index].field=XXX, e.g. userGroupList[0].group=httpGroup",
                     parameter=key,
-                )  # fmt: skip
+                )
             name, index, sub = match.groups()
             maps.setdefault(name.lower(), {}).setdefault(int(index), {})[sub] = value
         else:
@@ -55,23 +58,32 @@ def arguments(made: Command, raw: dict[str, str], tx: Tx, caller: Caller) -> tup
     for name, spec in made.params.items():
         if not spec.roles >= {caller.role} and not caller.internal:
             if spec.required:
-                raise Missing(f"Unable to execute API command {made.name.lower()} due to missing parameter {name}", parameter=name)
+                raise Missing(
+                    f"Unable to execute API command {made.name.lower()} due to missing parameter {name}", parameter=name
+                )
             continue  # the API ignores parameters that are not for this caller's role
         if spec.kind == "map":
             groups = maps.get(name)
             if groups is None:
                 if spec.required:
-                    raise Missing(f"Unable to execute API command {made.name.lower()} due to missing parameter {name}", parameter=name)
+                    raise Missing(
+                        f"Unable to execute API command {made.name.lower()} due to missing parameter {name}",
+                        parameter=name,
+                    )
                 continue
             if spec.refused:
-                raise Unsupported(f"The parameter {name} of {made.name} is {spec.refused}; leave it out.", parameter=name)
+                raise Unsupported(
+                    f"The parameter {name} of {made.name} is {spec.refused}; leave it out.", parameter=name
+                )
             found[name] = _map(made, spec, groups)
             given.add(name)
             continue
         text = plain.get(name)
         if text is None:
             if spec.required:
-                raise Missing(f"Unable to execute API command {made.name.lower()} due to missing parameter {name}", parameter=name)
+                raise Missing(
+                    f"Unable to execute API command {made.name.lower()} due to missing parameter {name}", parameter=name
+                )
             continue
         if text == "":
             if spec.required:
@@ -85,7 +97,9 @@ def arguments(made: Command, raw: dict[str, str], tx: Tx, caller: Caller) -> tup
         found[name] = value(made, spec, text, tx, caller)
         given.add(name)
     if made.owner:
-        owner = owner_of(tx, caller, found.pop("account", None), found.pop("domainid", None), found.pop("projectid", None))
+        owner = owner_of(
+            tx, caller, found.pop("account", None), found.pop("domainid", None), found.pop("projectid", None)
+        )
         found["owner"] = Owner(owner.id, owner.domain_id, owner.project_id, owner)
     return found, frozenset(given)
 
@@ -105,18 +119,22 @@ def value(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
             try:
                 number = int(text.strip())
             except ValueError:
-                raise said(made, name, f"Invalid parameter {name} value={text[:80]}: it must be a whole number.") from None
+                raise said(
+                    made, name, f"Invalid parameter {name} value={text[:80]}: it must be a whole number."
+                ) from None
             top = 2**31 - 1 if spec.kind == "integer" else 2**63 - 1
             low, high = spec.low if spec.low is not None else -top - 1, spec.high if spec.high is not None else top
             if not low <= number <= high:
-                raise said(made, name, f"Invalid parameter {name} value={text[:80]}: it must lie between {low} and {high}.")
+                raise said(
+                    made, name, f"Invalid parameter {name} value={text[:80]}: it must lie between {low} and {high}."
+                )
             return number
         case "double" | "float":
             try:
                 number_f = float(text.strip())
             except ValueError:
                 raise said(made, name, f"Invalid parameter {name} value={text[:80]}: it must be a number.") from None
-            if number_f != number_f or number_f in (float("inf"), float("-inf")):
+            if not math.isfinite(number_f):
                 raise said(made, name, f"Invalid parameter {name} value={text[:80]}: it must be a finite number.")
             return number_f
         case "date":
@@ -126,7 +144,7 @@ def value(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
                 raise Invalid(
                     f"Unable to parse date {text[:80]} for command {made.name}, please pass dates in the format mentioned in the api documentation",
                     parameter=name,
-                ) from None  # fmt: skip
+                ) from None
         case "uuid":
             return row(made, spec, text, tx, caller)
         case "list":
@@ -145,12 +163,14 @@ def value(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
         for choice in spec.choices:
             if choice.lower() == text.strip().lower():
                 return choice
-        raise said(made, name, f"Invalid parameter {name} value={text[:80]}: it must be one of {', '.join(spec.choices)}.")
+        raise said(
+            made, name, f"Invalid parameter {name} value={text[:80]}: it must be one of {', '.join(spec.choices)}."
+        )
     if spec.label and text and not ids.is_label(text):
         raise Invalid(
             f"Invalid name '{text[:80]}': it must be at most 63 letters, digits or hyphens, must not begin or end with a hyphen and not be all digits.",
             parameter=name,
-        )  # fmt: skip
+        )
     return text
 
 
@@ -166,9 +186,10 @@ def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
         found = find(tx, spec.resource, caller, word, spec.access)
     if found is None:
         raise said(
-            made, spec.name,
+            made,
+            spec.name,
             f"Invalid parameter {spec.name} value={word[:80]} due to incorrect long value format, or entity does not exist or due to incorrect parameter annotation for the field in api cmd class.",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -179,7 +200,11 @@ def _map(made: Command, spec: Param, groups: dict[int, dict[str, str]]) -> Any:
     for group in ordered:
         for key, text in group.items():
             if len(key) > 255 or len(text) > max(spec.length, 4096):
-                raise said(made, spec.name, f"Value greater than max allowed length {max(spec.length, 4096)} for param: {spec.name}")
+                raise said(
+                    made,
+                    spec.name,
+                    f"Value greater than max allowed length {max(spec.length, 4096)} for param: {spec.name}",
+                )
     if spec.keys == ("*",):
         merged: dict[str, str] = {}
         for group in ordered:
@@ -200,7 +225,7 @@ def _map(made: Command, spec: Param, groups: dict[int, dict[str, str]]) -> Any:
     for group in lowered:
         unknown = set(group) - allowed
         if unknown and allowed:
-            raise said(made, spec.name, f"{spec.name}[i] has no field {sorted(unknown)[0]}; it has {', '.join(spec.keys)}.")
+            raise said(
+                made, spec.name, f"{spec.name}[i] has no field {sorted(unknown)[0]}; it has {', '.join(spec.keys)}."
+            )
     return lowered
-
-

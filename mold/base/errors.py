@@ -13,7 +13,7 @@ from typing import ClassVar
 Fact = str | int | float | bool | None | list[str] | list[dict[str, object]] | dict[str, object]
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an accident
+class Refusal(Exception):
     """Base of all refusals.
 
     `code` is the HTTP status and `errorcode` of the API, `cs` its `cserrorcode`;
@@ -157,17 +157,36 @@ class Cancelled(Refusal):
     code, cs = 530, 4560
 
 
-class Fenced(Exception):  # noqa: N818 - never leaves the engine
+class Fenced(Exception):
     """Another manager has taken this operation over; this one must stop at once."""
 
 
 EVERY: tuple[type[Refusal], ...] = (
-    Invalid, Missing, Malformed, NotFound, Unsupported, UnknownCommand, Unauthorized, BadRequest, TooLarge, Denied,
-    OverLimit, NoCapacity, Unavailable, InUse, Conflict, RuleConflict, Failed, Unreachable, Cancelled,
-)  # fmt: skip
+    Invalid,
+    Missing,
+    Malformed,
+    NotFound,
+    Unsupported,
+    UnknownCommand,
+    Unauthorized,
+    BadRequest,
+    TooLarge,
+    Denied,
+    OverLimit,
+    NoCapacity,
+    Unavailable,
+    InUse,
+    Conflict,
+    RuleConflict,
+    Failed,
+    Unreachable,
+    Cancelled,
+)
 BY_KEY = {c.__name__: c for c in EVERY}
 
 
 def revive(key: str, text: str, facts: dict[str, Fact] | None = None) -> Refusal:
     """The refusal that travelled as (key, text, facts); an unknown key becomes `Failed`."""
-    return BY_KEY.get(key, Failed)(text, **(facts or {}))
+    made = BY_KEY.get(key, Failed)(text)
+    made.facts = dict(facts or {})
+    return made

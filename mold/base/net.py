@@ -77,6 +77,8 @@ def vlans(text: str) -> list[tuple[int, int]]:
             raise Invalid(f"The VLAN range '{text}' is not of the form 100-200,300.", value=text)
         low, high = int(first), int(last or first)
         if not 1 <= low <= high <= 0xFFFFFF:
-            raise Invalid(f"The VLAN range '{part.strip()}' must lie within 1-16777215 and not run backwards.", value=text)
+            raise Invalid(
+                f"The VLAN range '{part.strip()}' must lie within 1-16777215 and not run backwards.", value=text
+            )
         pairs.append((low, high))
     return pairs

@@ -138,7 +138,7 @@ class Cloud:
         if len(text) > QUERY_CHARACTERS and not self.connection.anonymous:
             posts = True
         in_query = self.connection.anonymous or not posts  # an integration port reads the query only
-        request = Request(  # noqa: S310 - the address was checked to be http or https
+        request = Request(
             f"{url}?{text}" if in_query else url,
             data=None if not posts else (b"" if in_query else text.encode()),
             method="POST" if posts else "GET",

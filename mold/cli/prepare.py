@@ -137,7 +137,7 @@ def _apt_get(*arguments: str) -> int:
     command = ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments]
     print(f"$ {' '.join(command)}", flush=True)
     try:
-        ended = subprocess.run(  # noqa: S603 - package names of this file
+        ended = subprocess.run(
             command, env=quiet, stdin=subprocess.DEVNULL, timeout=INSTALL_SECONDS, check=False
         )
     except FileNotFoundError:
@@ -149,7 +149,7 @@ def _apt_get(*arguments: str) -> int:
 
 def _ask(*command: str) -> subprocess.CompletedProcess[str]:
     """Runs a command of this file to its end, within a minute, and gives its status and output."""
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
     )
 

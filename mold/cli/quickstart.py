@@ -34,23 +34,40 @@ SMALLEST_FREE = 3 * 1024**3
 GUEST_CIDR = "10.1.1.0/24"
 
 
-class Stop(Exception):  # noqa: N818 - the end of the story, told to a person
+class Stop(Exception):
     """What is missing, and what to do about it."""
 
 
 def options(argv: list[str]) -> argparse.Namespace:
     """The options on the command line."""
-    parser = argparse.ArgumentParser(prog="mold quickstart", description="A whole cloud on this machine: manager, host, zone, template and a first machine.")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder for everything that is kept (default: ./data)")
+    parser = argparse.ArgumentParser(
+        prog="mold quickstart",
+        description="A whole cloud on this machine: manager, host, zone, template and a first machine.",
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="folder for everything that is kept (default: ./data)"
+    )
     parser.add_argument("--port", type=int, default=8080, help="port for HTTP (default: 8080)")
     parser.add_argument("--agent-port", type=int, default=8250, help="port for host agents (default: 8250)")
-    parser.add_argument("--integration-port", type=int, default=0, help="port without sign-in, on loopback; 0: none (default)")
-    parser.add_argument("--database", default="", help="sqlite:////path or postgresql://…; default: a file in the data folder")
-    parser.add_argument("--simulator", action="store_true", help="simulated hosts instead of this machine: needs no libvirt")
+    parser.add_argument(
+        "--integration-port", type=int, default=0, help="port without sign-in, on loopback; 0: none (default)"
+    )
+    parser.add_argument(
+        "--database", default="", help="sqlite:////path or postgresql://…; default: a file in the data folder"
+    )
+    parser.add_argument(
+        "--simulator", action="store_true", help="simulated hosts instead of this machine: needs no libvirt"
+    )
     parser.add_argument("--hosts", type=int, default=3, help="how many simulated hosts (default: 3)")
     parser.add_argument("--no-vm", action="store_true", help="do not deploy a first machine")
-    parser.add_argument("--instance", default="", help="up to 4 letters or digits that keep this cloud's devices apart from another's on the same machine")
-    parser.add_argument("--once", action="store_true", help="end when everything is up, leaving manager and agent running")
+    parser.add_argument(
+        "--instance",
+        default="",
+        help="up to 4 letters or digits that keep this cloud's devices apart from another's on the same machine",
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="end when everything is up, leaving manager and agent running"
+    )
     return parser.parse_args(argv)
 
 
@@ -64,7 +81,11 @@ def say(text: str) -> None:
 
 def check(chosen: argparse.Namespace, resumed: bool) -> None:
     """Look before anything is made: ports, space, rights, libvirt. Stop says what is missing and the remedy."""
-    for label, port in (("--port", chosen.port), ("--agent-port", chosen.agent_port), ("--integration-port", chosen.integration_port)):
+    for label, port in (
+        ("--port", chosen.port),
+        ("--agent-port", chosen.agent_port),
+        ("--integration-port", chosen.integration_port),
+    ):
         if port and not _free(port):
             raise Stop(f"The port {port} is taken by another program; stop that, or choose another with {label}.")
     if not 1 <= chosen.hosts <= 10_000:
@@ -74,20 +95,28 @@ def check(chosen: argparse.Namespace, resumed: bool) -> None:
     try:
         chosen.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as broken:
-        raise Stop(f"The data folder {chosen.data_dir} cannot be made ({broken.strerror}); choose another with --data-dir.") from None
+        raise Stop(
+            f"The data folder {chosen.data_dir} cannot be made ({broken.strerror}); choose another with --data-dir."
+        ) from None
     if chosen.simulator:
         return
     if os.geteuid() != 0:
-        raise Stop("Real machines need root (libvirt, network devices). Run it as root, or try `mold quickstart --simulator`.")
+        raise Stop(
+            "Real machines need root (libvirt, network devices). Run it as root, or try `mold quickstart --simulator`."
+        )
     free = shutil.disk_usage(chosen.data_dir).free
     if free < SMALLEST_FREE and not resumed:
-        raise Stop(f"The data folder's disk has {free / 1024**3:.1f} GiB free, {SMALLEST_FREE / 1024**3:.0f} GiB are needed; make room, or choose another place with --data-dir.")
+        raise Stop(
+            f"The data folder's disk has {free / 1024**3:.1f} GiB free, {SMALLEST_FREE / 1024**3:.0f} GiB are needed; make room, or choose another place with --data-dir."
+        )
     from mold.cli import prepare
 
     try:
         absent = prepare.missing("host")
         if absent:
-            raise Stop(f"These Debian packages are missing: {' '.join(absent)}. Install them with: apt-get install --no-install-recommends {' '.join(absent)}")
+            raise Stop(
+                f"These Debian packages are missing: {' '.join(absent)}. Install them with: apt-get install --no-install-recommends {' '.join(absent)}"
+            )
         prepare.ensure_libvirtd()
     except prepare.NotPrepared as no:
         raise Stop(str(no)) from None
@@ -120,20 +149,27 @@ class Family:
 
     def _spawn(self, name: str, argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self.data / f"{name}.log").open("ab") as output:
-            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True)
+            return subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
+            )
 
     def check(self, name: str) -> None:
         """Stop with the end of its log when a child has ended."""
         code = self.children[name][2].poll()
         if code is not None:
             lines = (self.data / f"{name}.log").read_text(errors="replace").strip().splitlines()[-3:]
-            raise Stop(f"The {name} ended at once (exit code {code}). The end of {self.data / f'{name}.log'}:\n" + "\n".join(lines))
+            raise Stop(
+                f"The {name} ended at once (exit code {code}). The end of {self.data / f'{name}.log'}:\n"
+                + "\n".join(lines)
+            )
 
     def watch(self) -> None:
         """Start children again that have ended."""
         for name, (argv, env, child) in list(self.children.items()):
             if child.poll() is not None:
-                say(f"The {name} has ended (exit code {child.returncode}); starting it again. Its log: {self.data / f'{name}.log'}")
+                say(
+                    f"The {name} has ended (exit code {child.returncode}); starting it again. Its log: {self.data / f'{name}.log'}"
+                )
                 self.children[name] = (argv, env, self._spawn(name, argv, env))
 
     def stop(self) -> None:
@@ -186,7 +222,9 @@ class Builder:
         rows = self.call(command, **params).get(key) or []
         return rows[0] if rows else None
 
-    def ensure(self, what: str, listing: tuple[str, str], find: dict[str, Any], command: str, key: str, **params: Any) -> dict[str, Any]:
+    def ensure(
+        self, what: str, listing: tuple[str, str], find: dict[str, Any], command: str, key: str, **params: Any
+    ) -> dict[str, Any]:
         """The row that is there, or the one that `command` makes."""
         found = self.first(listing[0], listing[1], **find)
         if found is not None:
@@ -194,33 +232,92 @@ class Builder:
         say(f"  {what}")
         made = self.call(command, **params)
         value = made[key]
-        return value[0] if isinstance(value, list) else value
+        return dict(value[0] if isinstance(value, list) else value)
 
     def build(self) -> dict[str, Any]:
         """Zone, networks, pod, cluster, hosts, storages; returns the zone."""
         simulated = self.chosen.simulator
         kind = "Simulator" if simulated else "KVM"
         zone = self.ensure(
-            "zone", ("listZones", "zone"), {"name": "zone1"}, "createZone", "zone", name="zone1", dns1=_resolver(), internaldns1=_resolver(), networktype="Advanced",
-            guestcidraddress=GUEST_CIDR, domain="mold.internal", localstorageenabled="false",
-        )  # fmt: skip
+            "zone",
+            ("listZones", "zone"),
+            {"name": "zone1"},
+            "createZone",
+            "zone",
+            name="zone1",
+            dns1=_resolver(),
+            internaldns1=_resolver(),
+            networktype="Advanced",
+            guestcidraddress=GUEST_CIDR,
+            domain="mold.internal",
+            localstorageenabled="false",
+        )
         z = zone["id"]
-        physical = self.ensure("physical network", ("listPhysicalNetworks", "physicalnetwork"), {"zoneid": z}, "createPhysicalNetwork", "physicalnetwork", zoneid=z, name="net1", isolationmethods="VXLAN", vlan="1000-3999")
+        physical = self.ensure(
+            "physical network",
+            ("listPhysicalNetworks", "physicalnetwork"),
+            {"zoneid": z},
+            "createPhysicalNetwork",
+            "physicalnetwork",
+            zoneid=z,
+            name="net1",
+            isolationmethods="VXLAN",
+            vlan="1000-3999",
+        )
         label = None if simulated else self.state["bridge"]
-        have = {t["traffictype"] for t in self.call("listTrafficTypes", physicalnetworkid=physical["id"]).get("traffictype") or []}
+        have = {
+            t["traffictype"]
+            for t in self.call("listTrafficTypes", physicalnetworkid=physical["id"]).get("traffictype") or []
+        }
         for traffic in ("Management", "Public", "Guest"):
             if traffic not in have:
-                self.call("addTrafficType", physicalnetworkid=physical["id"], traffictype=traffic, kvmnetworklabel=label)
+                self.call(
+                    "addTrafficType", physicalnetworkid=physical["id"], traffictype=traffic, kvmnetworklabel=label
+                )
         if physical.get("state") != "Enabled":
             self.call("updatePhysicalNetwork", id=physical["id"], state="Enabled")
         subnet = ipaddress.ip_network(self.state["subnet"])
         hosts = list(subnet.hosts())
         self.ensure(
-            "public addresses", ("listVlanIpRanges", "vlaniprange"), {"zoneid": z}, "createVlanIpRange", "vlan", zoneid=z, vlan="untagged", gateway=hosts[0], netmask=subnet.netmask,
-            startip=hosts[9], endip=hosts[-5], forvirtualnetwork="true", physicalnetworkid=physical["id"],
-        )  # fmt: skip
-        pod = self.ensure("pod", ("listPods", "pod"), {"zoneid": z, "name": "pod1"}, "createPod", "pod", zoneid=z, name="pod1", gateway="172.30.0.1", netmask="255.255.0.0", startip="172.30.0.10", endip="172.30.255.250")
-        cluster = self.ensure("cluster", ("listClusters", "cluster"), {"zoneid": z, "name": "cluster1"}, "addCluster", "cluster", zoneid=z, podid=pod["id"], clustername="cluster1", hypervisor=kind, clustertype="CloudManaged")
+            "public addresses",
+            ("listVlanIpRanges", "vlaniprange"),
+            {"zoneid": z},
+            "createVlanIpRange",
+            "vlan",
+            zoneid=z,
+            vlan="untagged",
+            gateway=hosts[0],
+            netmask=subnet.netmask,
+            startip=hosts[9],
+            endip=hosts[-5],
+            forvirtualnetwork="true",
+            physicalnetworkid=physical["id"],
+        )
+        pod = self.ensure(
+            "pod",
+            ("listPods", "pod"),
+            {"zoneid": z, "name": "pod1"},
+            "createPod",
+            "pod",
+            zoneid=z,
+            name="pod1",
+            gateway="172.30.0.1",
+            netmask="255.255.0.0",
+            startip="172.30.0.10",
+            endip="172.30.255.250",
+        )
+        cluster = self.ensure(
+            "cluster",
+            ("listClusters", "cluster"),
+            {"zoneid": z, "name": "cluster1"},
+            "addCluster",
+            "cluster",
+            zoneid=z,
+            podid=pod["id"],
+            clustername="cluster1",
+            hypervisor=kind,
+            clustertype="CloudManaged",
+        )
         if zone["allocationstate"] != "Enabled":
             self.call("updateZone", id=z, allocationstate="Enabled")
         common = {"zoneid": z, "podid": pod["id"], "clusterid": cluster["id"], "hypervisor": kind}
@@ -231,17 +328,44 @@ class Builder:
                     self.call("addHost", url=f"http://sim-{number}", **common)
             say(f"  {self.chosen.hosts} simulated hosts")
         else:
-            self.ensure("this machine as a host", ("listHosts", "host"), {"zoneid": z}, "addHost", "host", url=f"http://{self.state['host']}", **common)
+            self.ensure(
+                "this machine as a host",
+                ("listHosts", "host"),
+                {"zoneid": z},
+                "addHost",
+                "host",
+                url=f"http://{self.state['host']}",
+                **common,
+            )
             self._wait_for_host(z)
         primary, secondary = self.data / "primary", self.data / "secondary"
         if not simulated:
             for folder in (primary, secondary):
                 folder.mkdir(mode=0o711, exist_ok=True)
         self.ensure(
-            "primary storage", ("listStoragePools", "storagepool"), {"zoneid": z}, "createStoragePool", "storagepool", zoneid=z, podid=pod["id"], clusterid=cluster["id"], name="primary1",
-            url=f"sharedmountpoint://localhost{primary}", scope="CLUSTER",
-        )  # fmt: skip
-        self.ensure("secondary storage", ("listImageStores", "imagestore"), {"zoneid": z}, "addImageStore", "imagestore", provider="NFS", url=f"file://{secondary}", name="secondary1", zoneid=z)
+            "primary storage",
+            ("listStoragePools", "storagepool"),
+            {"zoneid": z},
+            "createStoragePool",
+            "storagepool",
+            zoneid=z,
+            podid=pod["id"],
+            clusterid=cluster["id"],
+            name="primary1",
+            url=f"sharedmountpoint://localhost{primary}",
+            scope="CLUSTER",
+        )
+        self.ensure(
+            "secondary storage",
+            ("listImageStores", "imagestore"),
+            {"zoneid": z},
+            "addImageStore",
+            "imagestore",
+            provider="NFS",
+            url=f"file://{secondary}",
+            name="secondary1",
+            zoneid=z,
+        )
         return zone
 
     def _wait_for_host(self, zone: str) -> None:
@@ -274,9 +398,20 @@ class Builder:
 
     def _register(self, zone: str, url: str, hypervisor: str, checksum: str) -> None:
         self.call(
-            "registerTemplate", name="tiny-linux", displaytext="Tiny Linux: busybox, SSH, cloud metadata", url=url, format="QCOW2", hypervisor=hypervisor, zoneid=zone, checksum=checksum or None,
-            ispublic="true", isfeatured="true", passwordenabled="true", sshkeyenabled="true", ostypeid=(self.first("listOsTypes", "ostype", description="Other Linux (64-bit)") or {}).get("id"),
-        )  # fmt: skip
+            "registerTemplate",
+            name="tiny-linux",
+            displaytext="Tiny Linux: busybox, SSH, cloud metadata",
+            url=url,
+            format="QCOW2",
+            hypervisor=hypervisor,
+            zoneid=zone,
+            checksum=checksum or None,
+            ispublic="true",
+            isfeatured="true",
+            passwordenabled="true",
+            sshkeyenabled="true",
+            ostypeid=(self.first("listOsTypes", "ostype", description="Other Linux (64-bit)") or {}).get("id"),
+        )
 
     def _ready(self, zone: str) -> dict[str, Any]:
         until = time.monotonic() + 120
@@ -291,7 +426,18 @@ class Builder:
 
     def offering(self) -> dict[str, Any]:
         """A compute offering small enough for any machine."""
-        return self.ensure("compute offering", ("listServiceOfferings", "serviceoffering"), {"name": "Tiny"}, "createServiceOffering", "serviceoffering", name="Tiny", displaytext="1 core, 256 MiB", cpunumber=1, cpuspeed=500, memory=256)
+        return self.ensure(
+            "compute offering",
+            ("listServiceOfferings", "serviceoffering"),
+            {"name": "Tiny"},
+            "createServiceOffering",
+            "serviceoffering",
+            name="Tiny",
+            displaytext="1 core, 256 MiB",
+            cpunumber=1,
+            cpuspeed=500,
+            memory=256,
+        )
 
     def machine(self, zone: str, template: dict[str, Any]) -> dict[str, Any]:
         """The first machine, running."""
@@ -299,7 +445,16 @@ class Builder:
         wanted = self.first("listNetworkOfferings", "networkoffering", state="Enabled", guestiptype="Isolated")
         if wanted is None:
             raise Stop("There is no enabled network offering for isolated networks.")
-        network = self.ensure("network", ("listNetworks", "network"), {"name": "first-network"}, "createNetwork", "network", name="first-network", zoneid=zone, networkofferingid=wanted["id"])
+        network = self.ensure(
+            "network",
+            ("listNetworks", "network"),
+            {"name": "first-network"},
+            "createNetwork",
+            "network",
+            name="first-network",
+            zoneid=zone,
+            networkofferingid=wanted["id"],
+        )
         key = self._key()
         if self.first("listSSHKeyPairs", "sshkeypair", name="quickstart") is None:
             self.call("registerSSHKeyPair", name="quickstart", publickey=key)
@@ -307,8 +462,15 @@ class Builder:
         if vm is None:
             say("  deploying the first machine")
             vm = self.call(
-                "deployVirtualMachine", name="first", displayname="first", zoneid=zone, templateid=template["id"], serviceofferingid=offering["id"], networkids=network["id"], keypair="quickstart",
-            )["virtualmachine"]  # fmt: skip
+                "deployVirtualMachine",
+                name="first",
+                displayname="first",
+                zoneid=zone,
+                templateid=template["id"],
+                serviceofferingid=offering["id"],
+                networkids=network["id"],
+                keypair="quickstart",
+            )["virtualmachine"]
         elif vm["state"] == "Stopped":
             say("  starting the first machine")
             vm = self.call("startVirtualMachine", id=vm["id"])["virtualmachine"]
@@ -322,8 +484,15 @@ class Builder:
         if not path.exists():
             key = ed25519.Ed25519PrivateKey.generate()
             path.touch(0o600)
-            path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()))
-            path.with_suffix(".pub").write_bytes(key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH) + b" quickstart\n")
+            path.write_bytes(
+                key.private_bytes(
+                    serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+                )
+            )
+            path.with_suffix(".pub").write_bytes(
+                key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+                + b" quickstart\n"
+            )
         return path.with_suffix(".pub").read_text().strip()
 
 
@@ -384,7 +553,7 @@ def bridge(state: dict[str, Any]) -> None:
         run("ip", "link", "add", "name", name, "type", "bridge", "forward_delay", "0")
     run("ip", "link", "set", name, "up")
     address = f"{next(iter(subnet.hosts()))}/{subnet.prefixlen}"
-    if address.split("/")[0] not in run("ip", "-o", "addr", "show", "dev", name):
+    if address.split("/", maxsplit=1)[0] not in run("ip", "-o", "addr", "show", "dev", name):
         run("ip", "addr", "add", address, "dev", name)
 
 
@@ -409,15 +578,24 @@ def prepare_agent(chosen: argparse.Namespace, builder: Builder, state: dict[str,
     folder.mkdir(mode=0o700, exist_ok=True)
     if not (folder / "host.crt").exists():
         issued = builder.call("issueCertificate", domain=state["host"])["certificates"]
-        for name, key, mode in (("host.key", "privatekey", 0o600), ("ca.crt", "cacertificates", 0o644), ("host.crt", "certificate", 0o644)):
+        for name, key, mode in (
+            ("host.key", "privatekey", 0o600),
+            ("ca.crt", "cacertificates", 0o644),
+            ("host.crt", "certificate", 0o644),
+        ):
             path = folder / name
             path.touch(mode)
             path.write_text(issued[key])
     properties = folder / "agent.properties"
     if not properties.exists():
         lines = {
-            "host": f"127.0.0.1:{chosen.agent_port}", "name": state["host"], "data": str(chosen.data_dir / "host"), "instance": state["instance"], "guest.network.device": state["bridge"], "dev": "true",
-        }  # fmt: skip
+            "host": f"127.0.0.1:{chosen.agent_port}",
+            "name": state["host"],
+            "data": str(chosen.data_dir / "host"),
+            "instance": state["instance"],
+            "guest.network.device": state["bridge"],
+            "dev": "true",
+        }
         properties.touch(0o600)
         properties.write_text("".join(f"{k}={v}\n" for k, v in lines.items()))
     (chosen.data_dir / "host").mkdir(mode=0o711, exist_ok=True)
@@ -428,19 +606,39 @@ def wait_for_ssh(data: Path, namespace: str, address: str, seconds: float = 120)
     """Wait until the guest runs a command over SSH; returns how long it took."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
-        done = subprocess.run([*ssh_line(data, namespace, address), "hostname"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*ssh_line(data, namespace, address), "hostname"], capture_output=True, text=True, check=False
+        )
         if done.returncode == 0:
             return time.monotonic() - began
         time.sleep(0.5)
-    raise Stop(f"The machine does not answer SSH at {address} after {seconds:.0f} s. Look at its console, and at {data / 'agent.log'}.")
+    raise Stop(
+        f"The machine does not answer SSH at {address} after {seconds:.0f} s. Look at its console, and at {data / 'agent.log'}."
+    )
 
 
 def ssh_line(data: Path, namespace: str, address: str) -> list[str]:
     """How to reach a guest on an isolated network from this machine: through its router's namespace."""
     return [
-        "ip", "netns", "exec", namespace, "ssh", "-i", str(data / "id_ed25519"), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-        "-o", "ConnectTimeout=3", "-o", "BatchMode=yes", f"root@{address}",
-    ]  # fmt: skip
+        "ip",
+        "netns",
+        "exec",
+        namespace,
+        "ssh",
+        "-i",
+        str(data / "id_ed25519"),
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "LogLevel=ERROR",
+        "-o",
+        "ConnectTimeout=3",
+        "-o",
+        "BatchMode=yes",
+        f"root@{address}",
+    ]
 
 
 # -- all of it -----------------------------------------------------------------------------------------------------
@@ -493,7 +691,9 @@ def raise_cloud(chosen: argparse.Namespace, family: Family) -> dict[str, Any]:
     state: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     check(chosen, bool(state))
     if state and state.get("simulator", False) != chosen.simulator:
-        raise Stop(f"{data} holds a cloud {'with' if state.get('simulator') else 'without'} simulated hosts; choose another --data-dir.")
+        raise Stop(
+            f"{data} holds a cloud {'with' if state.get('simulator') else 'without'} simulated hosts; choose another --data-dir."
+        )
     instance = state.get("instance") or chosen.instance or secrets.token_hex(2)
     state.setdefault("instance", instance)
     state.setdefault("password", secrets.token_urlsafe(12))
@@ -509,7 +709,19 @@ def raise_cloud(chosen: argparse.Namespace, family: Family) -> dict[str, Any]:
         data.chmod(0o711)
         bridge(state)
     say("Starting the management server")
-    argv = [sys.executable, "-m", "mold.server.main", "--data-dir", str(data), "--port", str(chosen.port), "--agent-port", str(chosen.agent_port), "--integration-port", str(chosen.integration_port)]
+    argv = [
+        sys.executable,
+        "-m",
+        "mold.server.main",
+        "--data-dir",
+        str(data),
+        "--port",
+        str(chosen.port),
+        "--agent-port",
+        str(chosen.agent_port),
+        "--integration-port",
+        str(chosen.integration_port),
+    ]
     if chosen.database:
         argv += ["--database", chosen.database]
     family.start("manager", argv, MOLD_ADMIN_PASSWORD=state["password"])
@@ -530,7 +742,7 @@ def raise_cloud(chosen: argparse.Namespace, family: Family) -> dict[str, Any]:
         state["machine"] = {"id": vm["id"], "name": vm["name"], "address": vm.get("ipaddress")}
         if not chosen.simulator:
             router = builder.first("listRouters", "router", networkid=vm["nic"][0]["networkid"])
-            number = (router or {}).get("name", "r-0-VM").split("-")[1]
+            number = (router or {}).get("name", "r-0-VM").split("-", 2)[1]
             namespace = f"mold-r-{number}-{state['instance']}"
             state["machine"]["ssh"] = ssh_line(data, namespace, vm["ipaddress"])
             say("  waiting for it to answer SSH")

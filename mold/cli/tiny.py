@@ -391,7 +391,7 @@ def _run(
     where = _which(program)
     if where is None:
         raise Failed(f"The program {program} is not on this machine.", program=program)
-    ended = subprocess.run(  # noqa: S603 - fixed programs with argument lists
+    ended = subprocess.run(
         [where, *arguments],
         env={**os.environ, "LC_ALL": "C", **(environment or {})},
         stdin=subprocess.DEVNULL,

@@ -76,12 +76,26 @@ class Simulator:
     def _fault(self, host: str, call: w.Call) -> Fault | None:
         name = type(call).__name__
         for fault in self.faults:
-            if fault.count and fault.call in ("*", name) and fault.host in ("*", host) and random.random() < fault.probability:
+            if (
+                fault.count
+                and fault.call in ("*", name)
+                and fault.host in ("*", host)
+                and random.random() < fault.probability
+            ):
                 fault.count -= 1
                 return fault
         return None
 
-    async def ask(self, host: str, call: w.Call, *, key: str = "", epoch: int = 0, seconds: float = 30, say: Callable[[float, str], None] | None = None) -> w.Facts:
+    async def ask(
+        self,
+        host: str,
+        call: w.Call,
+        *,
+        key: str = "",
+        epoch: int = 0,
+        seconds: float = 30,
+        say: Callable[[float, str], None] | None = None,
+    ) -> w.Facts:
         """Answer a call as a host would."""
         self.calls += 1
         if self.on_call is not None:
@@ -98,7 +112,9 @@ class Simulator:
         if fault is not None and fault.kind in ("hang", "down"):
             if fault.kind == "hang":
                 await asyncio.sleep(seconds)
-            raise Unreachable(f"{type(call).__name__} got no answer from the host within {seconds:.0f} s.", call=type(call).__name__)
+            raise Unreachable(
+                f"{type(call).__name__} got no answer from the host within {seconds:.0f} s.", call=type(call).__name__
+            )
         if self.latency:
             await asyncio.sleep(self.latency * random.uniform(0.5, 1.5))
         if fault is not None and fault.kind == "refuse":
@@ -113,9 +129,20 @@ class Simulator:
 
     def do_GetFacts(self, box: Box, call: w.GetFacts, host: str) -> w.HostFacts:
         return w.HostFacts(
-            name=host, hypervisor="Simulator", version="1", hypervisor_version="1", arch="x86_64", cores=CORES, sockets=2, mhz=MHZ, memory=MEMORY, addresses=["127.0.0.1"],
-            domain_type="simulator", boot_id=box.boot, guid=f"sim-{host}",
-        )  # fmt: skip
+            name=host,
+            hypervisor="Simulator",
+            version="1",
+            hypervisor_version="1",
+            arch="x86_64",
+            cores=CORES,
+            sockets=2,
+            mhz=MHZ,
+            memory=MEMORY,
+            addresses=["127.0.0.1"],
+            domain_type="simulator",
+            boot_id=box.boot,
+            guid=f"sim-{host}",
+        )
 
     def _store(self, spec: w.PoolSpec) -> Store:
         return self.stores.setdefault(spec.id, Store())
@@ -179,7 +206,9 @@ class Simulator:
         return self._router(box.routers[call.router.id])
 
     def _router(self, spec: w.RouterSpec) -> w.RouterFacts:
-        return w.RouterFacts(id=spec.id, serial=spec.serial, namespace=f"mold-r-{spec.number}", running=list(spec.services))
+        return w.RouterFacts(
+            id=spec.id, serial=spec.serial, namespace=f"mold-r-{spec.number}", running=list(spec.services)
+        )
 
     def do_RemoveRouter(self, box: Box, call: w.RemoveRouter, host: str) -> w.Done:
         box.routers.pop(call.id, None)

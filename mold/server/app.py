@@ -66,10 +66,14 @@ def bootstrap(tx: Tx, password: str) -> str | None:
         return None
     root = domains.place(tx, domains.Domain(name="ROOT", parent_id=None))
     system = accounts.new_account(tx, name="system", domain=root, role=RoleType.ADMIN)
-    accounts.new_user(tx, system, username="system", password=ids.token(32), firstname="system", lastname="cloud", email="")
+    accounts.new_user(
+        tx, system, username="system", password=ids.token(32), firstname="system", lastname="cloud", email=""
+    )
     admin = accounts.new_account(tx, name="admin", domain=root, role=RoleType.ADMIN)
     chosen = password or ids.password(16)
-    accounts.new_user(tx, admin, username="admin", password=chosen, firstname="admin", lastname="cloud", email="admin@localhost")
+    accounts.new_user(
+        tx, admin, username="admin", password=chosen, firstname="admin", lastname="cloud", email="admin@localhost"
+    )
     compute.defaults(tx)
     network.defaults(tx)
     guest_os.defaults(tx)
@@ -90,7 +94,13 @@ class Manager:
         self.engine = Engine(self.store, self.hub, manager=self._identity())
         from mold.features.identity import signin
 
-        self.door = Door(self.store, self.engine, authenticators=[signin.by_signature, signin.by_session], system=signin.system, rule=lambda caller, made: True)
+        self.door = Door(
+            self.store,
+            self.engine,
+            authenticators=[signin.by_signature, signin.by_session],
+            system=signin.system,
+            rule=lambda caller, made: True,
+        )
         self.engine.on_finish.append(finish_event)
         self.first_password: str | None = None
         self._task: asyncio.Task[None] | None = None
@@ -111,7 +121,12 @@ class Manager:
         self.first_password = await self.engine.writing(lambda tx: bootstrap(tx, self.options.admin_password))
         self.hub.engine = self.engine
         if agents:
-            port = await self.hub.start(self.engine, bind=self.options.agent_bind, port=self.options.agent_port, address=f"{self.options.advertise}:{self.options.agent_port}")
+            port = await self.hub.start(
+                self.engine,
+                bind=self.options.agent_bind,
+                port=self.options.agent_port,
+                address=f"{self.options.advertise}:{self.options.agent_port}",
+            )
             log.info("listening for agents", port=port)
         self._task = asyncio.create_task(self.engine.run())
         await self.engine.ready.wait()

@@ -73,26 +73,48 @@ async def read_request(http: HttpRequest, *, integration: bool) -> Request | Non
     address = http.client.host if http.client else ""
     host = http.headers.get("host", "localhost")
     return Request(
-        params=params, post=post, address=address, base_url=f"{http.url.scheme}://{host}/client", integration=integration, cookies=dict(http.cookies),
-    )  # fmt: skip
+        params=params,
+        post=post,
+        address=address,
+        base_url=f"{http.url.scheme}://{host}/client",
+        integration=integration,
+        cookies=dict(http.cookies),
+    )
 
 
 def too_large() -> Response:
     """The answer to a body that nobody will read."""
     return JSONResponse(
-        {"errorresponse": {"uuidList": [], "errorcode": 413, "errortext": f"The request is larger than {BODY_MAX} bytes; send less."}}, status_code=413, headers=HEADERS
+        {
+            "errorresponse": {
+                "uuidList": [],
+                "errorcode": 413,
+                "errortext": f"The request is larger than {BODY_MAX} bytes; send less.",
+            }
+        },
+        status_code=413,
+        headers=HEADERS,
     )
 
 
 def response(answer: Answer) -> Response:
     """The door's answer as HTTP."""
-    out = Response(answer.body, status_code=answer.status, headers={**HEADERS, "Cache-Control": "no-store", **answer.headers})
+    out = Response(
+        answer.body, status_code=answer.status, headers={**HEADERS, "Cache-Control": "no-store", **answer.headers}
+    )
     out.headers["content-type"] = answer.kind
     for name, value, about in answer.cookies:
         if about.get("max_age") == 0:
             out.delete_cookie(name, path=about.get("path", "/"))
         else:
-            out.set_cookie(name, value, httponly=about.get("httponly", True), secure=about.get("secure", False), path=about.get("path", "/"), samesite=about.get("samesite", "lax"))
+            out.set_cookie(
+                name,
+                value,
+                httponly=about.get("httponly", True),
+                secure=about.get("secure", False),
+                path=about.get("path", "/"),
+                samesite=about.get("samesite", "lax"),
+            )
     return out
 
 
@@ -101,10 +123,20 @@ class Metrics:
 
     def __init__(self, manager: Manager) -> None:
         self.registry = CollectorRegistry()
-        self.seconds = Histogram("mold_command_seconds", "Time a command took", ["command"], registry=self.registry, buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5))
+        self.seconds = Histogram(
+            "mold_command_seconds",
+            "Time a command took",
+            ["command"],
+            registry=self.registry,
+            buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+        )
         self.count = Counter("mold_commands_total", "Commands answered", ["command", "status"], registry=self.registry)
-        Gauge("mold_agents", "Agents connected to this manager", registry=self.registry).set_function(lambda: len(manager.hub.lines))
-        Gauge("mold_jobs_running", "Operations under way in this manager", registry=self.registry).set_function(lambda: len(manager.engine.runs))
+        Gauge("mold_agents", "Agents connected to this manager", registry=self.registry).set_function(
+            lambda: len(manager.hub.lines)
+        )
+        Gauge("mold_jobs_running", "Operations under way in this manager", registry=self.registry).set_function(
+            lambda: len(manager.engine.runs)
+        )
         manager.door.observe = self.observe
 
     def observe(self, command: str, status: int, seconds: float) -> None:
@@ -154,7 +186,10 @@ def application(manager: Manager) -> Starlette:
         index = STATIC / "index.html"
         if index.exists():
             return FileResponse(index, headers={**HEADERS, "Cache-Control": "no-cache"})
-        return PlainTextResponse("The API is at /client/api; its model at /client/openapi.json. The web console is not part of this build.\n", headers=HEADERS)
+        return PlainTextResponse(
+            "The API is at /client/api; its model at /client/openapi.json. The web console is not part of this build.\n",
+            headers=HEADERS,
+        )
 
     async def console_page(http: HttpRequest) -> Response:
         return FileResponse(STATIC / "console" / "vnc.html", headers={**HEADERS, "Cache-Control": "no-cache"})
@@ -179,7 +214,9 @@ def application(manager: Manager) -> Starlette:
     ]
     if STATIC.exists():
         routes.insert(5, Mount("/client/console", StaticFiles(directory=STATIC / "console", check_dir=False)))
-    return Starlette(routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1400, compresslevel=3)], lifespan=lifespan)
+    return Starlette(
+        routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1400, compresslevel=3)], lifespan=lifespan
+    )
 
 
 def integration(manager: Manager) -> Starlette:
@@ -202,8 +239,12 @@ async def pump(manager: Manager, socket: WebSocket) -> None:
     offered = socket.scope.get("subprotocols") or []
     await socket.accept(subprotocol="binary" if "binary" in offered else None)
     try:
-        host, call, _ = await manager.engine.writing(lambda tx: consoles.redeem(tx, socket.query_params.get("token", ""), socket.query_params.get("extra")))
-        stream, _ = await manager.hub.stream(host, lambda address, ticket: w.OpenConsole(name=call.name, dial=address, ticket=ticket))
+        host, call, _ = await manager.engine.writing(
+            lambda tx: consoles.redeem(tx, socket.query_params.get("token", ""), socket.query_params.get("extra"))
+        )
+        stream, _ = await manager.hub.stream(
+            host, lambda address, ticket: w.OpenConsole(name=call.name, dial=address, ticket=ticket)
+        )
     except Refusal as no:
         log.info("console refused", text=no.text)
         await socket.close(4403, no.text[:120])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import ssl
 import tempfile
@@ -52,7 +53,9 @@ class Line:
         self.waiting: dict[int, tuple[asyncio.Future[w.Reply], Callable[[float, str], None] | None]] = {}
         self.numbers = itertools.count(1)
 
-    async def ask(self, request_of: Callable[[int], bytes], seconds: float, say: Callable[[float, str], None] | None) -> w.Reply:
+    async def ask(
+        self, request_of: Callable[[int], bytes], seconds: float, say: Callable[[float, str], None] | None
+    ) -> w.Reply:
         """Send a frame made for a fresh number and wait for its reply; Unreachable without one."""
         n = next(self.numbers)
         future: asyncio.Future[w.Reply] = asyncio.get_running_loop().create_future()
@@ -94,7 +97,9 @@ class Line:
         """The connection has ended: nobody knows what became of what was asked."""
         for future, _ in self.waiting.values():
             if not future.done():
-                future.set_exception(Unreachable(f"The connection to {self.name} ended before it answered.", host=self.name))
+                future.set_exception(
+                    Unreachable(f"The connection to {self.name} ended before it answered.", host=self.name)
+                )
 
 
 def facts_from(call: w.Call, reply: w.Reply) -> w.Facts:
@@ -106,7 +111,10 @@ def facts_from(call: w.Call, reply: w.Reply) -> w.Facts:
     try:
         return w.facts_of(call, bytes(reply.facts))
     except msgspec.DecodeError as broken:
-        raise Failed("The host answered something that is no answer to this call; its agent may be of another version.", inner=str(broken)) from None
+        raise Failed(
+            "The host answered something that is no answer to this call; its agent may be of another version.",
+            inner=str(broken),
+        ) from None
 
 
 class Hub:
@@ -131,17 +139,29 @@ class Hub:
 
     # -- asking ------------------------------------------------------------------------------------------------
 
-    async def ask(self, host: str, call: w.Call, *, key: str = "", epoch: int = 0, seconds: float = 30, say: Callable[[float, str], None] | None = None) -> w.Facts:
+    async def ask(
+        self,
+        host: str,
+        call: w.Call,
+        *,
+        key: str = "",
+        epoch: int = 0,
+        seconds: float = 30,
+        say: Callable[[float, str], None] | None = None,
+    ) -> w.Facts:
         """Ask a host by its id."""
         guid, hypervisor = await self._route(host)
+        known: Any = call
         line = self.lines.get(guid)
         if line is not None:
-            reply = await line.ask(lambda n: w.pack(w.Request(n=n, call=call, seconds=seconds, key=key, epoch=epoch)), seconds + 2, say)  # type: ignore[arg-type]
+            reply = await line.ask(
+                lambda n: w.pack(w.Request(n=n, call=known, seconds=seconds, key=key, epoch=epoch)), seconds + 2, say
+            )
             return facts_from(call, reply)
         holder = await self._holder(guid)
         if holder is not None:
             peer = await self._peer(*holder)
-            request = w.Request(n=0, call=call, seconds=seconds, key=key, epoch=epoch)  # type: ignore[arg-type]
+            request = w.Request(n=0, call=known, seconds=seconds, key=key, epoch=epoch)
             reply = await peer.ask(lambda n: w.pack(w.Relay(n=n, host=guid, request=request)), seconds + 4, say)
             return facts_from(call, reply)
         if hypervisor == "Simulator":
@@ -153,7 +173,11 @@ class Hub:
         if known is not None and time.monotonic() - known[0] < ROUTE_SECONDS * (12 if known[2] == "Simulator" else 1):
             return known[1], known[2]
         assert self.engine is not None
-        row = await self.engine.reading(lambda tx: tx.execute(sa.select(Host.c.guid, Host.c.hypervisor, Host.c.url).where(Host.c.id == host)).first())
+        row = await self.engine.reading(
+            lambda tx: tx.execute(
+                sa.select(Host.c.guid, Host.c.hypervisor, Host.c.url).where(Host.c.id == host)
+            ).first()
+        )
         if row is None:
             raise Unreachable("The host is not in the cloud any more.", host=host)
         self._routes[host] = (time.monotonic(), row[0] or "", row[1])
@@ -166,7 +190,11 @@ class Hub:
         assert self.engine is not None
         mine = self.engine.session
         row = await self.engine.reading(
-            lambda tx: tx.execute(sa.select(session.c.id, session.c.address).join(link, link.c.session == session.c.id).where(link.c.guid == guid, session.c.id != mine)).first()
+            lambda tx: tx.execute(
+                sa.select(session.c.id, session.c.address)
+                .join(link, link.c.session == session.c.id)
+                .where(link.c.guid == guid, session.c.id != mine)
+            ).first()
         )
         return (row[0], row[1]) if row is not None and row[1] else None
 
@@ -175,7 +203,16 @@ class Hub:
         if peer is not None:
             return peer
         try:
-            socket = await asyncio.wait_for(connect(f"wss://{address}/peer", ssl=self._client, server_hostname=MANAGER_NAME, max_size=w.FRAME_MAX, open_timeout=5), 6)
+            socket = await asyncio.wait_for(
+                connect(
+                    f"wss://{address}/peer",
+                    ssl=self._client,
+                    server_hostname=MANAGER_NAME,
+                    max_size=w.FRAME_MAX,
+                    open_timeout=5,
+                ),
+                6,
+            )
         except (OSError, TimeoutError) as broken:
             raise Unreachable(f"The manager at {address} does not answer.", inner=str(broken)) from None
         peer = self._peers[session_id] = Line(socket, f"manager {address}")
@@ -199,7 +236,9 @@ class Hub:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def stream(self, host: str, make: Callable[[str, str], w.Call], seconds: float = 10) -> tuple[ServerConnection, asyncio.Task[Any]]:
+    async def stream(
+        self, host: str, make: Callable[[str, str], w.Call], seconds: float = 10
+    ) -> tuple[ServerConnection, asyncio.Task[Any]]:
         """Have a host open a stream to this manager; `make(address, ticket)` is the call that asks it to.
 
         Returns the stream and the task that waits for the call's answer.
@@ -212,7 +251,8 @@ class Hub:
         self._tasks.add(asked)
         asked.add_done_callback(self._tasks.discard)
         try:
-            done, _ = await asyncio.wait({asked, future}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            waiting: set[asyncio.Future[Any]] = {asked, future}
+            done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if future in done:
                 return future.result(), asked
             if asked in done:
@@ -229,7 +269,7 @@ class Hub:
         """Listen for agents; returns the port. The engine must be able to write."""
         self.engine = engine
         own, key, ca = await engine.writing(lambda tx: certificates.issue(tx, MANAGER_NAME, server=True, days=365))
-        self.ping_seconds = float(await engine.reading(lambda tx: hosts.PING_SECONDS.get(tx)))
+        self.ping_seconds = float(await engine.reading(hosts.PING_SECONDS.get))
         with tempfile.TemporaryDirectory() as folder:
             pem = Path(folder) / "manager.pem"
             pem.touch(0o600)
@@ -243,7 +283,17 @@ class Hub:
             self._client.load_cert_chain(pem)
             self._client.load_verify_locations(cadata=ca)
         self._server = await serve(
-            self._accept, bind, port, ssl=context, max_size=w.FRAME_MAX, compression=None, ping_interval=20, ping_timeout=20, open_timeout=15, write_limit=1 << 18, server_header=None
+            self._accept,
+            bind,
+            port,
+            ssl=context,
+            max_size=w.FRAME_MAX,
+            compression=None,
+            ping_interval=20,
+            ping_timeout=20,
+            open_timeout=15,
+            write_limit=1 << 18,
+            server_header=None,
         )
         actual = int(next(iter(self._server.sockets)).getsockname()[1])
         host = address.rsplit(":", 1)[0] if address else "127.0.0.1"
@@ -309,8 +359,12 @@ class Hub:
             self.lines[guid] = line
             if old is not None:
                 await old.socket.close(4409, "the agent has connected again")
-            log.info("agent connected", name=hello.facts.name, certificate=name, guid=guid, host=host.name if host else None)
-            await socket.send(w.pack(w.Welcome(manager=engine.manager, host=host.id if host else "", ping_seconds=self.ping_seconds)))
+            log.info(
+                "agent connected", name=hello.facts.name, certificate=name, guid=guid, host=host.name if host else None
+            )
+            await socket.send(
+                w.pack(w.Welcome(manager=engine.manager, host=host.id if host else "", ping_seconds=self.ping_seconds))
+            )
             async for data in socket:
                 frame = w.for_manager(data if isinstance(data, bytes) else data.encode())
                 if isinstance(frame, w.Reply | w.Progress):
@@ -345,7 +399,12 @@ class Hub:
             tx.set(held, guid=facts.guid)
         elif held.guid != facts.guid:
             raise Denied(f"This certificate belongs to another agent ({held.guid}); give this one its own.")
-        other = tx.first(Certificate, Certificate.c.guid == facts.guid, Certificate.c.subject != held.subject, Certificate.c.revoked.is_(None))
+        other = tx.first(
+            Certificate,
+            Certificate.c.guid == facts.guid,
+            Certificate.c.subject != held.subject,
+            Certificate.c.revoked.is_(None),
+        )
         if other is not None:
             raise Denied(f"The agent {facts.guid} is known under the certificate of {other.subject}.")
         return hosts.linked(tx, facts, self.engine.session)
@@ -360,7 +419,9 @@ class Hub:
                 if line is None:
                     raise Unreachable("The host's agent is not connected to this manager any more.")
                 reply = await line.ask(
-                    lambda n: w.pack(w.Request(n=n, call=request.call, seconds=request.seconds, key=request.key, epoch=request.epoch)),
+                    lambda n: w.pack(
+                        w.Request(n=n, call=request.call, seconds=request.seconds, key=request.key, epoch=request.epoch)
+                    ),
                     request.seconds + 2,
                     lambda p, t: self._spawn(_quiet(socket.send(w.pack(w.Progress(n=frame.n, percent=p, text=t))))),
                 )
@@ -387,11 +448,16 @@ class Hub:
             if not reports:
                 continue
             try:
-                await self.engine.writing(lambda tx, r=reports: (hosts.beat(tx, r), power.follow(tx, r)))  # type: ignore[misc]
+                await self.engine.writing(functools.partial(_told, reports))
             except asyncio.CancelledError:
                 raise
             except Exception:
                 log.exception("reports could not be written; the next ones will be")
+
+
+def _told(reports: dict[str, w.HostReport], tx: Tx) -> None:
+    hosts.beat(tx, reports)
+    power.follow(tx, reports)
 
 
 async def _quiet(sending: Any) -> None:

@@ -27,30 +27,49 @@ def set_up_logs(level: str = "INFO") -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.dict_tracebacks,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr), cache_logger_on_first_use=True,
-    )  # fmt: skip
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
 
 
 def options(argv: list[str]) -> Options:
     """The options on the command line."""
     parser = argparse.ArgumentParser(prog="mold server", description="Runs a management server.")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the installation: key, database, id")
-    parser.add_argument("--database", default="", help="sqlite:////path or postgresql://…; default: mold.db in the data folder")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="folder of the installation: key, database, id"
+    )
+    parser.add_argument(
+        "--database", default="", help="sqlite:////path or postgresql://…; default: mold.db in the data folder"
+    )
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen on for HTTP")
     parser.add_argument("--port", type=int, default=8080, help="port for HTTP")
     parser.add_argument("--agent-bind", default="127.0.0.1", help="address to listen on for agents")
     parser.add_argument("--agent-port", type=int, default=8250, help="port for agents")
-    parser.add_argument("--advertise", default="127.0.0.1", help="address at which agents and other managers reach this one")
-    parser.add_argument("--integration-port", type=int, default=0, help="port without sign-in, on loopback only; 0: none")
+    parser.add_argument(
+        "--advertise", default="127.0.0.1", help="address at which agents and other managers reach this one"
+    )
+    parser.add_argument(
+        "--integration-port", type=int, default=0, help="port without sign-in, on loopback only; 0: none"
+    )
     given = parser.parse_args(argv)
     return Options(
-        data=given.data_dir.resolve(), database=given.database, bind=given.bind, port=given.port, agent_bind=given.agent_bind, agent_port=given.agent_port, advertise=given.advertise,
-        integration_port=given.integration_port, admin_password=os.environ.get("MOLD_ADMIN_PASSWORD", ""),
-    )  # fmt: skip
+        data=given.data_dir.resolve(),
+        database=given.database,
+        bind=given.bind,
+        port=given.port,
+        agent_bind=given.agent_bind,
+        agent_port=given.agent_port,
+        advertise=given.advertise,
+        integration_port=given.integration_port,
+        admin_password=os.environ.get("MOLD_ADMIN_PASSWORD", ""),
+    )
 
 
 @contextlib.contextmanager
@@ -61,7 +80,9 @@ def sole(folder: Path) -> Any:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SystemExit(f"Another management server already runs on {folder}; stop it, or choose another --data-dir.") from None
+            raise SystemExit(
+                f"Another management server already runs on {folder}; stop it, or choose another --data-dir."
+            ) from None
         yield
 
 
@@ -84,7 +105,12 @@ async def run(chosen: Options) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    log.info("ready", http=f"{chosen.bind}:{chosen.port}", agents=manager.hub.address, integration=chosen.integration_port or None)
+    log.info(
+        "ready",
+        http=f"{chosen.bind}:{chosen.port}",
+        agents=manager.hub.address,
+        integration=chosen.integration_port or None,
+    )
     if manager.first_password is not None and not chosen.admin_password:
         path = chosen.data / "admin.password"
         path.touch(0o600)
@@ -107,9 +133,22 @@ async def run(chosen: Options) -> int:
 
 def _config(app: Any, host: str, port: int) -> uvicorn.Config:
     return uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, loop="none", http="httptools", ws="websockets-sansio", lifespan="off", server_header=False, proxy_headers=False, timeout_graceful_shutdown=3,
-        ws_max_size=1 << 20, timeout_keep_alive=65, h11_max_incomplete_event_size=65536,
-    )  # fmt: skip
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        loop="none",
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=3,
+        ws_max_size=1 << 20,
+        timeout_keep_alive=65,
+        h11_max_incomplete_event_size=65536,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -46,4 +46,4 @@ def differences(store: Store) -> list[Any]:
     from alembic.autogenerate import compare_metadata
 
     with store.engine.connect() as conn:
-        return compare_metadata(MigrationContext.configure(conn), metadata)
+        return list(compare_metadata(MigrationContext.configure(conn), metadata))

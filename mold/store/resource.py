@@ -109,9 +109,19 @@ def column(
     documented type when it differs from the Python one (`date`).
     """
     return Column(
-        default=default, default_factory=default_factory, api=api, hidden=hidden or secret, admin=admin, secret=secret,
-        index=index, unique=unique, filter=filter, keyword=keyword, kind=kind, doc=doc,
-    )  # fmt: skip
+        default=default,
+        default_factory=default_factory,
+        api=api,
+        hidden=hidden or secret,
+        admin=admin,
+        secret=secret,
+        index=index,
+        unique=unique,
+        filter=filter,
+        keyword=keyword,
+        kind=kind,
+        doc=doc,
+    )
 
 
 def refers(
@@ -132,14 +142,27 @@ def refers(
     is used.  Removing the target is refused while this row exists, unless `cascade`.
     """
     return Column(
-        default=default, refers=target, shows=shows or {}, hidden=hidden, admin=admin, filter=filter, unique=unique,
-        cascade=cascade, index=True, doc=doc,
-    )  # fmt: skip
+        default=default,
+        refers=target,
+        shows=shows or {},
+        hidden=hidden,
+        admin=admin,
+        filter=filter,
+        unique=unique,
+        cascade=cascade,
+        index=True,
+        doc=doc,
+    )
 
 
 SQL_TYPES: dict[Any, Callable[[], Any]] = {
-    str: sa.Text, int: lambda: NUMBER, bool: sa.Boolean, float: sa.Float, dict: Json, list: Json,
-}  # fmt: skip
+    str: sa.Text,
+    int: lambda: NUMBER,
+    bool: sa.Boolean,
+    float: sa.Float,
+    dict: Json,
+    list: Json,
+}
 
 
 def _plain(hint: Any) -> tuple[Any, bool]:

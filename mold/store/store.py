@@ -77,7 +77,11 @@ class Tx:
     def find(self, kind: type[R], *where: Any, order: Any = None, limit: int | None = None) -> list[R]:
         """All rows that fit, in order of creation unless `order` says otherwise."""
         query = sa.select(kind.table).where(*where)
-        query = query.order_by(*(order if isinstance(order, tuple) else (order,))) if order is not None else query.order_by(kind.c.number)
+        query = (
+            query.order_by(*(order if isinstance(order, tuple) else (order,)))
+            if order is not None
+            else query.order_by(kind.c.number)
+        )
         if limit is not None:
             query = query.limit(sa.literal_column(str(int(limit))))
         return [kind.from_row(r) for r in self.conn.execute(query)]
@@ -86,7 +90,13 @@ class Tx:
         """The rows with these ids, by id; one query whatever the number."""
         if not ids:
             return {}
-        return {r.id: r for r in (kind.from_row(x) for x in self.conn.execute(sa.select(kind.table).where(self.any_of(kind.c.id, ids), *where)))}
+        return {
+            r.id: r
+            for r in (
+                kind.from_row(x)
+                for x in self.conn.execute(sa.select(kind.table).where(self.any_of(kind.c.id, ids), *where))
+            )
+        }
 
     def any_of(self, col: Any, values: Sequence[Any]) -> Any:
         """`col` is one of `values`: one bound array on PostgreSQL, one IN list on SQLite."""
@@ -98,7 +108,7 @@ class Tx:
         """How many rows fit."""
         return int(self.conn.execute(sa.select(sa.func.count()).select_from(kind.table).where(*where)).scalar_one())
 
-    def execute(self, statement: Any, params: Any = None) -> sa.CursorResult[Any]:
+    def execute(self, statement: Any, params: Any = None) -> Any:
         """Any statement of SQLAlchemy Core."""
         return self.conn.execute(statement, params)
 
@@ -114,7 +124,9 @@ class Tx:
             values["state"] = kind.states.initial
         given = {k: v for k, v in values.items() if k != "number" or v is not None}
         try:
-            values["number"] = self.conn.execute(sa.insert(kind.table).values(given).returning(kind.c.number)).scalar_one()
+            values["number"] = self.conn.execute(
+                sa.insert(kind.table).values(given).returning(kind.c.number)
+            ).scalar_one()
         except IntegrityError as broken:
             raise self._taken(kind, values, broken) from broken
         self.changes.append(Change("add", kind.kind, row.id, {}))
@@ -141,7 +153,9 @@ class Tx:
         assert kind.states is not None, kind
         step = kind.states.moves[name]
         updated = {"state": step.target, **values}
-        done = self.conn.execute(sa.update(kind.table).where(kind.c.id == row.id, kind.c.state.in_(step.sources)).values(updated)).rowcount
+        done = self.conn.execute(
+            sa.update(kind.table).where(kind.c.id == row.id, kind.c.state.in_(step.sources)).values(updated)
+        ).rowcount
         if not done:
             current = self.get(kind, row.id)
             if current is None:
@@ -151,8 +165,11 @@ class Tx:
             label = current.__dict__.get("name") or row.id
             raise Conflict(
                 f"The {kind.title} {label} is {state}; this needs it to be {allowed}.",
-                kind=kind.kind, id=row.id, state=state, needed=list(step.sources),
-            )  # fmt: skip
+                kind=kind.kind,
+                id=row.id,
+                state=state,
+                needed=list(step.sources),
+            )
         row.__dict__.update(updated)
         self.changes.append(Change("set", kind.kind, row.id, updated))
         return row
@@ -169,8 +186,11 @@ class Tx:
                 me = row.__dict__.get("name") or row.id
                 raise InUse(
                     f"The {kind.title} {me} is used by the {other.title} {label}; remove that first.",
-                    kind=kind.kind, id=row.id, usedby=other.kind, usedbyid=user.id,
-                )  # fmt: skip
+                    kind=kind.kind,
+                    id=row.id,
+                    usedby=other.kind,
+                    usedbyid=user.id,
+                )
         self.conn.execute(sa.delete(kind.table).where(kind.c.id == row.id))
         self.changes.append(Change("remove", kind.kind, row.id, {}))
 
@@ -190,8 +210,10 @@ class Tx:
                 shown = names[-1]
                 return Conflict(
                     f"There is already a {kind.title} with {shown.replace('_', ' ')} '{values.get(shown)}'; choose another.",
-                    kind=kind.kind, field=shown, value=str(values.get(shown)),
-                )  # fmt: skip
+                    kind=kind.kind,
+                    field=shown,
+                    value=str(values.get(shown)),
+                )
         return Conflict(f"This {kind.title} collides with one that exists.", inner=text, kind=kind.kind)
 
 
@@ -212,21 +234,42 @@ class Store:
         self.listeners: list[Callable[[list[Change]], None]] = []
         if self.postgres:
             self.engine = sa.create_engine(
-                self.url, pool_size=readers + writers, max_overflow=4, pool_pre_ping=False, pool_recycle=1800,
-                connect_args={"prepare_threshold": 3, "connect_timeout": 5, "options": "-c timezone=UTC -c plan_cache_mode=force_generic_plan"},
+                self.url,
+                pool_size=readers + writers,
+                max_overflow=4,
+                pool_pre_ping=False,
+                pool_recycle=1800,
+                connect_args={
+                    "prepare_threshold": 3,
+                    "connect_timeout": 5,
+                    "options": "-c timezone=UTC -c plan_cache_mode=force_generic_plan",
+                },
                 skip_autocommit_rollback=True,
-            )  # fmt: skip
+            )
         else:
             if self.url.database and self.url.database != ":memory:":
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
             self.engine = sa.create_engine(
-                self.url, pool_size=readers + 2, max_overflow=4,
-                connect_args={"check_same_thread": False, "timeout": 30, "isolation_level": None, "cached_statements": 512},
-            )  # fmt: skip
+                self.url,
+                pool_size=readers + 2,
+                max_overflow=4,
+                connect_args={
+                    "check_same_thread": False,
+                    "timeout": 30,
+                    "isolation_level": None,
+                    "cached_statements": 512,
+                },
+            )
 
             @sa.event.listens_for(self.engine, "connect")
             def tune(raw: Any, _: Any) -> None:
-                for line in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-65536", "temp_store=MEMORY"):
+                for line in (
+                    "journal_mode=WAL",
+                    "synchronous=NORMAL",
+                    "foreign_keys=ON",
+                    "cache_size=-65536",
+                    "temp_store=MEMORY",
+                ):
                     raw.execute(f"PRAGMA {line}")
 
             @sa.event.listens_for(self.engine, "begin")

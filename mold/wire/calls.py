@@ -42,14 +42,14 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True, tag_fi
         return type(self).__name__
 
 
-class Done(Facts, kw_only=True):
+class Done(Facts, kw_only=True, frozen=True):
     """Nothing to tell but that it is so."""
 
 
 # -- the host itself --------------------------------------------------------------------------------------------
 
 
-class HostFacts(Facts, kw_only=True):
+class HostFacts(Facts, kw_only=True, frozen=True):
     """What a host is: told at every connect and on `GetFacts`."""
 
     name: str
@@ -79,13 +79,13 @@ class HostFacts(Facts, kw_only=True):
     """Sentences about what this host lacks."""
 
 
-class GetFacts(Call, tag=True, kw_only=True):
+class GetFacts(Call, tag=True, kw_only=True, frozen=True):
     """What the host is."""
 
     gives = HostFacts
 
 
-class MachineFacts(Facts, kw_only=True):
+class MachineFacts(Facts, kw_only=True, frozen=True):
     """One guest as its host sees it. `state` is `Running`, `Stopped`, `Paused` or `Absent`."""
 
     name: str
@@ -101,7 +101,7 @@ class MachineFacts(Facts, kw_only=True):
     """The machine's id (libvirt's domain UUID)."""
 
 
-class HostReport(Facts, kw_only=True):
+class HostReport(Facts, kw_only=True, frozen=True):
     """What an agent tells on its own, at every ping: load, and the state of all its guests."""
 
     cpu_percent: float = 0
@@ -120,7 +120,7 @@ class HostReport(Facts, kw_only=True):
 # -- storage ----------------------------------------------------------------------------------------------------
 
 
-class PoolSpec(Spec, kw_only=True):
+class PoolSpec(Spec, kw_only=True, frozen=True):
     """A primary or secondary storage as a host mounts it.
 
     `type` is `Filesystem` (a directory of this host), `SharedMountPoint` (a directory that somebody mounts on
@@ -133,21 +133,21 @@ class PoolSpec(Spec, kw_only=True):
     details: dict[str, str] = {}
 
 
-class PoolFacts(Facts, kw_only=True):
+class PoolFacts(Facts, kw_only=True, frozen=True):
     """Size of a storage, bytes."""
 
     capacity: int
     used: int
 
 
-class MountPool(Call, tag=True, kw_only=True):
+class MountPool(Call, tag=True, kw_only=True, frozen=True):
     """Make a primary storage usable on this host and measure it."""
 
     gives = PoolFacts
     pool: PoolSpec
 
 
-class UnmountPool(Call, tag=True, kw_only=True):
+class UnmountPool(Call, tag=True, kw_only=True, frozen=True):
     """Forget a primary storage; refused while it holds volumes unless `force`."""
 
     gives = Done
@@ -155,14 +155,14 @@ class UnmountPool(Call, tag=True, kw_only=True):
     force: bool = False
 
 
-class MountStore(Call, tag=True, kw_only=True):
+class MountStore(Call, tag=True, kw_only=True, frozen=True):
     """Make a secondary storage usable on this host and measure it."""
 
     gives = PoolFacts
     store: PoolSpec
 
 
-class ImageFacts(Facts, kw_only=True):
+class ImageFacts(Facts, kw_only=True, frozen=True):
     """An image as it lies in a store. `size` is what a guest sees, `physical` what it takes."""
 
     size: int
@@ -172,7 +172,7 @@ class ImageFacts(Facts, kw_only=True):
     """`{SHA-256}hex` of the file as fetched."""
 
 
-class FetchImage(Call, tag=True, kw_only=True):
+class FetchImage(Call, tag=True, kw_only=True, frozen=True):
     """Fetch an image by URL into a store, check it, and only then give it its name.
 
     Refuses private and link-local addresses unless `allow` (CIDRs) covers them, at every redirect; refuses
@@ -190,7 +190,7 @@ class FetchImage(Call, tag=True, kw_only=True):
     allow: list[str] = []
 
 
-class ReceiveImage(Call, tag=True, kw_only=True):
+class ReceiveImage(Call, tag=True, kw_only=True, frozen=True):
     """Like `FetchImage`, but the bytes come over the stream that the host opens to `dial` with `ticket`."""
 
     gives = ImageFacts
@@ -204,7 +204,7 @@ class ReceiveImage(Call, tag=True, kw_only=True):
     ticket: str
 
 
-class RemoveImage(Call, tag=True, kw_only=True):
+class RemoveImage(Call, tag=True, kw_only=True, frozen=True):
     """Remove an image from a store, whole or half-fetched."""
 
     gives = Done
@@ -212,7 +212,7 @@ class RemoveImage(Call, tag=True, kw_only=True):
     image: str
 
 
-class VolumeFacts(Facts, kw_only=True):
+class VolumeFacts(Facts, kw_only=True, frozen=True):
     """A volume on primary storage. `path` is relative to its pool."""
 
     path: str
@@ -221,7 +221,7 @@ class VolumeFacts(Facts, kw_only=True):
     format: str = "qcow2"
 
 
-class PlaceImage(Call, tag=True, kw_only=True):
+class PlaceImage(Call, tag=True, kw_only=True, frozen=True):
     """Copy an image from a store to primary storage, where volumes are made on top of it."""
 
     gives = VolumeFacts
@@ -232,7 +232,7 @@ class PlaceImage(Call, tag=True, kw_only=True):
     format: str
 
 
-class RemovePlaced(Call, tag=True, kw_only=True):
+class RemovePlaced(Call, tag=True, kw_only=True, frozen=True):
     """Remove an image's copy from primary storage; refused while a volume stands on it."""
 
     gives = Done
@@ -240,7 +240,7 @@ class RemovePlaced(Call, tag=True, kw_only=True):
     image: str
 
 
-class CreateVolume(Call, tag=True, kw_only=True):
+class CreateVolume(Call, tag=True, kw_only=True, frozen=True):
     """Make a volume, empty or on top of a placed image (`base`)."""
 
     gives = VolumeFacts
@@ -253,7 +253,7 @@ class CreateVolume(Call, tag=True, kw_only=True):
     provisioning: str = "thin"
 
 
-class RemoveVolume(Call, tag=True, kw_only=True):
+class RemoveVolume(Call, tag=True, kw_only=True, frozen=True):
     """Remove a volume; done as well when there is none."""
 
     gives = Done
@@ -261,14 +261,14 @@ class RemoveVolume(Call, tag=True, kw_only=True):
     volume: str
 
 
-class ListVolumes(Call, tag=True, kw_only=True):
+class ListVolumes(Call, tag=True, kw_only=True, frozen=True):
     """What lies in a pool: file names. For drills and the reconciler of leftovers."""
 
     gives: ClassVar[type[Facts]]
     pool: PoolSpec
 
 
-class VolumeNames(Facts, kw_only=True):
+class VolumeNames(Facts, kw_only=True, frozen=True):
     """Ids of volumes and placed images in a pool."""
 
     volumes: list[str]
@@ -281,7 +281,7 @@ ListVolumes.gives = VolumeNames
 # -- network ----------------------------------------------------------------------------------------------------
 
 
-class SegmentSpec(Spec, kw_only=True):
+class SegmentSpec(Spec, kw_only=True, frozen=True):
     """A layer-2 segment on a host: the bridge guests plug into, and how it leaves the host.
 
     `method` is `vlan`, `vxlan` or `untagged`; `tag` its number; `label` the host's bridge or device that carries
@@ -294,7 +294,7 @@ class SegmentSpec(Spec, kw_only=True):
     mtu: int = 0
 
 
-class LeaseSpec(Spec, kw_only=True):
+class LeaseSpec(Spec, kw_only=True, frozen=True):
     """One machine on a router's network: its fixed lease, its names, and what the metadata service tells it.
 
     `metadata` maps items of `/latest/meta-data/` to text; `userdata` is base64; `password` is served once, until
@@ -311,7 +311,7 @@ class LeaseSpec(Spec, kw_only=True):
     password_serial: str = ""
 
 
-class PublicSpec(Spec, kw_only=True):
+class PublicSpec(Spec, kw_only=True, frozen=True):
     """The outside of a router: where it plugs in and what is its own."""
 
     segment: SegmentSpec
@@ -322,7 +322,7 @@ class PublicSpec(Spec, kw_only=True):
     source_nat: bool = True
 
 
-class RouterSpec(Spec, kw_only=True):
+class RouterSpec(Spec, kw_only=True, frozen=True):
     """Everything a network's router is to be: one document, applied at once.
 
     `serial` only grows; a host refuses a document older than the one it has.  `egress` is the default policy
@@ -346,7 +346,7 @@ class RouterSpec(Spec, kw_only=True):
     mtu: int = 0
 
 
-class RouterFacts(Facts, kw_only=True):
+class RouterFacts(Facts, kw_only=True, frozen=True):
     """A router as it runs. `serial` is the document it follows."""
 
     id: str
@@ -356,7 +356,7 @@ class RouterFacts(Facts, kw_only=True):
     """Services found alive."""
 
 
-class ApplyRouter(Call, tag=True, kw_only=True):
+class ApplyRouter(Call, tag=True, kw_only=True, frozen=True):
     """Make a router what the document says, from nothing or from whatever there is."""
 
     gives = RouterFacts
@@ -364,7 +364,7 @@ class ApplyRouter(Call, tag=True, kw_only=True):
     router: RouterSpec
 
 
-class RemoveRouter(Call, tag=True, kw_only=True):
+class RemoveRouter(Call, tag=True, kw_only=True, frozen=True):
     """Remove a router with its namespace, devices, processes and rules."""
 
     gives = Done
@@ -373,13 +373,13 @@ class RemoveRouter(Call, tag=True, kw_only=True):
     number: int
 
 
-class RouterNames(Facts, kw_only=True):
+class RouterNames(Facts, kw_only=True, frozen=True):
     """The routers a host runs."""
 
     routers: list[RouterFacts]
 
 
-class ListRouters(Call, tag=True, kw_only=True):
+class ListRouters(Call, tag=True, kw_only=True, frozen=True):
     """What routers this host runs."""
 
     gives = RouterNames
@@ -388,7 +388,7 @@ class ListRouters(Call, tag=True, kw_only=True):
 # -- machines ---------------------------------------------------------------------------------------------------
 
 
-class DiskSpec(Spec, kw_only=True):
+class DiskSpec(Spec, kw_only=True, frozen=True):
     """A disk of a machine; `path` is relative to its pool. `device` counts from 0 (root)."""
 
     pool: PoolSpec
@@ -404,7 +404,7 @@ class DiskSpec(Spec, kw_only=True):
     iops_write_rate: int = 0
 
 
-class NicSpec(Spec, kw_only=True):
+class NicSpec(Spec, kw_only=True, frozen=True):
     """A network card of a machine. `rate_mbps` 0 means no limit."""
 
     mac: str
@@ -414,7 +414,7 @@ class NicSpec(Spec, kw_only=True):
     rate_mbps: int = 0
 
 
-class MachineSpec(Spec, kw_only=True):
+class MachineSpec(Spec, kw_only=True, frozen=True):
     """A machine, complete. `cpu_mhz` weighs it against others; `cpu_capped` makes that a hard limit."""
 
     id: str
@@ -439,7 +439,7 @@ class MachineSpec(Spec, kw_only=True):
     details: dict[str, str] = {}
 
 
-class StartMachine(Call, tag=True, kw_only=True):
+class StartMachine(Call, tag=True, kw_only=True, frozen=True):
     """Define and start a machine; done as well when it runs already."""
 
     gives = MachineFacts
@@ -447,7 +447,7 @@ class StartMachine(Call, tag=True, kw_only=True):
     machine: MachineSpec
 
 
-class StopMachine(Call, tag=True, kw_only=True):
+class StopMachine(Call, tag=True, kw_only=True, frozen=True):
     """Stop a machine: ask the guest (ACPI), after `grace` seconds or when `force` pull the plug; then undefine it."""
 
     gives = MachineFacts
@@ -457,7 +457,7 @@ class StopMachine(Call, tag=True, kw_only=True):
     grace: float = 60
 
 
-class RebootMachine(Call, tag=True, kw_only=True):
+class RebootMachine(Call, tag=True, kw_only=True, frozen=True):
     """Restart the guest: ask it, after `grace` seconds or when `force` reset it. The definition stays as it is."""
 
     gives = MachineFacts
@@ -467,26 +467,26 @@ class RebootMachine(Call, tag=True, kw_only=True):
     grace: float = 60
 
 
-class GetMachine(Call, tag=True, kw_only=True):
+class GetMachine(Call, tag=True, kw_only=True, frozen=True):
     """One guest; state `Absent` when the host has none of that name."""
 
     gives = MachineFacts
     name: str
 
 
-class MachineList(Facts, kw_only=True):
+class MachineList(Facts, kw_only=True, frozen=True):
     """All guests of a host."""
 
     machines: list[MachineFacts]
 
 
-class ListMachines(Call, tag=True, kw_only=True):
+class ListMachines(Call, tag=True, kw_only=True, frozen=True):
     """All guests that Mold runs on this host."""
 
     gives = MachineList
 
 
-class OpenConsole(Call, tag=True, kw_only=True):
+class OpenConsole(Call, tag=True, kw_only=True, frozen=True):
     """Connect the guest's VNC screen to the stream that the host opens to `dial` with `ticket`."""
 
     gives = Done
@@ -495,13 +495,13 @@ class OpenConsole(Call, tag=True, kw_only=True):
     ticket: str
 
 
-class RenewCertificate(Call, tag=True, kw_only=True):
+class RenewCertificate(Call, tag=True, kw_only=True, frozen=True):
     """Ask the agent for a signing request with a fresh key."""
 
     gives: ClassVar[type[Facts]]
 
 
-class SigningRequest(Facts, kw_only=True):
+class SigningRequest(Facts, kw_only=True, frozen=True):
     """A certificate signing request, PEM."""
 
     csr: str
@@ -510,7 +510,7 @@ class SigningRequest(Facts, kw_only=True):
 RenewCertificate.gives = SigningRequest
 
 
-class InstallCertificate(Call, tag=True, kw_only=True):
+class InstallCertificate(Call, tag=True, kw_only=True, frozen=True):
     """Give the agent the certificate for its last signing request, and the authorities to trust."""
 
     gives = Done
@@ -518,18 +518,39 @@ class InstallCertificate(Call, tag=True, kw_only=True):
     authorities: str
 
 
-class StopAgent(Call, tag=True, kw_only=True):
+class StopAgent(Call, tag=True, kw_only=True, frozen=True):
     """The host has been removed from the cloud: forget the managers; guests and routers are left alone."""
 
     gives = Done
 
 
 AnyCall = (
-    GetFacts | MountPool | UnmountPool | MountStore | FetchImage | ReceiveImage | RemoveImage | PlaceImage | RemovePlaced
-    | CreateVolume | RemoveVolume | ListVolumes | ApplyRouter | RemoveRouter | ListRouters | StartMachine | StopMachine
-    | RebootMachine | GetMachine | ListMachines | OpenConsole | RenewCertificate | InstallCertificate | StopAgent
-)  # fmt: skip
-CALLS: tuple[type[Call], ...] = AnyCall.__args__  # type: ignore[attr-defined]
+    GetFacts
+    | MountPool
+    | UnmountPool
+    | MountStore
+    | FetchImage
+    | ReceiveImage
+    | RemoveImage
+    | PlaceImage
+    | RemovePlaced
+    | CreateVolume
+    | RemoveVolume
+    | ListVolumes
+    | ApplyRouter
+    | RemoveRouter
+    | ListRouters
+    | StartMachine
+    | StopMachine
+    | RebootMachine
+    | GetMachine
+    | ListMachines
+    | OpenConsole
+    | RenewCertificate
+    | InstallCertificate
+    | StopAgent
+)
+CALLS: tuple[type[Call], ...] = AnyCall.__args__
 
 
 # -- frames -----------------------------------------------------------------------------------------------------
@@ -622,12 +643,14 @@ def pack(frame: Any) -> bytes:
 
 def for_agent(data: bytes) -> ToAgent:
     """A frame that an agent received; msgspec.DecodeError when it is none."""
-    return _to_agent.decode(data)
+    frame: ToAgent = _to_agent.decode(data)
+    return frame
 
 
 def for_manager(data: bytes) -> ToManager:
     """A frame that a manager received; msgspec.DecodeError when it is none."""
-    return _to_manager.decode(data)
+    frame: ToManager = _to_manager.decode(data)
+    return frame
 
 
 def facts_of(call: Call, raw: bytes) -> Facts:

@@ -6,6 +6,17 @@ from mold.work.operation import OPERATIONS, Operation, operation, step
 from mold.work.reconcile import RECONCILERS, reconciler
 
 __all__ = [
-    "OPERATIONS", "RECONCILERS", "Engine", "Job", "Operation", "ask", "change", "error_of", "look", "operation",
-    "progress", "reconciler", "step",
-]  # fmt: skip
+    "OPERATIONS",
+    "RECONCILERS",
+    "Engine",
+    "Job",
+    "Operation",
+    "ask",
+    "change",
+    "error_of",
+    "look",
+    "operation",
+    "progress",
+    "reconciler",
+    "step",
+]

@@ -44,7 +44,9 @@ PURGE_AFTER_SECONDS = 7 * 24 * 3600
 class World(Protocol):
     """What world steps talk to."""
 
-    async def ask(self, host: str, call: Call, *, key: str, epoch: int, seconds: float, say: Callable[[float, str], None] | None) -> Facts:
+    async def ask(
+        self, host: str, call: Call, *, key: str, epoch: int, seconds: float, say: Callable[[float, str], None] | None
+    ) -> Facts:
         """The host's answer; raises its refusal, or Unreachable."""
 
 
@@ -102,9 +104,13 @@ async def ask(host: str, call: Call, *, seconds: float | None = None) -> Any:
     engine = run.engine if run else Engine.here
     assert engine is not None, "no engine runs"
     return await engine.world.ask(
-        host, call, key=f"{run.job.id}:{call.thing()}" if run else "", epoch=run.job.epoch if run else 0,
-        seconds=seconds or type(call).seconds, say=(lambda p, t: progress(p, t, run)) if run else None,
-    )  # fmt: skip
+        host,
+        call,
+        key=f"{run.job.id}:{call.thing()}" if run else "",
+        epoch=run.job.epoch if run else 0,
+        seconds=seconds or type(call).seconds,
+        say=(lambda p, t: progress(p, t, run)) if run else None,
+    )
 
 
 def progress(percent: float, text: str = "", run: Run | None = None) -> None:
@@ -138,7 +144,16 @@ class Engine:
 
     here: Engine | None = None
 
-    def __init__(self, store: Store, world: World, *, manager: str = "", address: str = "", lease_seconds: float = LEASE_SECONDS, slots: int = 512) -> None:
+    def __init__(
+        self,
+        store: Store,
+        world: World,
+        *,
+        manager: str = "",
+        address: str = "",
+        lease_seconds: float = LEASE_SECONDS,
+        slots: int = 512,
+    ) -> None:
         self.store = store
         self.world = world
         self.manager = manager or ids.new_id()
@@ -189,7 +204,9 @@ class Engine:
             about.setdefault("instance_type", target[0].kind)
             about.setdefault("instance_id", getattr(op, target[1]))
         job = tx.add(
-            Job(operation=kind.__name__, args=msgspec.to_builtins(op), owner=self.session, internal=kind.hidden, **about)
+            Job(
+                operation=kind.__name__, args=msgspec.to_builtins(op), owner=self.session, internal=kind.hidden, **about
+            )
         )
         op.before(tx)
         tx.then(lambda: self.soon(job))
@@ -235,7 +252,14 @@ class Engine:
 
     async def cancel(self, job_id: str) -> None:
         """Cancel a job: its running step is told to stop, and what was done is undone."""
-        number = await self.writing(lambda tx: tx.execute(sa.update(Job.table).where(Job.c.id == job_id, Job.c.phase == "forward").values(cancelled=True).returning(Job.c.number)).scalar())
+        number = await self.writing(
+            lambda tx: tx.execute(
+                sa.update(Job.table)
+                .where(Job.c.id == job_id, Job.c.phase == "forward")
+                .values(cancelled=True)
+                .returning(Job.c.number)
+            ).scalar()
+        )
         run = self.runs.get(number or 0)
         if run is not None:
             run.cancel = True
@@ -268,9 +292,11 @@ class Engine:
             self.runs.pop(run.job.number, None)
             self._later(1.0 + random.random(), run.job.number)
             return
-        except Exception:
+        except Exception:  # the worker's net
             # A defect in the engine or in a step's arguments: the job stays as it is in the journal and is tried again.
-            log.exception("job failed unexpectedly; it will be tried again", job=run.job.id, operation=run.job.operation)
+            log.exception(
+                "job failed unexpectedly; it will be tried again", job=run.job.id, operation=run.job.operation
+            )
             self.runs.pop(run.job.number, None)
             self._later(5.0, run.job.number)
             return
@@ -290,7 +316,9 @@ class Engine:
 
         async def again() -> None:
             await asyncio.sleep(seconds)
-            job = await self.reading(lambda tx: tx.first(Job, Job.c.number == number, Job.c.owner == self.session, Job.c.phase != "over"))
+            job = await self.reading(
+                lambda tx: tx.first(Job, Job.c.number == number, Job.c.owner == self.session, Job.c.phase != "over")
+            )
             if job is not None:
                 self._begin(job)
 
@@ -302,7 +330,7 @@ class Engine:
         """Take the operation's locks; False when somebody holds one, and the job waits for it."""
         if run.locked:
             return True
-        keys = run.op.keys()
+        keys = run.op.wanted_locks()
         insert: Any = (postgresql if self.store.postgres else sqlite).insert(held)
 
         def take(tx: Tx) -> list[str]:
@@ -310,7 +338,15 @@ class Engine:
             wanted = [k for k in keys if k not in mine]
             if not wanted:
                 return []
-            got = tx.execute(insert.values([{"key": k, "job": run.job.number} for k in wanted]).on_conflict_do_nothing().returning(held.c.key)).scalars().all()
+            got = (
+                tx.execute(
+                    insert.values([{"key": k, "job": run.job.number} for k in wanted])
+                    .on_conflict_do_nothing()
+                    .returning(held.c.key)
+                )
+                .scalars()
+                .all()
+            )
             missing = [k for k in wanted if k not in got]
             if missing and got:
                 tx.execute(sa.delete(held).where(held.c.job == run.job.number))
@@ -324,7 +360,7 @@ class Engine:
         return True
 
     def _freed(self, run: Run) -> None:
-        for key in run.op.keys():
+        for key in run.op.wanted_locks():
             queue = self._waiting.get(key)
             if queue:
                 self._retry(queue.popleft())
@@ -388,7 +424,7 @@ class Engine:
             return await self._advance(run, finished, single=False)
         except (Fenced, DBAPIError, asyncio.CancelledError):
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, the second run raises it again, alone
             if finished is not None:
                 await self.writing(lambda tx: self._note(tx, run, *finished))
             while True:
@@ -497,11 +533,13 @@ class Engine:
                 undone, pause = nxt, 0.2
             except (Fenced, DBAPIError, asyncio.CancelledError):
                 raise
-            except Exception as broken:
+            except Exception as broken:  # noqa: BLE001 - logged, and tried until it succeeds
                 # An undo must come to its end: try on, and tell the caller meanwhile that the job has failed.
                 undone = None
                 quiet = isinstance(broken, Unreachable)
-                (log.info if quiet else log.exception)("undo failed; trying again", job=run.job.id, operation=run.job.operation, error=str(broken))
+                (log.info if quiet else log.exception)(
+                    "undo failed; trying again", job=run.job.id, operation=run.job.operation, error=str(broken)
+                )
                 if run.job.status == 0:
                     await self.writing(lambda tx: self._save(tx, run, status=2))
                     run.job.status = 2
@@ -538,7 +576,15 @@ class Engine:
 
     def _finish(self, tx: Tx, run: Run, *, status: int) -> None:
         run.job.completed = clock.now()
-        self._save(tx, run, phase="over", status=status, completed=run.job.completed, percent=100 if status == 1 else run.percent(), at="")
+        self._save(
+            tx,
+            run,
+            phase="over",
+            status=status,
+            completed=run.job.completed,
+            percent=100 if status == 1 else run.percent(),
+            at="",
+        )
         if run.kind.locks:
             tx.execute(sa.delete(held).where(held.c.job == run.job.number))
         run.job.status = status
@@ -601,11 +647,21 @@ class Engine:
     def _register(self, tx: Tx) -> None:
         # An older process of this manager is dead: the data folder is locked by one process at a time.
         tx.execute(sa.delete(session).where(session.c.manager == self.manager))
-        tx.execute(sa.insert(session).values(id=self.session, manager=self.manager, address=self.address, started=clock.now(), until=self._clock(tx) + self.lease_seconds))
+        tx.execute(
+            sa.insert(session).values(
+                id=self.session,
+                manager=self.manager,
+                address=self.address,
+                started=clock.now(),
+                until=self._clock(tx) + self.lease_seconds,
+            )
+        )
 
     def _beat(self, tx: Tx) -> bool:
         now = self._clock(tx)
-        done = tx.execute(sa.update(session).where(session.c.id == self.session).values(until=now + self.lease_seconds)).rowcount
+        done = tx.execute(
+            sa.update(session).where(session.c.id == self.session).values(until=now + self.lease_seconds)
+        ).rowcount
         tx.execute(sa.delete(session).where(session.c.until < now - 60))
         return bool(done)
 
@@ -619,7 +675,12 @@ class Engine:
             for job in orphans:
                 done = tx.execute(
                     sa.update(Job.table)
-                    .where(Job.c.number == job.number, Job.c.epoch == job.epoch, Job.c.owner == job.owner, Job.c.phase != "over")
+                    .where(
+                        Job.c.number == job.number,
+                        Job.c.epoch == job.epoch,
+                        Job.c.owner == job.owner,
+                        Job.c.phase != "over",
+                    )
                     .values(owner=self.session, epoch=job.epoch + 1)
                 ).rowcount
                 if done:
@@ -627,7 +688,13 @@ class Engine:
                     taken.append(job)
             return taken
 
-        found = await self.reading(lambda tx: tx.first(Job, Job.c.phase != "over", Job.c.owner.not_in(sa.select(session.c.id).where(session.c.until > self._clock(tx)))))
+        found = await self.reading(
+            lambda tx: tx.first(
+                Job,
+                Job.c.phase != "over",
+                Job.c.owner.not_in(sa.select(session.c.id).where(session.c.until > self._clock(tx))),
+            )
+        )
         if found is None:
             return
         for job in await self.writing(take):
@@ -637,7 +704,7 @@ class Engine:
     async def idle(self, seconds: float = 30) -> None:
         """Wait until nothing is under way (tests, clean stops); TimeoutError after `seconds`."""
         async with asyncio.timeout(seconds):
-            while self.runs:
+            while self.runs:  # noqa: ASYNC110 - for tests, where a wake-up is worth no event
                 await asyncio.sleep(0.01)
 
     def own_lease(self, tx: Tx, name: str, seconds: float) -> bool:
@@ -647,11 +714,16 @@ class Engine:
         row = tx.execute(sa.select(lease.c.owner, lease.c.until).where(lease.c.name == name)).first()
         if row is None:
             insert: Any = (postgresql if self.store.postgres else sqlite).insert(lease)
-            got = tx.execute(insert.values(name=name, owner=self.session, until=now + seconds).on_conflict_do_nothing()).rowcount
+            got = tx.execute(
+                insert.values(name=name, owner=self.session, until=now + seconds).on_conflict_do_nothing()
+            ).rowcount
             return bool(got)
         done = tx.execute(
             sa.update(lease)
-            .where(lease.c.name == name, sa.or_(lease.c.owner == self.session, lease.c.until < now, lease.c.owner.not_in(alive)))
+            .where(
+                lease.c.name == name,
+                sa.or_(lease.c.owner == self.session, lease.c.until < now, lease.c.owner.not_in(alive)),
+            )
             .values(owner=self.session, until=now + seconds)
         ).rowcount
         return bool(done)

@@ -53,7 +53,7 @@ def step(function: Callable[..., Any]) -> Step:
     return Step(function)
 
 
-class Operation(msgspec.Struct, kw_only=True, frozen=True):
+class Operation(msgspec.Struct, kw_only=True):
     """Base of operations; see the module's docstring.
 
     `locks` names fields whose values only one operation may hold at a time (written with the field's name, so
@@ -70,7 +70,7 @@ class Operation(msgspec.Struct, kw_only=True, frozen=True):
     hidden: ClassVar[bool] = False
     """True: internal work that no caller asked for; not listed as a job."""
 
-    def keys(self) -> list[str]:
+    def wanted_locks(self) -> list[str]:
         """What this operation locks."""
         return sorted({f"{name}:{value}" for name in self.locks if (value := getattr(self, name, None))})
 

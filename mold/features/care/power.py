@@ -18,7 +18,13 @@ from mold.store import Tx
 from mold.wire import calls as w
 from mold.work import Job
 
-GRACE = setting("power.report.grace.seconds", 10, "Seconds after a change of state during which a host's reports about the machine are not believed.", group="Compute", low=1)
+GRACE = setting(
+    "power.report.grace.seconds",
+    10,
+    "Seconds after a change of state during which a host's reports about the machine are not believed.",
+    group="Compute",
+    low=1,
+)
 
 
 def follow(tx: Tx, reports: dict[str, w.HostReport]) -> int:
@@ -31,7 +37,12 @@ def follow(tx: Tx, reports: dict[str, w.HostReport]) -> int:
         if host is None or not report.at:
             continue
         alive = {m.name for m in report.machines if m.state in ("Running", "Paused")}
-        rows = tx.find(VirtualMachine, VirtualMachine.c.host_id == host.id, VirtualMachine.c.state == "Running", VirtualMachine.c.state_since < settled)
+        rows = tx.find(
+            VirtualMachine,
+            VirtualMachine.c.host_id == host.id,
+            VirtualMachine.c.state == "Running",
+            VirtualMachine.c.state_since < settled,
+        )
         for vm in rows:
             if vm.instance_name in alive:
                 continue
@@ -39,7 +50,14 @@ def follow(tx: Tx, reports: dict[str, w.HostReport]) -> int:
                 continue
             settle_stopped(tx, vm, "lost")
             events.record(
-                tx, "VM.STOP", f"The machine {vm.name} has stopped by itself on host {host.name}", account_id=vm.account_id, domain_id=vm.domain_id, project_id=vm.project_id, resource=vm, level="WARN",
-            )  # fmt: skip
+                tx,
+                "VM.STOP",
+                f"The machine {vm.name} has stopped by itself on host {host.name}",
+                account_id=vm.account_id,
+                domain_id=vm.domain_id,
+                project_id=vm.project_id,
+                resource=vm,
+                level="WARN",
+            )
             count += 1
     return count

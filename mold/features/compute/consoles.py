@@ -18,7 +18,9 @@ from mold.features.infra.settings import setting
 from mold.store import Tx, metadata
 from mold.wire import calls as w
 
-TICKET_SECONDS = setting("consoleproxy.session.ticket.seconds", 60, "Seconds within which a console must be opened.", group="Console", low=5)
+TICKET_SECONDS = setting(
+    "consoleproxy.session.ticket.seconds", 60, "Seconds within which a console must be opened.", group="Console", low=5
+)
 
 ticket = sa.Table(
     "console_ticket",
@@ -35,28 +37,48 @@ FIELDS = (Field("success", "boolean"), Field("details"), Field("url"), Field("we
 
 
 @command("createConsoleEndpoint", shape="object", key="consoleendpoint", fields=FIELDS)
-def create(ctx: Ctx, virtualmachineid: Annotated[VirtualMachine, Param(access="operate")], token: str | None = None) -> dict[str, Any]:
+def create(
+    ctx: Ctx, virtualmachineid: Annotated[VirtualMachine, Param(access="operate")], token: str | None = None
+) -> dict[str, Any]:
     """Opens a way to a machine's screen: a URL with a ticket that works once.
 
     token: a further secret that the viewer must present
     """
     vm = virtualmachineid
     if vm.state not in ("Running", "Migrating") or not vm.host_id:
-        return {"consoleendpoint": {"success": False, "details": f"The machine {vm.name} is {vm.state}; only a running one has a screen."}}
+        return {
+            "consoleendpoint": {
+                "success": False,
+                "details": f"The machine {vm.name} is {vm.state}; only a running one has a screen.",
+            }
+        }
     secret = ids.token(24)
     now = time.time()
     ctx.tx.execute(sa.delete(ticket).where(ticket.c.until < now))
     ctx.tx.execute(
-        sa.insert(ticket).values(digest=ids.digest(secret), machine_id=vm.id, user_id=ctx.caller.user_id, extra=ids.digest(token) if token else None, until=now + TICKET_SECONDS.get(ctx.tx))
+        sa.insert(ticket).values(
+            digest=ids.digest(secret),
+            machine_id=vm.id,
+            user_id=ctx.caller.user_id,
+            extra=ids.digest(token) if token else None,
+            until=now + TICKET_SECONDS.get(ctx.tx),
+        )
     )
     base = ctx.asked.base_url.rstrip("/")
     host = base.split("//", 1)[-1].split("/", 1)[0]
     name, _, port = host.partition(":")
     path = f"console/websockify?token={secret}"
     body: dict[str, Any] = {
-        "success": True, "url": f"{base}/console/vnc.html?autoconnect=true&path={path.replace('?', '%3F').replace('=', '%3D')}&title={vm.instance_name if ctx.caller.root else vm.name}",
-        "websocket": {"token": secret, "host": name, "port": port or ("443" if base.startswith("https") else "80"), "path": "console/websockify", "extra": None},
-    }  # fmt: skip
+        "success": True,
+        "url": f"{base}/console/vnc.html?autoconnect=true&path={path.replace('?', '%3F').replace('=', '%3D')}&title={vm.instance_name if ctx.caller.root else vm.name}",
+        "websocket": {
+            "token": secret,
+            "host": name,
+            "port": port or ("443" if base.startswith("https") else "80"),
+            "path": "console/websockify",
+            "extra": None,
+        },
+    }
     return {"consoleendpoint": body}
 
 

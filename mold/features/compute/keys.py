@@ -49,7 +49,15 @@ class UserData(Owned):
     created: str = created()
 
 
-KINDS = ("ssh-rsa", "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com")
+KINDS = (
+    "ssh-rsa",
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+)
 
 
 def public_key(text: str) -> tuple[str, str]:
@@ -69,7 +77,11 @@ def public_key(text: str) -> tuple[str, str]:
             raise ValueError("kind and key differ")
         serialization.load_ssh_public_key(" ".join(parts[:2]).encode())
     except Exception as broken:  # noqa: BLE001 - the library raises many kinds for many ways of being no key
-        raise Invalid("publickey is not an OpenSSH public key; give the line out of an id_….pub file.", parameter="publickey", inner=str(broken)) from None
+        raise Invalid(
+            "publickey is not an OpenSSH public key; give the line out of an id_….pub file.",
+            parameter="publickey",
+            inner=str(broken),
+        ) from None
     digest = hashlib.md5(blob, usedforsecurity=False).hexdigest()
     return word, ":".join(digest[i : i + 2] for i in range(0, 32, 2))
 
@@ -79,7 +91,15 @@ def _list(q: Query) -> None:
     """Lists SSH key pairs."""
 
 
-KEY_FIELDS = (Field("id"), Field("name"), Field("fingerprint"), Field("account"), Field("domain"), Field("domainid"), Field("privatekey"))
+KEY_FIELDS = (
+    Field("id"),
+    Field("name"),
+    Field("fingerprint"),
+    Field("account"),
+    Field("domain"),
+    Field("domainid"),
+    Field("privatekey"),
+)
 
 
 @command("createSSHKeyPair", shape="object", key="keypair", event="REGISTER.SSH.KEYPAIR", fields=KEY_FIELDS)
@@ -87,7 +107,9 @@ def create(ctx: Ctx, owner: Owner, name: str) -> dict[str, Any]:
     """Makes a new SSH key pair; the private key is in this answer and nowhere else."""
     key = ed25519.Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()).decode()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    ).decode()
     line, print_ = public_key(public)
     made = ctx.tx.add(SshKeyPair(name=name, fingerprint=print_, publickey=line, **owner.columns()))
     return {"keypair": {**show(ctx.tx, made, ctx.caller), "privatekey": private}}
@@ -122,7 +144,12 @@ def check_userdata(ctx: Ctx, text: str) -> str:
         raise Invalid("User data must be base64.", parameter="userdata") from None
     most = USERDATA_MAX.get(ctx.tx)
     if len(plain) > most:
-        raise Invalid(f"User data may have {most} bytes; this has {len(plain)}.", parameter="userdata", limit=most, given=len(plain))
+        raise Invalid(
+            f"User data may have {most} bytes; this has {len(plain)}.",
+            parameter="userdata",
+            limit=most,
+            given=len(plain),
+        )
     return base64.b64encode(plain).decode()
 
 
@@ -132,7 +159,13 @@ def _list_userdata(q: Query) -> None:
 
 
 @command("registerUserData", answers=UserData, event="REGISTER.USER.DATA")
-def register_userdata(ctx: Ctx, owner: Owner, name: str, userdata: Annotated[str, Param(length=1048576, secret=True)], params: Annotated[str | None, Param(length=4096)] = None) -> UserData:
+def register_userdata(
+    ctx: Ctx,
+    owner: Owner,
+    name: str,
+    userdata: Annotated[str, Param(length=1048576, secret=True)],
+    params: Annotated[str | None, Param(length=4096)] = None,
+) -> UserData:
     """Keeps user data under a name.
 
     params: names of variables that the user data holds, comma separated
@@ -141,18 +174,31 @@ def register_userdata(ctx: Ctx, owner: Owner, name: str, userdata: Annotated[str
 
 
 @command("deleteUserData", event="USER.DATA.DELETE")
-def delete_userdata(ctx: Ctx, id: UserData, account: str | None = None, domainid: str | None = None, projectid: str | None = None) -> None:
+def delete_userdata(
+    ctx: Ctx, id: UserData, account: str | None = None, domainid: str | None = None, projectid: str | None = None
+) -> None:
     """Deletes user data that no machine refers to."""
     ctx.tx.remove(id)
 
 
-@command("linkUserDataToTemplate", answers=Template, event="TEMPLATE.EDIT", refused={"isoid:uuid": "ISOs are not offered yet"})
+@command(
+    "linkUserDataToTemplate",
+    answers=Template,
+    event="TEMPLATE.EDIT",
+    refused={"isoid:uuid": "ISOs are not offered yet"},
+)
 def link_userdata(
-    ctx: Ctx, templateid: Annotated[Template, Param(access="operate")], userdataid: UserData | None = None,
+    ctx: Ctx,
+    templateid: Annotated[Template, Param(access="operate")],
+    userdataid: UserData | None = None,
     userdatapolicy: Literal["ALLOWOVERRIDE", "APPEND", "DENYOVERRIDE"] = "ALLOWOVERRIDE",
-) -> Template:  # fmt: skip
+) -> Template:
     """Gives a template user data of its own; without userdataid takes it away.
 
     userdatapolicy: what happens when a deploy brings user data too: ALLOWOVERRIDE, APPEND or DENYOVERRIDE
     """
-    return ctx.tx.set(templateid, userdata_id=userdataid.id if userdataid else None, userdata_policy=userdatapolicy if userdataid else None)
+    return ctx.tx.set(
+        templateid,
+        userdata_id=userdataid.id if userdataid else None,
+        userdata_policy=userdatapolicy if userdataid else None,
+    )

@@ -22,10 +22,26 @@ from mold.features.infra.zones import Zone
 from mold.store import REGISTRY, Tx
 
 ALGORITHM = setting(
-    "vm.allocation.algorithm", "random", "How hosts are chosen: random, firstfit, userdispersing, userconcentratedpod_random, userconcentratedpod_firstfit or firstfitleastconsumed.",
-    group="Compute", scopes=("cluster",), choices=("random", "firstfit", "userdispersing", "userconcentratedpod_random", "userconcentratedpod_firstfit", "firstfitleastconsumed"),
-)  # fmt: skip
-PLANNERS = {"FirstFitPlanner": "firstfit", "UserDispersingPlanner": "userdispersing", "UserConcentratedPodPlanner": "userconcentratedpod_firstfit", "SkipHeuresticsPlanner": "firstfit"}
+    "vm.allocation.algorithm",
+    "random",
+    "How hosts are chosen: random, firstfit, userdispersing, userconcentratedpod_random, userconcentratedpod_firstfit or firstfitleastconsumed.",
+    group="Compute",
+    scopes=("cluster",),
+    choices=(
+        "random",
+        "firstfit",
+        "userdispersing",
+        "userconcentratedpod_random",
+        "userconcentratedpod_firstfit",
+        "firstfitleastconsumed",
+    ),
+)
+PLANNERS = {
+    "FirstFitPlanner": "firstfit",
+    "UserDispersingPlanner": "userdispersing",
+    "UserConcentratedPodPlanner": "userconcentratedpod_firstfit",
+    "SkipHeuresticsPlanner": "firstfit",
+}
 TRIES = 16
 
 
@@ -68,11 +84,22 @@ def placement_rule(function: Rule) -> Rule:
 
 def _fitting(need: Need) -> list[Any]:
     h, c, p = Host.c, Cluster.c, Pod.c
-    enabled = sa.select(c.id).join(Pod.table, p.id == c.pod_id).where(c.allocation_state == "Enabled", c.managed_state == "Managed", p.allocation_state == "Enabled")
+    enabled = (
+        sa.select(c.id)
+        .join(Pod.table, p.id == c.pod_id)
+        .where(c.allocation_state == "Enabled", c.managed_state == "Managed", p.allocation_state == "Enabled")
+    )
     where = [
-        h.zone_id == need.zone_id, h.hypervisor == need.hypervisor, h.state == "Up", h.resource_state == "Enabled", h.arch == need.arch, h.cores >= need.cores, h.mhz >= need.mhz,
-        h.cpu_capacity - h.cpu_reserved >= need.cpu_mhz, h.memory_capacity - h.memory_reserved >= need.memory,
-    ]  # fmt: skip
+        h.zone_id == need.zone_id,
+        h.hypervisor == need.hypervisor,
+        h.state == "Up",
+        h.resource_state == "Enabled",
+        h.arch == need.arch,
+        h.cores >= need.cores,
+        h.mhz >= need.mhz,
+        h.cpu_capacity - h.cpu_reserved >= need.cpu_mhz,
+        h.memory_capacity - h.memory_reserved >= need.memory,
+    ]
     where.append(h.cluster_id.in_(enabled))
     if need.host_id:
         where.append(h.id == need.host_id)
@@ -87,10 +114,24 @@ def _order(tx: Tx, need: Need) -> tuple[Any, ...]:
     h = Host.c
     algorithm = PLANNERS.get(need.planner or "", "") or ALGORITHM.get(tx)
     if need.planner and need.planner not in PLANNERS:
-        raise Invalid(f"There is no planner {need.planner[:40]}; there are {', '.join(PLANNERS)}.", parameter="deploymentplanner")
+        raise Invalid(
+            f"There is no planner {need.planner[:40]}; there are {', '.join(PLANNERS)}.", parameter="deploymentplanner"
+        )
     vm = REGISTRY["virtualmachine"].table
-    mine = sa.select(sa.func.count()).select_from(vm).where(vm.c.host_id == h.id, vm.c.account_id == need.account_id).correlate(Host.table).scalar_subquery()
-    in_pod = sa.select(sa.func.count()).select_from(vm).where(vm.c.pod_id == h.pod_id, vm.c.account_id == need.account_id).correlate(Host.table).scalar_subquery()
+    mine = (
+        sa.select(sa.func.count())
+        .select_from(vm)
+        .where(vm.c.host_id == h.id, vm.c.account_id == need.account_id)
+        .correlate(Host.table)
+        .scalar_subquery()
+    )
+    in_pod = (
+        sa.select(sa.func.count())
+        .select_from(vm)
+        .where(vm.c.pod_id == h.pod_id, vm.c.account_id == need.account_id)
+        .correlate(Host.table)
+        .scalar_subquery()
+    )
     match algorithm:
         case "firstfit":
             return (h.number,)
@@ -140,8 +181,18 @@ def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
     return bool(
         tx.execute(
             sa.update(Host.table)
-            .where(h.id == host_id, h.cpu_capacity - h.cpu_reserved >= cpu_mhz, h.memory_capacity - h.memory_reserved >= memory, h.state == "Up", h.resource_state == "Enabled")
-            .values(cpu_reserved=h.cpu_reserved + cpu_mhz, memory_reserved=h.memory_reserved + memory, machines=h.machines + 1)
+            .where(
+                h.id == host_id,
+                h.cpu_capacity - h.cpu_reserved >= cpu_mhz,
+                h.memory_capacity - h.memory_reserved >= memory,
+                h.state == "Up",
+                h.resource_state == "Enabled",
+            )
+            .values(
+                cpu_reserved=h.cpu_reserved + cpu_mhz,
+                memory_reserved=h.memory_reserved + memory,
+                machines=h.machines + 1,
+            )
         ).rowcount
     )
 
@@ -149,7 +200,13 @@ def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
 def release(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> None:
     """Take a promise back."""
     h = Host.c
-    tx.execute(sa.update(Host.table).where(h.id == host_id).values(cpu_reserved=h.cpu_reserved - cpu_mhz, memory_reserved=h.memory_reserved - memory, machines=h.machines - 1))
+    tx.execute(
+        sa.update(Host.table)
+        .where(h.id == host_id)
+        .values(
+            cpu_reserved=h.cpu_reserved - cpu_mhz, memory_reserved=h.memory_reserved - memory, machines=h.machines - 1
+        )
+    )
 
 
 def verdict(tx: Tx, need: Need, host: Host, cluster: Cluster, pod: Pod) -> list[dict[str, object]]:
@@ -192,12 +249,22 @@ def verdict(tx: Tx, need: Need, host: Host, cluster: Cluster, pod: Pod) -> list[
 
 
 SENTENCES = {
-    "NotAsked": "another host was asked for", "OtherCluster": "it is in another cluster", "OtherPod": "it is in another pod", "Hypervisor": "needs {needed}, is {available}",
-    "Architecture": "needs {needed}, is {available}", "HostState": "it is {available}", "ResourceState": "it is {available}", "ClusterDisabled": "its cluster is {available}",
-    "PodDisabled": "its pod is {available}", "HostTags": "needs the tags {needed}, has '{available}'", "Cores": "needs {needed} cores, has {available}",
-    "CpuSpeed": "needs cores of {needed} MHz, has {available} MHz", "Cpu": "needs {needed} MHz CPU, {available} MHz are free", "Memory": "needs {needed} MiB memory, {available} MiB are free",
+    "NotAsked": "another host was asked for",
+    "OtherCluster": "it is in another cluster",
+    "OtherPod": "it is in another pod",
+    "Hypervisor": "needs {needed}, is {available}",
+    "Architecture": "needs {needed}, is {available}",
+    "HostState": "it is {available}",
+    "ResourceState": "it is {available}",
+    "ClusterDisabled": "its cluster is {available}",
+    "PodDisabled": "its pod is {available}",
+    "HostTags": "needs the tags {needed}, has '{available}'",
+    "Cores": "needs {needed} cores, has {available}",
+    "CpuSpeed": "needs cores of {needed} MHz, has {available} MHz",
+    "Cpu": "needs {needed} MHz CPU, {available} MHz are free",
+    "Memory": "needs {needed} MiB memory, {available} MiB are free",
     "Rule": "{available}",
-}  # fmt: skip
+}
 
 
 def explain(tx: Tx, need: Need, skipped: dict[str, str] | None = None, limit: int = 1000) -> list[dict[str, object]]:
@@ -214,7 +281,16 @@ def explain(tx: Tx, need: Need, skipped: dict[str, str] | None = None, limit: in
         if host.id in skipped:
             reasons.append({"code": "Rule", "needed": "", "available": skipped[host.id]})
         free = (host.memory_capacity - host.memory_reserved) / max(1, host.memory_capacity)
-        out.append({"hostid": host.id, "hostname": host.name, "clusterid": host.cluster_id, "accepted": not reasons, "score": round(100 * free), "reason": reasons})
+        out.append(
+            {
+                "hostid": host.id,
+                "hostname": host.name,
+                "clusterid": host.cluster_id,
+                "accepted": not reasons,
+                "score": round(100 * free),
+                "reason": reasons,
+            }
+        )
     return out
 
 
@@ -228,6 +304,11 @@ def _refusal(tx: Tx, need: Need, zone: Zone, skipped: dict[str, str]) -> NoCapac
             told.append(f"{v['hostname']}: " + ", ".join(SENTENCES[r["code"]].format(**r) for r in reasons))
             counts[reasons[0]["code"]] = counts.get(reasons[0]["code"], 0) + 1
     wants = f"{need.cores} × {need.mhz} MHz and {need.memory / GIB:.2f} GiB"
-    text = f"No host of the zone {zone.name} can take a machine of {wants}: " + ("; ".join(told[:20]) or "it has no hosts") + (f"; and {len(told) - 20} more hosts" if len(told) > 20 else "") + "."
+    text = (
+        f"No host of the zone {zone.name} can take a machine of {wants}: "
+        + ("; ".join(told[:20]) or "it has no hosts")
+        + (f"; and {len(told) - 20} more hosts" if len(told) > 20 else "")
+        + "."
+    )
     public = f"No host can take a machine of {wants} now ({', '.join(f'{n} lack {c}' for c, n in sorted(counts.items())) or 'there are no hosts'}). Choose a smaller offering, or ask the operator for capacity."
     return NoCapacity(text, hosts=verdicts, public=public)

@@ -39,7 +39,11 @@ class Router(Resource):
     policy = Infra()
     states = machine("Starting", up="Starting|Running>Running", stop="Starting|Running>Stopping")
 
-    network_id: str = refers("network", unique=True, shows={"guestnetworkid": "id", "guestnetworkname": "name", "networkdomain": "networkdomain"})
+    network_id: str = refers(
+        "network",
+        unique=True,
+        shows={"guestnetworkid": "id", "guestnetworkname": "name", "networkdomain": "networkdomain"},
+    )
     zone_id: str = refers("zone")
     host_id: str = refers("host")
     address_id: str | None = refers("address", default=None, shows={"publicip": "ip"}, filter=False)
@@ -52,24 +56,69 @@ class Router(Resource):
 
 
 @shown(
-    Router, Field("name"), Field("role"), Field("isredundantrouter", "boolean"), Field("redundantstate"), Field("version"), Field("requiresupgrade", "boolean"), Field("hypervisor"), Field("nic", "set"),
+    Router,
+    Field("name"),
+    Field("role"),
+    Field("isredundantrouter", "boolean"),
+    Field("redundantstate"),
+    Field("version"),
+    Field("requiresupgrade", "boolean"),
+    Field("hypervisor"),
+    Field("nic", "set"),
     Field("healthcheckfailed", "boolean"),
-)  # fmt: skip
+)
 def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     nets = tx.among(Network, [r.network_id for r in rows])
     hosts = tx.among(Host, [r.host_id for r in rows])
     return {
         r.id: {
-            "name": f"r-{r.number}-VM", "role": "VIRTUAL_ROUTER", "isredundantrouter": False, "redundantstate": "UNKNOWN", "requiresupgrade": False, "version": hosts[r.host_id].version,
-            "hypervisor": hosts[r.host_id].hypervisor, "healthcheckfailed": False,
-            "nic": [{"id": r.id, "networkid": r.network_id, "ipaddress": nets[r.network_id].gateway, "netmask": nets[r.network_id].netmask, "macaddress": r.mac, "traffictype": "Guest", "isdefault": False}],
+            "name": f"r-{r.number}-VM",
+            "role": "VIRTUAL_ROUTER",
+            "isredundantrouter": False,
+            "redundantstate": "UNKNOWN",
+            "requiresupgrade": False,
+            "version": hosts[r.host_id].version,
+            "hypervisor": hosts[r.host_id].hypervisor,
+            "healthcheckfailed": False,
+            "nic": [
+                {
+                    "id": r.id,
+                    "networkid": r.network_id,
+                    "ipaddress": nets[r.network_id].gateway,
+                    "netmask": nets[r.network_id].netmask,
+                    "macaddress": r.mac,
+                    "traffictype": "Guest",
+                    "isdefault": False,
+                }
+            ],
         }
         for r in rows
-    }  # fmt: skip
+    }
 
 
-@lists("listRouters", Router, roles=OPERATORS, refused={"fetchhealthcheckresults:boolean": LATER, "healthchecksfailed:boolean": LATER, "forvpc:boolean": LATER, "vpcid:uuid": LATER, "version:string": LATER, "clusterid:uuid": LATER, "podid:uuid": LATER, "projectid:uuid": LATER})
-def _list(q: Query, account: str | None = None, domainid: str | None = None, isrecursive: bool | None = None, listall: bool | None = None, name: str | None = None) -> None:
+@lists(
+    "listRouters",
+    Router,
+    roles=OPERATORS,
+    refused={
+        "fetchhealthcheckresults:boolean": LATER,
+        "healthchecksfailed:boolean": LATER,
+        "forvpc:boolean": LATER,
+        "vpcid:uuid": LATER,
+        "version:string": LATER,
+        "clusterid:uuid": LATER,
+        "podid:uuid": LATER,
+        "projectid:uuid": LATER,
+    },
+)
+def _list(
+    q: Query,
+    account: str | None = None,
+    domainid: str | None = None,
+    isrecursive: bool | None = None,
+    listall: bool | None = None,
+    name: str | None = None,
+) -> None:
     """Lists routers."""
     import sqlalchemy as sa
 
@@ -100,10 +149,16 @@ class RouterElement:
 
         tx.add(
             Router(
-                network_id=network.id, zone_id=network.zone_id, host_id=host.id, address_id=address.id if address else None, account_id=network.account_id, domain_id=network.domain_id,
-                mac=net.mac(random.getrandbits(40)), public_mac=net.mac(random.getrandbits(40)),
+                network_id=network.id,
+                zone_id=network.zone_id,
+                host_id=host.id,
+                address_id=address.id if address else None,
+                account_id=network.account_id,
+                domain_id=network.domain_id,
+                mac=net.mac(random.getrandbits(40)),
+                public_mac=net.mac(random.getrandbits(40)),
             )
-        )  # fmt: skip
+        )
         networks.bump(tx, network.id)
 
     async def apply(self, network_id: str) -> None:
@@ -112,7 +167,9 @@ class RouterElement:
         if not wanted:
             return
         async with self._busy[network_id]:
-            fresh = await look(lambda tx: (n := tx.get(Network, network_id)) and (n.applied >= wanted and n.state == "Implemented"))
+            fresh = await look(
+                lambda tx: (n := tx.get(Network, network_id)) and (n.applied >= wanted and n.state == "Implemented")
+            )
             if fresh:
                 return
             plan = await look(lambda tx: document(tx, network_id))
@@ -162,15 +219,30 @@ def document(tx: Tx, network_id: str) -> tuple[str, w.RouterSpec] | None:
     if address is not None:
         range_ = tx.one(VlanRange, address.range_id)
         public = w.PublicSpec(
-            segment=public_segment(tx, range_.physical_network_id, range_.vlan), mac=router.public_mac, ip=address.ip, prefix=net.around(range_.gateway, range_.netmask).prefixlen, gateway=range_.gateway,
+            segment=public_segment(tx, range_.physical_network_id, range_.vlan),
+            mac=router.public_mac,
+            ip=address.ip,
+            prefix=net.around(range_.gateway, range_.netmask).prefixlen,
+            gateway=range_.gateway,
             source_nat=address.source_nat,
-        )  # fmt: skip
+        )
     segment = networks.segment(tx, network)
     spec = w.RouterSpec(
-        id=router.id, number=router.number, serial=network.serial, segment=segment, mac=router.mac, gateway=network.gateway, prefix=network.net.prefixlen, domain=network.networkdomain,
-        dns=[d for d in (network.dns1 or zone.dns1, network.dns2 or zone.dns2) if d], leases=leases, public=public, services=tuple(offering.services), egress="allow" if offering.egress_default_policy else "deny",
+        id=router.id,
+        number=router.number,
+        serial=network.serial,
+        segment=segment,
+        mac=router.mac,
+        gateway=network.gateway,
+        prefix=network.net.prefixlen,
+        domain=network.networkdomain,
+        dns=[d for d in (network.dns1 or zone.dns1, network.dns2 or zone.dns2) if d],
+        leases=leases,
+        public=public,
+        services=tuple(offering.services),
+        egress="allow" if offering.egress_default_policy else "deny",
         mtu=0,
-    )  # fmt: skip
+    )
     return router.host_id, spec
 
 
@@ -184,17 +256,31 @@ def _leases(tx: Tx, network: Network, zone: Zone) -> list[w.LeaseSpec]:
         if vm is None or vm.state in ("Destroyed", "Expunging"):
             continue
         metadata = {
-            "instance-id": vm.id, "vm-id": vm.id, "local-hostname": vm.name, "local-ipv4": nic.ip, "availability-zone": zone.name, "service-offering": offerings[vm.service_offering_id].name,
-            "public-hostname": nic.ip, "public-ipv4": network.gateway, "cloud-identifier": f"CloudStack-{{{zone.id}}}", "cloud-name": "Mold",
-        }  # fmt: skip
+            "instance-id": vm.id,
+            "vm-id": vm.id,
+            "local-hostname": vm.name,
+            "local-ipv4": nic.ip,
+            "availability-zone": zone.name,
+            "service-offering": offerings[vm.service_offering_id].name,
+            "public-hostname": nic.ip,
+            "public-ipv4": network.gateway,
+            "cloud-identifier": f"CloudStack-{{{zone.id}}}",
+            "cloud-name": "Mold",
+        }
         if vm.publickeys:
             metadata["public-keys"] = "\n".join(vm.publickeys) + "\n"
         out.append(
             w.LeaseSpec(
-                mac=nic.mac, ip=nic.ip, name=vm.name, default=nic.is_default, metadata=metadata, userdata=vm.userdata or base64.b64encode(b"").decode(), password=vm.password or "",
+                mac=nic.mac,
+                ip=nic.ip,
+                name=vm.name,
+                default=nic.is_default,
+                metadata=metadata,
+                userdata=vm.userdata or base64.b64encode(b"").decode(),
+                password=vm.password or "",
                 password_serial=vm.password_serial,
             )
-        )  # fmt: skip
+        )
     return out
 
 
@@ -226,5 +312,3 @@ def reboot(ctx: Ctx, id: Router, forced: bool = False) -> Router:
     """Makes a router anew from the rows."""
     ctx.start(RebootRouter(router=id.id, network=id.network_id))
     return id
-
-

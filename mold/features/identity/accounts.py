@@ -57,7 +57,12 @@ class User(Resource):
     policy = Person()
 
     username: str = column(filter=True, keyword=True)
-    account_id: str = refers("account", shows={"account": "name", "accountid": "id", "accounttype": "type", "roletype": "role_type"}, filter=False, cascade=True)
+    account_id: str = refers(
+        "account",
+        shows={"account": "name", "accountid": "id", "accounttype": "type", "roletype": "role_type"},
+        filter=False,
+        cascade=True,
+    )
     domain_id: str = refers("domain", filter=False, shows={"domainid": "id", "domain": "name"})
     password_hash: str = column(hidden=True)
     firstname: str = column(keyword=True)
@@ -171,21 +176,46 @@ async def check_password(user: User | None, password: str) -> bool:
     return good and user is not None
 
 
-def new_account(tx: Tx, *, name: str, domain: Domain, role: RoleType, type: int | None = None, project_id: str | None = None) -> Account:
+def new_account(
+    tx: Tx, *, name: str, domain: Domain, role: RoleType, type: int | None = None, project_id: str | None = None
+) -> Account:
     """Insert an account."""
     return tx.add(
-        Account(name=name, domain_id=domain.id, type=ACCOUNT_TYPE[role] if type is None else type, role_type=role.value, project_id=project_id, networkdomain=domain.networkdomain)
+        Account(
+            name=name,
+            domain_id=domain.id,
+            type=ACCOUNT_TYPE[role] if type is None else type,
+            role_type=role.value,
+            project_id=project_id,
+            networkdomain=domain.networkdomain,
+        )
     )
 
 
-def new_user(tx: Tx, account: Account, *, username: str, password: str, firstname: str, lastname: str, email: str, timezone: str | None = None) -> User:
+def new_user(
+    tx: Tx,
+    account: Account,
+    *,
+    username: str,
+    password: str,
+    firstname: str,
+    lastname: str,
+    email: str,
+    timezone: str | None = None,
+) -> User:
     """Insert a user with a password (plain text in, argon2 stored)."""
     return tx.add(
         User(
-            username=username, account_id=account.id, domain_id=account.domain_id, password_hash=hash_password(password),
-            firstname=firstname, lastname=lastname, email=email, timezone=timezone,
+            username=username,
+            account_id=account.id,
+            domain_id=account.domain_id,
+            password_hash=hash_password(password),
+            firstname=firstname,
+            lastname=lastname,
+            email=email,
+            timezone=timezone,
         )
-    )  # fmt: skip
+    )
 
 
 def new_keys(tx: Tx, user: User) -> KeyPair:
@@ -202,7 +232,9 @@ def new_keys(tx: Tx, user: User) -> KeyPair:
 def _users_of(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     from mold.api.answer import view
 
-    found: dict[str, dict[str, Any]] = {r.id: {"isdefault": r.name in ("admin", "system") and r.domain_id == "root"} for r in rows}
+    found: dict[str, dict[str, Any]] = {
+        r.id: {"isdefault": r.name in ("admin", "system") and r.domain_id == "root"} for r in rows
+    }
     users = tx.find(User, tx.any_of(User.c.account_id, [r.id for r in rows]))
     for user, values in zip(users, view(User).page(tx, users, caller), strict=True):
         found[user.account_id].setdefault("user", []).append(values)
@@ -212,15 +244,26 @@ def _users_of(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]
     return found
 
 
-ROLE_NAMES = {RoleType.ADMIN: "Root Admin", RoleType.RESOURCE: "Resource Admin", RoleType.DOMAIN: "Domain Admin", RoleType.USER: "User"}
+ROLE_NAMES = {
+    RoleType.ADMIN: "Root Admin",
+    RoleType.RESOURCE: "Resource Admin",
+    RoleType.DOMAIN: "Domain Admin",
+    RoleType.USER: "User",
+}
 ROLE_IDS = {r: f"00000000-0000-4000-8000-00000000000{n}" for n, r in enumerate(RoleType, 1)}
 
 
 @lists("listAccounts", Account)
 def _accounts(
-    q: Query, domainid: Domain | None = None, isrecursive: bool = False, listall: bool = False,
-    accounttype: int | None = None, state: str | None = None, iscleanuprequired: bool | None = None, showicon: bool | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    domainid: Domain | None = None,
+    isrecursive: bool = False,
+    listall: bool = False,
+    accounttype: int | None = None,
+    state: str | None = None,
+    iscleanuprequired: bool | None = None,
+    showicon: bool | None = None,
+) -> None:
     """Lists accounts.
 
     accounttype: 0 user, 1 root admin, 2 domain admin, 3 resource admin
@@ -239,11 +282,31 @@ def _accounts(
     q.where(Account.c.type != PROJECT_TYPE)
 
 
-@command("createAccount", roles=ADMINS, answers=Account, event="ACCOUNT.CREATE", refused={"accountid:string": "not offered", "userid:string": "not offered", "accountdetails:map": "not offered yet"})
+@command(
+    "createAccount",
+    roles=ADMINS,
+    answers=Account,
+    event="ACCOUNT.CREATE",
+    refused={
+        "accountid:string": "not offered",
+        "userid:string": "not offered",
+        "accountdetails:map": "not offered yet",
+    },
+)
 def create_account(
-    ctx: Ctx, username: str, password: str, email: str, firstname: str, lastname: str, account: str | None = None,
-    domainid: Domain | None = None, accounttype: int | None = None, roleid: str | None = None, networkdomain: str | None = None, timezone: str | None = None,
-) -> Account:  # fmt: skip
+    ctx: Ctx,
+    username: str,
+    password: str,
+    email: str,
+    firstname: str,
+    lastname: str,
+    account: str | None = None,
+    domainid: Domain | None = None,
+    accounttype: int | None = None,
+    roleid: str | None = None,
+    networkdomain: str | None = None,
+    timezone: str | None = None,
+) -> Account:
     """Creates an account and its first user.
 
     account: name of the account; default: the user's name
@@ -253,7 +316,14 @@ def create_account(
     """
     role = BY_TYPE.get(accounttype or 0)
     if roleid is not None:
-        role = next((r for r, i in ROLE_IDS.items() if i == roleid or roleid.isdigit() and int(roleid) == list(RoleType).index(r) + 1), None)
+        role = next(
+            (
+                r
+                for r, i in ROLE_IDS.items()
+                if i == roleid or (roleid.isdigit() and int(roleid) == list(RoleType).index(r) + 1)
+            ),
+            None,
+        )
     if role is None:
         raise Invalid("There is no such role or account type.", parameter="accounttype")
     if RANK[role] > ctx.caller.rank:
@@ -264,7 +334,16 @@ def create_account(
     made = new_account(ctx.tx, name=account or username, domain=domain, role=role)
     if networkdomain:
         ctx.tx.set(made, networkdomain=networkdomain)
-    new_user(ctx.tx, made, username=username, password=password, firstname=firstname, lastname=lastname, email=email, timezone=timezone)
+    new_user(
+        ctx.tx,
+        made,
+        username=username,
+        password=password,
+        firstname=firstname,
+        lastname=lastname,
+        email=email,
+        timezone=timezone,
+    )
     return made
 
 
@@ -278,9 +357,14 @@ def delete_account(ctx: Ctx, id: Account) -> None:
 
 @lists("listUsers", User)
 def _users(
-    q: Query, account: str | None = None, domainid: Domain | None = None, isrecursive: bool = False, listall: bool = False,
-    accounttype: int | None = None, showicon: bool | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    account: str | None = None,
+    domainid: Domain | None = None,
+    isrecursive: bool = False,
+    listall: bool = False,
+    accounttype: int | None = None,
+    showicon: bool | None = None,
+) -> None:
     """Lists users."""
     if domainid is not None:
         q.where(below(domainid.trail, User.c.domain_id) if isrecursive else User.c.domain_id == domainid.id)
@@ -297,9 +381,16 @@ def _users(
 
 @command("createUser", roles=ADMINS, answers=User, event="USER.CREATE", refused={"userid:string": "not offered"})
 def create_user(
-    ctx: Ctx, username: str, password: str, email: str, firstname: str, lastname: str, account: str,
-    domainid: Domain | None = None, timezone: str | None = None,
-) -> User:  # fmt: skip
+    ctx: Ctx,
+    username: str,
+    password: str,
+    email: str,
+    firstname: str,
+    lastname: str,
+    account: str,
+    domainid: Domain | None = None,
+    timezone: str | None = None,
+) -> User:
     """Creates a user: an alias of an account.
 
     account: name of the account that the user belongs to
@@ -307,8 +398,19 @@ def create_user(
     domain = domainid or ctx.tx.one(Domain, ctx.caller.domain_id)
     found = ctx.tx.first(Account, Account.c.name == account, Account.c.domain_id == domain.id)
     if found is None or RANK[RoleType(found.role_type)] > ctx.caller.rank:
-        raise Invalid(f"There is no account {account} in the domain {domain.path} that you may add users to.", parameter="account")
-    return new_user(ctx.tx, found, username=username, password=password, firstname=firstname, lastname=lastname, email=email, timezone=timezone)
+        raise Invalid(
+            f"There is no account {account} in the domain {domain.path} that you may add users to.", parameter="account"
+        )
+    return new_user(
+        ctx.tx,
+        found,
+        username=username,
+        password=password,
+        firstname=firstname,
+        lastname=lastname,
+        email=email,
+        timezone=timezone,
+    )
 
 
 @command("deleteUser", roles=ADMINS, event="USER.DELETE")
@@ -319,7 +421,13 @@ def delete_user(ctx: Ctx, id: User) -> None:
     ctx.tx.remove(id)
 
 
-@command("registerUserKeys", shape="object", key="userkeys", event="REGISTER.USER.KEY", fields=(Field("apikey"), Field("secretkey")))
+@command(
+    "registerUserKeys",
+    shape="object",
+    key="userkeys",
+    event="REGISTER.USER.KEY",
+    fields=(Field("apikey"), Field("secretkey")),
+)
 def register_keys(ctx: Ctx, id: User) -> dict[str, Any]:
     """Makes a new API key and secret for a user; earlier ones end at once."""
     made = new_keys(ctx.tx, id)
@@ -334,20 +442,41 @@ def get_keys(ctx: Ctx, id: Annotated[User, Param(access="operate")]) -> dict[str
 
 
 @lists("listProjects", Project)
-def _projects(q: Query, domainid: Domain | None = None, isrecursive: bool = False, listall: bool = False, account: str | None = None, showicon: bool | None = None) -> None:
+def _projects(
+    q: Query,
+    domainid: Domain | None = None,
+    isrecursive: bool = False,
+    listall: bool = False,
+    account: str | None = None,
+    showicon: bool | None = None,
+) -> None:
     """Lists projects that the caller is a member of or administers."""
     if domainid is not None:
         q.where(below(domainid.trail, Project.c.domain_id) if isrecursive else Project.c.domain_id == domainid.id)
     elif not listall and q.ctx.given.isdisjoint({"id", "name"}):
         q.where(Project.c.project_account_id.in_(q.ctx.caller.projects))
     if account is not None:
-        q.where(Project.c.id.in_(sa.select(Member.c.project_id).join(Account.table, Account.c.id == Member.c.account_id).where(Account.c.name == account)))
+        q.where(
+            Project.c.id.in_(
+                sa.select(Member.c.project_id)
+                .join(Account.table, Account.c.id == Member.c.account_id)
+                .where(Account.c.name == account)
+            )
+        )
 
 
 def make_project(tx: Tx, *, name: str, displaytext: str, domain: Domain, admin: Account) -> Project:
     """Insert a project with its own account and its first admin."""
     project_id = ids.new_id()
-    own = tx.add(Account(name=f"PrjAcct-{name}-{project_id[:8]}", domain_id=domain.id, type=PROJECT_TYPE, role_type=RoleType.USER.value, project_id=project_id))
+    own = tx.add(
+        Account(
+            name=f"PrjAcct-{name}-{project_id[:8]}",
+            domain_id=domain.id,
+            type=PROJECT_TYPE,
+            role_type=RoleType.USER.value,
+            project_id=project_id,
+        )
+    )
     made = Project(name=name, displaytext=displaytext, domain_id=domain.id, project_account_id=own.id)
     made.id = project_id
     tx.add(made)
@@ -367,11 +496,24 @@ class OpenProject(Operation):
         tx.set(tx.one(Project, self.project), state="Active")
 
 
-@command("createProject", answers=Project, job=True, creates=True, event="PROJECT.CREATE", refused={"userid:string": "not offered yet", "accountid:string": "not offered yet"})
+@command(
+    "createProject",
+    answers=Project,
+    job=True,
+    creates=True,
+    event="PROJECT.CREATE",
+    refused={"userid:string": "not offered yet", "accountid:string": "not offered yet"},
+)
 def create_project(ctx: Ctx, name: str, owner: Owner, displaytext: str = "") -> Project:
     """Creates a project; the caller, or the account given, becomes its admin."""
     if owner.project_id is not None:
         raise Invalid("A project cannot own a project.", parameter="projectid")
-    made = make_project(ctx.tx, name=name, displaytext=displaytext or name, domain=ctx.tx.one(Domain, owner.domain_id), admin=owner.account)
+    made = make_project(
+        ctx.tx,
+        name=name,
+        displaytext=displaytext or name,
+        domain=ctx.tx.one(Domain, owner.domain_id),
+        admin=owner.account,
+    )
     ctx.start(OpenProject(project=made.id))
     return made

@@ -16,17 +16,42 @@ from mold.store import REGISTRY, Tx
 from mold.work import OPERATIONS, Engine, Job
 
 TYPES = {
-    "virtualmachine": "VirtualMachine", "network": "Network", "template": "Template", "volume": "Volume", "host": "Host", "storagepool": "StoragePool", "router": "DomainRouter",
-    "physicalnetwork": "PhysicalNetwork", "traffictype": "TrafficType", "imagestore": "ImageStore", "project": "Project",
-}  # fmt: skip
+    "virtualmachine": "VirtualMachine",
+    "network": "Network",
+    "template": "Template",
+    "volume": "Volume",
+    "host": "Host",
+    "storagepool": "StoragePool",
+    "router": "DomainRouter",
+    "physicalnetwork": "PhysicalNetwork",
+    "traffictype": "TrafficType",
+    "imagestore": "ImageStore",
+    "project": "Project",
+}
 JOB_FIELDS = tuple(
     Field(n, t)
     for n, t in (
-        ("jobid", "string"), ("accountid", "string"), ("account", "string"), ("domainid", "string"), ("domainpath", "string"), ("userid", "string"), ("cmd", "string"), ("jobstatus", "integer"),
-        ("jobprocstatus", "integer"), ("jobresultcode", "integer"), ("jobresulttype", "string"), ("jobresult", "responseobject"), ("jobinstancetype", "string"), ("jobinstanceid", "string"),
-        ("created", "date"), ("completed", "date"), ("jobprogress", "integer"), ("jobsteps", "list"), ("managementserverid", "string"),
+        ("jobid", "string"),
+        ("accountid", "string"),
+        ("account", "string"),
+        ("domainid", "string"),
+        ("domainpath", "string"),
+        ("userid", "string"),
+        ("cmd", "string"),
+        ("jobstatus", "integer"),
+        ("jobprocstatus", "integer"),
+        ("jobresultcode", "integer"),
+        ("jobresulttype", "string"),
+        ("jobresult", "responseobject"),
+        ("jobinstancetype", "string"),
+        ("jobinstanceid", "string"),
+        ("created", "date"),
+        ("completed", "date"),
+        ("jobprogress", "integer"),
+        ("jobsteps", "list"),
+        ("managementserverid", "string"),
     )
-)  # fmt: skip
+)
 
 
 class Whose(Policy):
@@ -57,9 +82,17 @@ def job_fields(tx: Tx, job: Job, caller: Any, accounts: dict[str, Any], domains:
     live = Engine.here.runs.get(job.number) if Engine.here else None
     percent = 100 if job.status == 1 else max(job.percent, live.job.percent if live else 0)
     out: dict[str, Any] = {
-        "jobid": job.id, "userid": job.user_id, "accountid": job.account_id, "cmd": made.name if made else job.operation, "jobstatus": job.status, "jobprocstatus": 0,
-        "jobresultcode": 0, "jobinstancetype": TYPES.get(job.instance_type or "", job.instance_type), "jobprogress": percent, "jobsteps": steps(job, live.text if live else ""),
-    }  # fmt: skip
+        "jobid": job.id,
+        "userid": job.user_id,
+        "accountid": job.account_id,
+        "cmd": made.name if made else job.operation,
+        "jobstatus": job.status,
+        "jobprocstatus": 0,
+        "jobresultcode": 0,
+        "jobinstancetype": TYPES.get(job.instance_type or "", job.instance_type),
+        "jobprogress": percent,
+        "jobsteps": steps(job, live.text if live else ""),
+    }
     if job.account_id in accounts:
         out["account"] = accounts[job.account_id].__dict__["name"]
     if job.domain_id in domains:
@@ -117,7 +150,9 @@ def steps(job: Job, text: str) -> list[dict[str, Any]]:
 
 
 @command("queryAsyncJobResult", shape="flat", reads=True, fields=JOB_FIELDS)
-def query(ctx: Ctx, jobid: Job | None = None, resourceid: str | None = None, resourcetype: str | None = None) -> dict[str, Any]:
+def query(
+    ctx: Ctx, jobid: Job | None = None, resourceid: str | None = None, resourcetype: str | None = None
+) -> dict[str, Any]:
     """Says how far a job is, and what came of it.
 
     jobid: id of the job
@@ -131,21 +166,40 @@ def query(ctx: Ctx, jobid: Job | None = None, resourceid: str | None = None, res
     job = jobid
     if job is None:
         if not resourceid:
-            raise Invalid("Unable to execute API command queryasyncjobresult due to missing parameter jobid", parameter="jobid")
-        job = tx.first(Job, Job.c.instance_id == resourceid, ~Job.c.internal, condition(Job, ctx.caller, "see"), order=Job.c.number.desc())
+            raise Invalid(
+                "Unable to execute API command queryasyncjobresult due to missing parameter jobid", parameter="jobid"
+            )
+        job = tx.first(
+            Job,
+            Job.c.instance_id == resourceid,
+            ~Job.c.internal,
+            condition(Job, ctx.caller, "see"),
+            order=Job.c.number.desc(),
+        )
         if job is None:
             raise Denied(f"There is no job of {resourcetype or 'thing'} {resourceid[:80]} that you may see.")
     account, domain = REGISTRY["account"], REGISTRY["domain"]
     accounts = tx.among(account, [job.account_id] if job.account_id else [])
     domains = tx.among(domain, [job.domain_id] if job.domain_id else [])
-    body = {**job_fields(tx, job, ctx.caller, accounts, domains), "jobinstanceid": job.instance_id, "created": job.created, "completed": job.completed if job.status else None}
+    body = {
+        **job_fields(tx, job, ctx.caller, accounts, domains),
+        "jobinstanceid": job.instance_id,
+        "created": job.created,
+        "completed": job.completed if job.status else None,
+    }
     return {k: v for k, v in body.items() if v is not None}
 
 
 @lists("listAsyncJobs", Job, key="asyncjobs")
 def _jobs(
-    q: Query, account: str | None = None, domainid: str | None = None, isrecursive: bool = False, listall: bool = False, startdate: Date | None = None, managementserverid: str | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    account: str | None = None,
+    domainid: str | None = None,
+    isrecursive: bool = False,
+    listall: bool = False,
+    startdate: Date | None = None,
+    managementserverid: str | None = None,
+) -> None:
     """Lists jobs.
 
     startdate: those begun since then
@@ -160,7 +214,11 @@ def _jobs(
     if domainid is not None:
         domain = REGISTRY["domain"]
         found = q.tx.get(domain, domainid)
-        q.where(below(found.__dict__["trail"], c.domain_id) if found is not None and isrecursive else c.domain_id == domainid)
+        q.where(
+            below(found.__dict__["trail"], c.domain_id)
+            if found is not None and isrecursive
+            else c.domain_id == domainid
+        )
     if startdate is not None:
         q.where(c.created >= startdate)
     if managementserverid is not None:
@@ -170,9 +228,16 @@ def _jobs(
 
 @lists("listEvents", Event)
 def _events(
-    q: Query, startdate: Date | None = None, enddate: Date | None = None, duration: int | None = None, entrytime: int | None = None, startid: str | None = None, resourceid: str | None = None,
-    resourcetype: str | None = None, archived: bool = False,
-) -> None:  # fmt: skip
+    q: Query,
+    startdate: Date | None = None,
+    enddate: Date | None = None,
+    duration: int | None = None,
+    entrytime: int | None = None,
+    startid: str | None = None,
+    resourceid: str | None = None,
+    resourcetype: str | None = None,
+    archived: bool = False,
+) -> None:
     """Lists events.
 
     startdate: those since then
@@ -197,7 +262,11 @@ def _events(
     if duration is not None or entrytime is not None:
         from mold.base import clock
 
-        q.where(c.state == "Scheduled", c.created <= clock.ago(entrytime or duration or 0), c.id.not_in(sa.select(c.parent).where(c.parent.is_not(None))))
+        q.where(
+            c.state == "Scheduled",
+            c.created <= clock.ago(entrytime or duration or 0),
+            c.id.not_in(sa.select(c.parent).where(c.parent.is_not(None))),
+        )
     if not archived:
         q.where(~c.archived)
     q.order = [c.number.desc()]

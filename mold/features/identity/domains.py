@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from mold.api.command import Ctx
-from mold.api.command import command
+from mold.api.command import Ctx, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ADMINS, Territory
 from mold.base import ids
@@ -26,7 +25,9 @@ class Domain(Resource):
     policy = Territory()
 
     name: str = column(filter=True, keyword=True)
-    parent_id: str | None = refers("domain", default=None, shows={"parentdomainid": "id", "parentdomainname": "name"}, filter=False)
+    parent_id: str | None = refers(
+        "domain", default=None, shows={"parentdomainid": "id", "parentdomainname": "name"}, filter=False
+    )
     path: str = column(default="ROOT")
     trail: str = column(default="/", hidden=True, index=True)
     level: int = column(default=0, filter=True)
@@ -67,7 +68,13 @@ def place(tx: Tx, domain: Domain) -> Domain:
 
 
 @command("createDomain", roles=ADMINS, answers=Domain, event="DOMAIN.CREATE")
-def create(ctx: Ctx, name: str, parentdomainid: Domain | None = None, networkdomain: str | None = None, domainid: str | None = None) -> Domain:
+def create(
+    ctx: Ctx,
+    name: str,
+    parentdomainid: Domain | None = None,
+    networkdomain: str | None = None,
+    domainid: str | None = None,
+) -> Domain:
     """Creates a domain.
 
     parentdomainid: the domain to create it in; default: the caller's own
@@ -99,14 +106,23 @@ def update(ctx: Ctx, id: Domain, name: str | None = None, networkdomain: str | N
         old, new = id.path, id.path.rsplit("/", 1)[0] + "/" + name
         tx.set(id, name=name)
         below = Domain.c.trail.startswith(id.trail, autoescape=True)
-        tx.execute(sa.update(Domain.table).where(below).values(path=sa.literal(new).concat(sa.func.substr(Domain.c.path, len(old) + 1))))
+        tx.execute(
+            sa.update(Domain.table)
+            .where(below)
+            .values(path=sa.literal(new).concat(sa.func.substr(Domain.c.path, len(old) + 1)))
+        )
         id.path = new
     if networkdomain is not None:
         tx.set(id, networkdomain=networkdomain or None)
     return id
 
 
-@command("deleteDomain", roles=ADMINS, event="DOMAIN.DELETE", refused={"cleanup:boolean": "not offered yet; remove what is in the domain first"})
+@command(
+    "deleteDomain",
+    roles=ADMINS,
+    event="DOMAIN.DELETE",
+    refused={"cleanup:boolean": "not offered yet; remove what is in the domain first"},
+)
 def delete(ctx: Ctx, id: Domain) -> None:
     """Deletes a domain that holds nothing any more."""
     if id.parent_id is None or id.id == ctx.caller.domain_id:

@@ -19,15 +19,29 @@ from mold.store import Tx, metadata
 from mold.store.resource import NUMBER
 
 KINDS: dict[str, tuple[int, str, int, int]] = {
-    "user_vm": (0, "user.vms", 20, 40), "public_ip": (1, "public.ips", 20, 40), "volume": (2, "volumes", 20, 40), "snapshot": (3, "snapshots", 20, 40),
-    "template": (4, "templates", 20, 40), "network": (6, "networks", 20, 40), "vpc": (7, "vpcs", 20, 40), "cpu": (8, "cpus", 40, 80),
-    "memory": (9, "memory", 40960, 81920), "primary_storage": (10, "primary.storage", 200, 400), "secondary_storage": (11, "secondary.storage", 400, 800),
-}  # fmt: skip
+    "user_vm": (0, "user.vms", 20, 40),
+    "public_ip": (1, "public.ips", 20, 40),
+    "volume": (2, "volumes", 20, 40),
+    "snapshot": (3, "snapshots", 20, 40),
+    "template": (4, "templates", 20, 40),
+    "network": (6, "networks", 20, 40),
+    "vpc": (7, "vpcs", 20, 40),
+    "cpu": (8, "cpus", 40, 80),
+    "memory": (9, "memory", 40960, 81920),
+    "primary_storage": (10, "primary.storage", 200, 400),
+    "secondary_storage": (11, "secondary.storage", 400, 800),
+}
 """Kind -> (the API's number, name in settings, default for an account, default for a domain). Storage in GiB, memory in MiB."""
 
 UNIT = {"primary_storage": 1024**3, "secondary_storage": 1024**3}
-ACCOUNT = {k: setting(f"max.account.{n}", a, f"Limit of {k} for an account; -1: none.", group="Limits", low=-1) for k, (_, n, a, _d) in KINDS.items()}
-DOMAIN = {k: setting(f"max.domain.{n}", -1, f"Limit of {k} for a domain; -1: none.", group="Limits", low=-1) for k, (_, n, _a, _d) in KINDS.items()}
+ACCOUNT = {
+    k: setting(f"max.account.{n}", a, f"Limit of {k} for an account; -1: none.", group="Limits", low=-1)
+    for k, (_, n, a, _d) in KINDS.items()
+}
+DOMAIN = {
+    k: setting(f"max.domain.{n}", -1, f"Limit of {k} for a domain; -1: none.", group="Limits", low=-1)
+    for k, (_, n, _a, _d) in KINDS.items()
+}
 
 usage = sa.Table(
     "usage_count",
@@ -68,14 +82,27 @@ def reserve(tx: Tx, account: Account, **amounts: int) -> None:
     insert: Any = (postgresql if tx.postgres else sqlite).insert(usage)
     add = sa.case({k: amounts[k] for k in kinds}, value=usage.c.resource, else_=0)
     for owner, is_account in parties:
-        own = sa.func.coalesce(usage.c.most, sa.case({k: _defaults(tx, k, is_account) for k in kinds}, value=usage.c.resource, else_=-1))
+        own = sa.func.coalesce(
+            usage.c.most, sa.case({k: _defaults(tx, k, is_account) for k in kinds}, value=usage.c.resource, else_=-1)
+        )
         guard = sa.true() if free else sa.or_(own < 0, usage.c.used + add <= own)
-        good = sa.update(usage).where(usage.c.owner == owner, usage.c.resource.in_(kinds), guard).values(used=usage.c.used + add).returning(usage.c.resource)
+        good = (
+            sa.update(usage)
+            .where(usage.c.owner == owner, usage.c.resource.in_(kinds), guard)
+            .values(used=usage.c.used + add)
+            .returning(usage.c.resource)
+        )
         done = set(tx.execute(good).scalars())
         missing = [k for k in kinds if k not in done]
         if not missing:
             continue
-        fresh = set(tx.execute(insert.values([{"owner": owner, "resource": k, "used": 0} for k in missing]).on_conflict_do_nothing().returning(usage.c.resource)).scalars())
+        fresh = set(
+            tx.execute(
+                insert.values([{"owner": owner, "resource": k, "used": 0} for k in missing])
+                .on_conflict_do_nothing()
+                .returning(usage.c.resource)
+            ).scalars()
+        )
         if fresh:
             done |= set(tx.execute(good.where(usage.c.resource.in_(fresh))).scalars())
         for kind in kinds:
@@ -84,13 +111,19 @@ def reserve(tx: Tx, account: Account, **amounts: int) -> None:
 
 
 def _over(tx: Tx, owner: str, is_account: bool, kind: str, amount: int) -> OverLimit:
-    row = tx.execute(sa.select(usage.c.used, usage.c.most).where(usage.c.owner == owner, usage.c.resource == kind)).one()
+    row = tx.execute(
+        sa.select(usage.c.used, usage.c.most).where(usage.c.owner == owner, usage.c.resource == kind)
+    ).one()
     most = _defaults(tx, kind, is_account) if row.most is None else row.most
     unit, what = UNIT.get(kind, 1), "account" if is_account else "domain"
     return OverLimit(
         f"The {what}'s limit of {kind} is {most // unit}; {row.used // unit} are in use and {max(1, amount // unit)} more were asked for. Remove some, or ask for a higher limit.",
-        resource=kind, limit=most // unit, used=row.used // unit, wanted=max(1, amount // unit), owner=what,
-    )  # fmt: skip
+        resource=kind,
+        limit=most // unit,
+        used=row.used // unit,
+        wanted=max(1, amount // unit),
+        owner=what,
+    )
 
 
 def check(tx: Tx, account: Account, **amounts: int) -> None:
@@ -116,4 +149,8 @@ def give_back(tx: Tx, account_id: str, **amounts: int) -> None:
         return
     less = sa.case({k: amounts[k] for k in kinds}, value=usage.c.resource, else_=0)
     for owner, _ in owners(tx, account):
-        tx.execute(sa.update(usage).where(usage.c.owner == owner, usage.c.resource.in_(kinds)).values(used=sa.case((usage.c.used > less, usage.c.used - less), else_=0)))
+        tx.execute(
+            sa.update(usage)
+            .where(usage.c.owner == owner, usage.c.resource.in_(kinds))
+            .values(used=sa.case((usage.c.used > less, usage.c.used - less), else_=0))
+        )

@@ -24,7 +24,9 @@ from mold.features.infra.settings import setting
 from mold.store import Tx
 
 SESSION_TIMEOUT = setting("session.timeout", 30, "Minutes that a session may be idle.", group="Access")
-LOGIN_ATTEMPTS = setting("incorrect.login.attempts.allowed", 5, "Failed sign-ins before a user is disabled; 0: never.", group="Access")
+LOGIN_ATTEMPTS = setting(
+    "incorrect.login.attempts.allowed", 5, "Failed sign-ins before a user is disabled; 0: never.", group="Access"
+)
 SECURE_COOKIE = setting("enable.secure.session.cookie", False, "Send session cookies over HTTPS only.", group="Access")
 
 
@@ -41,13 +43,23 @@ def caller_of(tx: Tx, user: User, *, address: str = "", session: str | None = No
         raise Unauthorized(REFUSED, inner=f"user {user.username} is {user.state}, account {account.state}")
     domain = tx.one(Domain, account.domain_id)
     rows = tx.execute(
-        sa.select(Project.c.project_account_id, Member.c.role).join(Member.table, Member.c.project_id == Project.c.id).where(Member.c.account_id == account.id)
+        sa.select(Project.c.project_account_id, Member.c.role)
+        .join(Member.table, Member.c.project_id == Project.c.id)
+        .where(Member.c.account_id == account.id)
     ).all()
     return Caller(
-        user_id=user.id, username=user.username, account_id=account.id, account=account.name, domain_id=domain.id, domain_trail=domain.trail,
-        role=RoleType(account.role_type), projects=tuple(r[0] for r in rows), address=address, session=session,
+        user_id=user.id,
+        username=user.username,
+        account_id=account.id,
+        account=account.name,
+        domain_id=domain.id,
+        domain_trail=domain.trail,
+        role=RoleType(account.role_type),
+        projects=tuple(r[0] for r in rows),
+        address=address,
+        session=session,
         extra={"administers": tuple(r[0] for r in rows if r[1] == "Admin")},
-    )  # fmt: skip
+    )
 
 
 def by_signature(tx: Tx, request: Request) -> Caller | None:
@@ -79,7 +91,11 @@ def by_session(tx: Tx, request: Request) -> Caller | None:
 
 async def keep_alive(door: Door, cookie: str) -> None:
     """Note that a session is in use."""
-    await door.engine.writing(lambda tx: tx.execute(sa.update(Session.table).where(Session.c.cookie_digest == ids.digest(cookie)).values(used=time.time())))
+    await door.engine.writing(
+        lambda tx: tx.execute(
+            sa.update(Session.table).where(Session.c.cookie_digest == ids.digest(cookie)).values(used=time.time())
+        )
+    )
 
 
 def system(tx: Tx) -> Caller:
@@ -89,13 +105,35 @@ def system(tx: Tx) -> Caller:
     user = tx.first(User, User.c.account_id == account.id)
     domain = tx.one(Domain, account.domain_id)
     return Caller(
-        user_id=user.id if user else "", username="system", account_id=account.id, account=account.name, domain_id=domain.id,
-        domain_trail=domain.trail, role=RoleType.ADMIN, internal=True,
-    )  # fmt: skip
+        user_id=user.id if user else "",
+        username="system",
+        account_id=account.id,
+        account=account.name,
+        domain_id=domain.id,
+        domain_trail=domain.trail,
+        role=RoleType.ADMIN,
+        internal=True,
+    )
 
 
 LOGIN_FIELDS = tuple(
-    Field(n) for n in ("username", "userid", "domainid", "timeout", "account", "firstname", "lastname", "type", "timezone", "registered", "sessionkey", "is2faenabled", "is2faverified", "managementserverid")
+    Field(n)
+    for n in (
+        "username",
+        "userid",
+        "domainid",
+        "timeout",
+        "account",
+        "firstname",
+        "lastname",
+        "type",
+        "timezone",
+        "registered",
+        "sessionkey",
+        "is2faenabled",
+        "is2faverified",
+        "managementserverid",
+    )
 )
 
 
@@ -116,7 +154,11 @@ async def login(door: Door, entry: Entry) -> Any:
 
     def seek(tx: Tx) -> User | None:
         if domain_id:
-            found = tx.first(Domain, Domain.c.number == int(domain_id)) if domain_id.isdigit() else tx.get(Domain, domain_id)
+            found = (
+                tx.first(Domain, Domain.c.number == int(domain_id))
+                if domain_id.isdigit()
+                else tx.get(Domain, domain_id)
+            )
             if found is None:
                 raise Unauthorized(f"Unable to find the domain by id={domain_id[:80]}")
         else:
@@ -125,14 +167,22 @@ async def login(door: Door, entry: Entry) -> Any:
 
     user = await door.engine.reading(seek)
     good = await check_password(user, password)
-    wrong = Denied(f"Failed to authenticate user {username[:255]} in domain {domain_id or path or 1}; please provide valid credentials")
+    wrong = Denied(
+        f"Failed to authenticate user {username[:255]} in domain {domain_id or path or 1}; please provide valid credentials"
+    )
 
     def settle(tx: Tx) -> Any:
         if user is None:
             return wrong
         fresh = tx.one(User, user.id)
         if fresh.state != "enabled":
-            return Denied(f"User {fresh.username} in domain {path or 'ROOT'} is disabled/locked. Please contact the administrator.") if good else wrong
+            return (
+                Denied(
+                    f"User {fresh.username} in domain {path or 'ROOT'} is disabled/locked. Please contact the administrator."
+                )
+                if good
+                else wrong
+            )
         if not good:
             failed = fresh.failed_logins + 1
             allowed = LOGIN_ATTEMPTS.get(tx)
@@ -148,14 +198,26 @@ async def login(door: Door, entry: Entry) -> Any:
             tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(old)))
         tx.execute(sa.delete(Session.table).where(Session.c.used < time.time() - SESSION_TIMEOUT.get(tx) * 60))
         cookie, key = ids.token(24), ids.token(20)
-        tx.add(Session(user_id=fresh.id, cookie_digest=ids.digest(cookie), key_digest=ids.digest(key), used=time.time()))
+        tx.add(
+            Session(user_id=fresh.id, cookie_digest=ids.digest(cookie), key_digest=ids.digest(key), used=time.time())
+        )
         account = tx.one(Account, fresh.account_id)
         keys = tx.first(KeyPair, KeyPair.c.user_id == fresh.id)
         body = {
-            "username": fresh.username, "userid": fresh.id, "domainid": fresh.domain_id, "timeout": SESSION_TIMEOUT.get(tx) * 60,
-            "account": account.name, "firstname": fresh.firstname, "lastname": fresh.lastname, "type": str(account.type),
-            "timezone": fresh.timezone, "registered": "true" if keys else "false", "sessionkey": key, "is2faenabled": "false", "is2faverified": "true",
-        }  # fmt: skip
+            "username": fresh.username,
+            "userid": fresh.id,
+            "domainid": fresh.domain_id,
+            "timeout": SESSION_TIMEOUT.get(tx) * 60,
+            "account": account.name,
+            "firstname": fresh.firstname,
+            "lastname": fresh.lastname,
+            "type": str(account.type),
+            "timezone": fresh.timezone,
+            "registered": "true" if keys else "false",
+            "sessionkey": key,
+            "is2faenabled": "false",
+            "is2faverified": "true",
+        }
         if caller.root:
             body["managementserverid"] = door.engine.manager
         return cookie, key, SECURE_COOKIE.get(tx), {k: v for k, v in body.items() if v is not None}
@@ -164,7 +226,9 @@ async def login(door: Door, entry: Entry) -> Any:
     if isinstance(out, Refusal):
         raise out
     cookie, key, secure, body = out
-    entry.cookies.append(("JSESSIONID", cookie, {"httponly": True, "path": "/client", "samesite": "lax", "secure": secure}))
+    entry.cookies.append(
+        ("JSESSIONID", cookie, {"httponly": True, "path": "/client", "samesite": "lax", "secure": secure})
+    )
     entry.cookies.append(("sessionkey", key, {"httponly": True, "samesite": "lax", "secure": secure}))
     return body
 
@@ -179,7 +243,11 @@ async def logout(door: Door, entry: Entry) -> dict[str, str]:
     cookie = entry.request.cookies.get("JSESSIONID")
     gone = 0
     if cookie:
-        gone = await door.engine.writing(lambda tx: tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(cookie))).rowcount)
+        gone = await door.engine.writing(
+            lambda tx: (
+                tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(cookie))).rowcount
+            )
+        )
     for name in entry.request.cookies:
         entry.cookies.append((name, "", {"max_age": 0, "path": "/client" if name == "JSESSIONID" else "/"}))
     if not gone:

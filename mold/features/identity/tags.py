@@ -13,8 +13,14 @@ from mold.store import REGISTRY, Resource, Tx, column, created
 from mold.work import Operation, operation, step
 
 NAMES = {
-    "UserVm": "virtualmachine", "VirtualMachine": "virtualmachine", "Template": "template", "Network": "network", "Volume": "volume", "Project": "project", "Zone": "zone",
-}  # fmt: skip
+    "UserVm": "virtualmachine",
+    "VirtualMachine": "virtualmachine",
+    "Template": "template",
+    "Network": "network",
+    "Volume": "volume",
+    "Project": "project",
+    "Zone": "zone",
+}
 """The API's names of resource types -> kinds."""
 WIRE = {v: k for k, v in NAMES.items() if k != "VirtualMachine"}
 
@@ -50,7 +56,10 @@ def _list(q: Query, resourcetype: str | None = None, customer: str | None = None
 def _targets(ctx: Ctx, kind: str, ids: list[str]) -> list[Resource]:
     name = next((v for k, v in NAMES.items() if k.lower() == kind.lower()), None)
     if name is None or name not in REGISTRY:
-        raise Invalid(f"Things of the type {kind[:40]} have no tags; there are {', '.join(WIRE.values())}.", parameter="resourcetype")
+        raise Invalid(
+            f"Things of the type {kind[:40]} have no tags; there are {', '.join(WIRE.values())}.",
+            parameter="resourcetype",
+        )
     out = []
     for each in ids:
         found = find(ctx.tx, REGISTRY[name], ctx.caller, each, "operate")
@@ -80,7 +89,7 @@ def create(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags, cust
     """
     for row in _targets(ctx, resourcetype, resourceids):
         data = row.__dict__
-        whose = {k: data.get(k) for k in ("account_id", "domain_id", "project_id")}
+        whose: dict[str, Any] = {k: data.get(k) for k in ("account_id", "domain_id", "project_id")}
         if whose["account_id"] is None:
             whose.update(account_id=ctx.caller.account_id, domain_id=ctx.caller.domain_id)
         for key, value in tags.items():
@@ -107,7 +116,9 @@ def tags_of(tx: Tx, kind: str, ids: list[str]) -> dict[str, list[dict[str, Any]]
     """Tags of a page of things, as answers show them."""
     out: dict[str, list[dict[str, Any]]] = {}
     for tag in tx.find(Tag, Tag.c.resource_kind == kind, tx.any_of(Tag.c.resource_id, ids)):
-        out.setdefault(tag.resource_id, []).append({"key": tag.key, "value": tag.value, "resourcetype": WIRE.get(kind, kind), "resourceid": tag.resource_id})
+        out.setdefault(tag.resource_id, []).append(
+            {"key": tag.key, "value": tag.value, "resourcetype": WIRE.get(kind, kind), "resourceid": tag.resource_id}
+        )
     return out
 
 

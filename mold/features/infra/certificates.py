@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import time
-from typing import Any
+from typing import Annotated, Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mold.api.answer import Field
-from mold.api.command import Ctx, Long, Param, command
+from mold.api.command import Ctx, Param, command
 from mold.api.permit import ROOT, Infra
 from mold.base import clock, ids
 from mold.base.errors import Invalid
@@ -25,12 +25,21 @@ from mold.features.infra.hosts import Host, on_remove
 from mold.features.infra.settings import setting
 from mold.store import Resource, Tx, column, created
 from mold.wire import calls as w
-from mold.work import Operation, ask, change, look, operation, reconciler, step
-from typing import Annotated
+from mold.work import Engine, Operation, ask, change, look, operation, reconciler, step
 
-VALID_DAYS = setting("ca.framework.cert.validity.period", 365, "Days that a host's certificate is valid.", group="Certificates", low=1)
-RENEW = setting("ca.framework.cert.automatic.renewal", True, "Renew certificates of hosts before they expire.", group="Certificates")
-EXPIRY_ALERT = setting("ca.framework.cert.expiry.alert.period", 15, "Days before the end that a certificate is renewed.", group="Certificates", low=1)
+VALID_DAYS = setting(
+    "ca.framework.cert.validity.period", 365, "Days that a host's certificate is valid.", group="Certificates", low=1
+)
+RENEW = setting(
+    "ca.framework.cert.automatic.renewal", True, "Renew certificates of hosts before they expire.", group="Certificates"
+)
+EXPIRY_ALERT = setting(
+    "ca.framework.cert.expiry.alert.period",
+    15,
+    "Days before the end that a certificate is renewed.",
+    group="Certificates",
+    low=1,
+)
 MANAGER_NAME = "mold-manager"
 
 
@@ -60,7 +69,9 @@ class Certificate(Resource):
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
 
 
 def authority(tx: Tx) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey, str]:
@@ -68,23 +79,43 @@ def authority(tx: Tx) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey, str
     found = tx.first(Authority)
     if found is None:
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Mold"), x509.NameAttribute(NameOID.COMMON_NAME, f"Mold authority {ids.new_id()[:8]}")])
+        name = x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Mold"),
+                x509.NameAttribute(NameOID.COMMON_NAME, f"Mold authority {ids.new_id()[:8]}"),
+            ]
+        )
         now = dt.datetime.now(dt.UTC)
         made = (
-            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1)).not_valid_after(now + dt.timedelta(days=3650))
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(days=3650))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
-        )  # fmt: skip
+        )
         found = tx.add(Authority(certificate=made.public_bytes(serialization.Encoding.PEM).decode(), key=_pem(key)))
     loaded = serialization.load_pem_private_key(found.key.encode(), None)
     assert isinstance(loaded, ec.EllipticCurvePrivateKey)
     return x509.load_pem_x509_certificate(found.certificate.encode()), loaded, found.certificate
 
 
-def _sign(tx: Tx, public: Any, common: str, names: list[str], addresses: list[str], days: int, *, server: bool, guid: str | None = None) -> str:
+def _sign(
+    tx: Tx,
+    public: Any,
+    common: str,
+    names: list[str],
+    addresses: list[str],
+    days: int,
+    *,
+    server: bool,
+    guid: str | None = None,
+) -> str:
     ca, key, _ = authority(tx)
     now = dt.datetime.now(dt.UTC)
     serial = x509.random_serial_number()
@@ -92,26 +123,48 @@ def _sign(tx: Tx, public: Any, common: str, names: list[str], addresses: list[st
     alternatives += [x509.IPAddress(ipaddress.ip_address(a)) for a in addresses]
     uses = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if server else [])
     made = (
-        x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])).issuer_name(ca.subject).public_key(public)
-        .serial_number(serial).not_valid_before(now - dt.timedelta(hours=1)).not_valid_after(now + dt.timedelta(days=days))
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])]))
+        .issuer_name(ca.subject)
+        .public_key(public)
+        .serial_number(serial)
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
-    )  # fmt: skip
+    )
     tx.add(Certificate(serial=f"{serial:x}", subject=common, guid=guid, expires=clock.at(time.time() + days * 86400)))
     return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def issue(tx: Tx, common: str, *, names: list[str] | None = None, addresses: list[str] | None = None, days: int | None = None, server: bool = False) -> tuple[str, str, str]:
+def issue(
+    tx: Tx,
+    common: str,
+    *,
+    names: list[str] | None = None,
+    addresses: list[str] | None = None,
+    days: int | None = None,
+    server: bool = False,
+) -> tuple[str, str, str]:
     """A fresh key and certificate: (certificate, key, authority), PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     made = _sign(tx, key.public_key(), common, names or [], addresses or [], days or VALID_DAYS.get(tx), server=server)
     return made, _pem(key), authority(tx)[2]
 
 
-def sign_request(tx: Tx, csr: str, *, days: int | None = None, guid: str | None = None, common: str | None = None, names: list[str] | None = None, addresses: list[str] | None = None) -> str:
+def sign_request(
+    tx: Tx,
+    csr: str,
+    *,
+    days: int | None = None,
+    guid: str | None = None,
+    common: str | None = None,
+    names: list[str] | None = None,
+    addresses: list[str] | None = None,
+) -> str:
     """A certificate for a signing request (PEM); Invalid when it is none or its own signature is wrong."""
     try:
         asked = x509.load_pem_x509_csr(csr.encode())
@@ -125,7 +178,16 @@ def sign_request(tx: Tx, csr: str, *, days: int | None = None, guid: str | None 
         common = str(found[0].value) if found else "host"
     if common == MANAGER_NAME:
         raise Invalid(f"The name {MANAGER_NAME} is the managers' own.", parameter="csr")
-    return _sign(tx, asked.public_key(), common, names or [], addresses or [], days or VALID_DAYS.get(tx), server=False, guid=guid)
+    return _sign(
+        tx,
+        asked.public_key(),
+        common,
+        names or [],
+        addresses or [],
+        days or VALID_DAYS.get(tx),
+        server=False,
+        guid=guid,
+    )
 
 
 def revoked(tx: Tx, serial: int) -> bool:
@@ -141,7 +203,9 @@ PEM_FIELDS = (Field("certificate"), Field("privatekey"), Field("cacertificates")
 
 def _provider(name: str | None) -> None:
     if name not in (None, "", "root"):
-        raise Invalid(f"There is no certificate provider {name[:40] if name else ''}; there is root.", parameter="provider")
+        raise Invalid(
+            f"There is no certificate provider {name[:40] if name else ''}; there is root.", parameter="provider"
+        )
 
 
 @command("listCAProviders", roles=ROOT, shape="object", reads=True, fields=(Field("name"), Field("description")))
@@ -172,8 +236,13 @@ class Issue(Operation):
 
 @command("issueCertificate", roles=ROOT, shape="object", event="CA.CERTIFICATE.ISSUE", fields=PEM_FIELDS)
 def issue_certificate(
-    ctx: Ctx, csr: Annotated[str | None, Param(length=65535)] = None, domain: str | None = None, ipaddress: str | None = None, duration: int | None = None, provider: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    ctx: Ctx,
+    csr: Annotated[str | None, Param(length=65535)] = None,
+    domain: str | None = None,
+    ipaddress: str | None = None,
+    duration: int | None = None,
+    provider: str | None = None,
+) -> dict[str, Any]:
     """Issues a certificate for a signing request, or for names and addresses with a fresh key.
 
     csr: signing request, PEM
@@ -198,7 +267,9 @@ def issue_certificate(
         made, key = sign_request(ctx.tx, csr, days=duration, names=names, addresses=addresses), ""
         ca = authority(ctx.tx)[2]
     elif names or addresses:
-        made, key, ca = issue(ctx.tx, names[0] if names else addresses[0], names=names, addresses=addresses, days=duration)
+        made, key, ca = issue(
+            ctx.tx, names[0] if names else addresses[0], names=names, addresses=addresses, days=duration
+        )
     else:
         raise Invalid("Give a csr, or a domain or ipaddress to issue the certificate for.", parameter="csr")
     body = {"certificate": made, "cacertificates": ca}
@@ -223,7 +294,9 @@ class ProvisionCertificate(Operation):
     @step
     def sign(self, tx: Tx, request: w.SigningRequest) -> list[str]:
         host = tx.one(Host, self.host)
-        made = sign_request(tx, request.csr, guid=host.guid, common=host.name, addresses=[host.ip_address] if host.ip_address else [])
+        made = sign_request(
+            tx, request.csr, guid=host.guid, common=host.name, addresses=[host.ip_address] if host.ip_address else []
+        )
         return [made, authority(tx)[2]]
 
     @step
@@ -232,7 +305,9 @@ class ProvisionCertificate(Operation):
 
 
 @command("provisionCertificate", roles=ROOT, job=True, event="CA.CERTIFICATE.PROVISION")
-def provision(ctx: Ctx, hostid: Host, reconnect: bool = True, provider: str | None = None, forced: bool = False) -> None:
+def provision(
+    ctx: Ctx, hostid: Host, reconnect: bool = True, provider: str | None = None, forced: bool = False
+) -> None:
     """Gives a host a fresh certificate.
 
     reconnect: the agent connects again with it, which it does by itself
@@ -249,7 +324,9 @@ def revoke(ctx: Ctx, serial: str, cn: str | None = None, provider: str | None = 
     cn: the name in the certificate
     """
     _provider(provider)
-    found = ctx.tx.first(Certificate, Certificate.c.serial == serial.lower().removeprefix("0x").replace(":", "").lstrip("0"))
+    found = ctx.tx.first(
+        Certificate, Certificate.c.serial == serial.lower().removeprefix("0x").replace(":", "").lstrip("0")
+    )
     if found is None or (cn and found.subject != cn):
         raise Invalid("No certificate of this authority has this serial number and name.", parameter="serial")
     ctx.tx.set(found, revoked=clock.now())
@@ -266,24 +343,36 @@ async def renew_certificates() -> int:
         end = clock.at(time.time() + EXPIRY_ALERT.get(tx) * 86400)
         out = []
         for host in tx.find(Host, Host.c.state == "Up", Host.c.hypervisor == "KVM"):
-            last = tx.first(Certificate, Certificate.c.subject == host.name, Certificate.c.revoked.is_(None), order=Certificate.c.number.desc())
+            last = tx.first(
+                Certificate,
+                Certificate.c.subject == host.name,
+                Certificate.c.revoked.is_(None),
+                order=Certificate.c.number.desc(),
+            )
             if last is not None and last.expires < end:
                 out.append(host.id)
         return out
 
     waiting = await look(due)
-    for host_id in waiting:
-        from mold.work import Engine
+    engine = Engine.here
+    assert engine is not None
 
-        engine = Engine.here
-        assert engine is not None
-        await change(lambda tx, h=host_id: engine.enqueue(tx, ProvisionCertificate(host=h)))  # type: ignore[misc]
+    def want(tx: Tx) -> None:
+        for host in waiting:
+            engine.enqueue(tx, ProvisionCertificate(host=host))
+
+    if waiting:
+        await change(want)
     return len(waiting)
 
 
 def _forget(tx: Tx, host: Host) -> None:
     """A host that leaves loses its certificates."""
-    for each in tx.find(Certificate, (Certificate.c.guid == host.guid) | (Certificate.c.subject == host.name), Certificate.c.revoked.is_(None)):
+    for each in tx.find(
+        Certificate,
+        (Certificate.c.guid == host.guid) | (Certificate.c.subject == host.name),
+        Certificate.c.revoked.is_(None),
+    ):
         tx.set(each, revoked=clock.now())
 
 

@@ -14,8 +14,22 @@ from mold.features.infra.settings import setting
 from mold.features.infra.zones import Allocation, Zone
 from mold.store import Resource, Tx, column, created, refers
 
-CPU_FACTOR = setting("cpu.overprovisioning.factor", 1.0, "How often a cluster's CPU may be promised.", group="Compute", scopes=("cluster",), low=1)
-MEMORY_FACTOR = setting("mem.overprovisioning.factor", 1.0, "How often a cluster's memory may be promised.", group="Compute", scopes=("cluster",), low=1)
+CPU_FACTOR = setting(
+    "cpu.overprovisioning.factor",
+    1.0,
+    "How often a cluster's CPU may be promised.",
+    group="Compute",
+    scopes=("cluster",),
+    low=1,
+)
+MEMORY_FACTOR = setting(
+    "mem.overprovisioning.factor",
+    1.0,
+    "How often a cluster's memory may be promised.",
+    group="Compute",
+    scopes=("cluster",),
+    low=1,
+)
 HYPERVISORS = ("KVM", "Simulator")
 
 
@@ -49,7 +63,13 @@ def _list(q: Query, hypervisor: str | None = None, showcapacities: bool | None =
 
 @shown(Cluster, Field("cpuovercommitratio"), Field("memoryovercommitratio"))
 def _ratios(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    return {c.id: {"cpuovercommitratio": str(CPU_FACTOR.get(tx, cluster=c.id)), "memoryovercommitratio": str(MEMORY_FACTOR.get(tx, cluster=c.id))} for c in rows}
+    return {
+        c.id: {
+            "cpuovercommitratio": str(CPU_FACTOR.get(tx, cluster=c.id)),
+            "memoryovercommitratio": str(MEMORY_FACTOR.get(tx, cluster=c.id)),
+        }
+        for c in rows
+    }
 
 
 def hypervisor_named(text: str) -> str:
@@ -57,20 +77,51 @@ def hypervisor_named(text: str) -> str:
     for name in HYPERVISORS:
         if name.lower() == text.strip().lower():
             return name
-    raise Invalid(f"The hypervisor {text[:40]} is not offered; choose {' or '.join(HYPERVISORS)}.", parameter="hypervisor")
+    raise Invalid(
+        f"The hypervisor {text[:40]} is not offered; choose {' or '.join(HYPERVISORS)}.", parameter="hypervisor"
+    )
 
 
 @command(
-    "addCluster", roles=ROOT, answers=Cluster, shape="list", event="CLUSTER.CREATE",
+    "addCluster",
+    roles=ROOT,
+    answers=Cluster,
+    shape="list",
+    event="CLUSTER.CREATE",
     refused={
-        **dict.fromkeys(("guestvswitchname:string", "guestvswitchtype:string", "publicvswitchname:string", "publicvswitchtype:string", "vsmipaddress:string", "vsmpassword:string", "vsmusername:string", "url:string", "username:string", "password:string"), "for VMware clusters, which are not offered yet"),
-        **dict.fromkeys(("ovm3cluster:string", "ovm3pool:string", "ovm3vip:string"), "for Oracle VM, which is not offered"),
-        "extensionid:uuid": LATER, "externaldetails:map": LATER, "storageaccessgroups:list": LATER,
+        **dict.fromkeys(
+            (
+                "guestvswitchname:string",
+                "guestvswitchtype:string",
+                "publicvswitchname:string",
+                "publicvswitchtype:string",
+                "vsmipaddress:string",
+                "vsmpassword:string",
+                "vsmusername:string",
+                "url:string",
+                "username:string",
+                "password:string",
+            ),
+            "for VMware clusters, which are not offered yet",
+        ),
+        **dict.fromkeys(
+            ("ovm3cluster:string", "ovm3pool:string", "ovm3vip:string"), "for Oracle VM, which is not offered"
+        ),
+        "extensionid:uuid": LATER,
+        "externaldetails:map": LATER,
+        "storageaccessgroups:list": LATER,
     },
-)  # fmt: skip
+)
 def add(
-    ctx: Ctx, zoneid: Zone, podid: Pod, clustername: str, hypervisor: str, clustertype: Literal["CloudManaged", "ExternalManaged"], allocationstate: Allocation = "Enabled", arch: Literal["x86_64", "aarch64"] = "x86_64",
-) -> Cluster:  # fmt: skip
+    ctx: Ctx,
+    zoneid: Zone,
+    podid: Pod,
+    clustername: str,
+    hypervisor: str,
+    clustertype: Literal["CloudManaged", "ExternalManaged"],
+    allocationstate: Allocation = "Enabled",
+    arch: Literal["x86_64", "aarch64"] = "x86_64",
+) -> Cluster:
     """Adds a cluster.
 
     clustername: the name
@@ -81,20 +132,45 @@ def add(
         raise Invalid(f"The pod {podid.name} is in another zone.", parameter="podid")
     if clustertype == "ExternalManaged":
         raise Invalid("ExternalManaged clusters are for VMware, which is not offered yet.", parameter="clustertype")
-    return ctx.tx.add(Cluster(zone_id=zoneid.id, pod_id=podid.id, name=clustername, hypervisor=hypervisor_named(hypervisor), allocation_state=allocationstate, arch=arch))
+    return ctx.tx.add(
+        Cluster(
+            zone_id=zoneid.id,
+            pod_id=podid.id,
+            name=clustername,
+            hypervisor=hypervisor_named(hypervisor),
+            allocation_state=allocationstate,
+            arch=arch,
+        )
+    )
 
 
-@command("updateCluster", roles=ROOT, answers=Cluster, event="CLUSTER.EDIT", refused={"hypervisor:string": "not offered: make a new cluster", "externaldetails:map": LATER})
+@command(
+    "updateCluster",
+    roles=ROOT,
+    answers=Cluster,
+    event="CLUSTER.EDIT",
+    refused={"hypervisor:string": "not offered: make a new cluster", "externaldetails:map": LATER},
+)
 def update(
-    ctx: Ctx, id: Cluster, clustername: str | None = None, allocationstate: Allocation | None = None, managedstate: Literal["Managed", "Unmanaged"] | None = None,
-    clustertype: Literal["CloudManaged"] | None = None, arch: Literal["x86_64", "aarch64"] | None = None,
-) -> Cluster:  # fmt: skip
+    ctx: Ctx,
+    id: Cluster,
+    clustername: str | None = None,
+    allocationstate: Allocation | None = None,
+    managedstate: Literal["Managed", "Unmanaged"] | None = None,
+    clustertype: Literal["CloudManaged"] | None = None,
+    arch: Literal["x86_64", "aarch64"] | None = None,
+) -> Cluster:
     """Changes a cluster; enables or disables it.
 
     clustername: the new name
     managedstate: Unmanaged leaves its hosts alone
     """
-    changes: dict[str, Any] = {"name": clustername, "allocation_state": allocationstate, "managed_state": managedstate, "arch": arch}
+    changes: dict[str, Any] = {
+        "name": clustername,
+        "allocation_state": allocationstate,
+        "managed_state": managedstate,
+        "arch": arch,
+    }
     return ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})
 
 

@@ -34,7 +34,17 @@ class OsType(Resource):
     user_defined: bool = column(default=False, api="isuserdefined")
 
 
-@lists("listOsCategories", OsCategory, refused={"arch:string": LATER, "isiso:boolean": LATER, "isvnf:boolean": LATER, "zoneid:uuid": LATER, "showicon:boolean": LATER})
+@lists(
+    "listOsCategories",
+    OsCategory,
+    refused={
+        "arch:string": LATER,
+        "isiso:boolean": LATER,
+        "isvnf:boolean": LATER,
+        "zoneid:uuid": LATER,
+        "showicon:boolean": LATER,
+    },
+)
 def _categories(q: Query, isfeatured: bool | None = None) -> None:
     """Lists OS categories.
 
@@ -65,7 +75,12 @@ STARTERS: dict[str, tuple[str, ...]] = {
     "Oracle": ("Oracle Linux 8", "Oracle Linux 9"),
     "RedHat": ("Red Hat Enterprise Linux 8.0", "Red Hat Enterprise Linux 9.0"),
     "SUSE": ("SUSE Linux Enterprise Server 15 (64-bit)", "openSUSE Leap 15.4"),
-    "Windows": ("Windows 10 (64-bit)", "Windows 11 (64-bit)", "Windows Server 2019 (64-bit)", "Windows Server 2022 (64-bit)"),
+    "Windows": (
+        "Windows 10 (64-bit)",
+        "Windows 11 (64-bit)",
+        "Windows Server 2019 (64-bit)",
+        "Windows Server 2022 (64-bit)",
+    ),
     "Other": ("Other Linux (64-bit)", "Other (64-bit)", "Other PV Virtio-SCSI (64-bit)"),
 }
 

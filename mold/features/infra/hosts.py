@@ -37,9 +37,20 @@ from mold.work import Operation, ask, change, look, operation, reconciler, step
 log = structlog.get_logger()
 PING_SECONDS = setting("ping.interval", 10, "Seconds between an agent's pings.", group="Hosts", low=1)
 PING_MISSES = setting("ping.timeout", 2.5, "How many intervals without a ping make a host Alert.", group="Hosts", low=1)
-ALERT_WAIT = setting("alert.wait", 1800, "Seconds that a disconnected host waits before it is Alert.", group="Hosts", low=1)
-CONNECT_SECONDS = setting("host.connect.timeout", 120, "Seconds that addHost waits for the agent to connect.", group="Hosts", low=1)
-MEMORY_RESERVED = setting("host.reserved.mem.mb", 1024, "MiB of a host's memory that are left to the host itself.", group="Hosts", scopes=("cluster",), low=0)
+ALERT_WAIT = setting(
+    "alert.wait", 1800, "Seconds that a disconnected host waits before it is Alert.", group="Hosts", low=1
+)
+CONNECT_SECONDS = setting(
+    "host.connect.timeout", 120, "Seconds that addHost waits for the agent to connect.", group="Hosts", low=1
+)
+MEMORY_RESERVED = setting(
+    "host.reserved.mem.mb",
+    1024,
+    "MiB of a host's memory that are left to the host itself.",
+    group="Hosts",
+    scopes=("cluster",),
+    low=0,
+)
 
 
 class Host(Resource):
@@ -123,45 +134,107 @@ pulse = sa.Table(
 
 
 @shown(
-    Host, Field("cpuallocated"), Field("cpuallocatedvalue", "long"), Field("cpuallocatedpercentage"), Field("cpuallocatedwithoverprovisioning"), Field("cpuwithoverprovisioning"),
-    Field("memoryallocated", "long"), Field("memoryallocatedbytes", "long"), Field("memoryallocatedpercentage"), Field("memorywithoverprovisioning"), Field("hosttags"), Field("explicithosttags"), Field("clustertype"),
-    Field("hahost", "boolean"), Field("capabilities"), Field("managementserverid"), Field("ueficapability", "boolean"), Field("islocalstorageactive", "boolean"), Field("problems", "list"),
+    Host,
+    Field("cpuallocated"),
+    Field("cpuallocatedvalue", "long"),
+    Field("cpuallocatedpercentage"),
+    Field("cpuallocatedwithoverprovisioning"),
+    Field("cpuwithoverprovisioning"),
+    Field("memoryallocated", "long"),
+    Field("memoryallocatedbytes", "long"),
+    Field("memoryallocatedpercentage"),
+    Field("memorywithoverprovisioning"),
+    Field("hosttags"),
+    Field("explicithosttags"),
+    Field("clustertype"),
+    Field("hahost", "boolean"),
+    Field("capabilities"),
+    Field("managementserverid"),
+    Field("ueficapability", "boolean"),
+    Field("islocalstorageactive", "boolean"),
+    Field("problems", "list"),
     detail="capacity",
-)  # fmt: skip
+)
 def _capacity(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     clusters = tx.among(Cluster, list({h.cluster_id for h in rows}))
-    held = {r.guid: r.session for r in tx.execute(sa.select(link.c.guid, link.c.session).where(tx.any_of(link.c.guid, [h.guid for h in rows if h.guid])))}
+    held = {
+        r.guid: r.session
+        for r in tx.execute(
+            sa.select(link.c.guid, link.c.session).where(tx.any_of(link.c.guid, [h.guid for h in rows if h.guid]))
+        )
+    }
     out = {}
     for h in rows:
         cpu = 100 * h.cpu_reserved / h.cpu_capacity if h.cpu_capacity else 0
         memory = 100 * h.memory_reserved / h.memory_capacity if h.memory_capacity else 0
         out[h.id] = {
-            "cpuallocated": f"{cpu:.2f}%", "cpuallocatedpercentage": f"{cpu:.2f}%", "cpuallocatedwithoverprovisioning": f"{cpu:.2f}%", "cpuallocatedvalue": h.cpu_reserved,
-            "cpuwithoverprovisioning": str(h.cpu_capacity), "memoryallocated": h.memory_reserved, "memoryallocatedbytes": h.memory_reserved,
-            "memoryallocatedpercentage": f"{memory:.2f}%", "memorywithoverprovisioning": str(h.memory_capacity), "clustertype": clusters[h.cluster_id].cluster_type,
-            "hosttags": ",".join(h.host_tags or []) or None, "explicithosttags": ",".join(h.host_tags or []) or None, "hahost": False, "capabilities": "hvm",
-            "managementserverid": held.get(h.guid), "ueficapability": bool((h.details or {}).get("uefi")), "islocalstorageactive": True, "problems": h.problems or None,
-        }  # fmt: skip
+            "cpuallocated": f"{cpu:.2f}%",
+            "cpuallocatedpercentage": f"{cpu:.2f}%",
+            "cpuallocatedwithoverprovisioning": f"{cpu:.2f}%",
+            "cpuallocatedvalue": h.cpu_reserved,
+            "cpuwithoverprovisioning": str(h.cpu_capacity),
+            "memoryallocated": h.memory_reserved,
+            "memoryallocatedbytes": h.memory_reserved,
+            "memoryallocatedpercentage": f"{memory:.2f}%",
+            "memorywithoverprovisioning": str(h.memory_capacity),
+            "clustertype": clusters[h.cluster_id].cluster_type,
+            "hosttags": ",".join(h.host_tags or []) or None,
+            "explicithosttags": ",".join(h.host_tags or []) or None,
+            "hahost": False,
+            "capabilities": "hvm",
+            "managementserverid": held.get(h.guid),
+            "ueficapability": bool((h.details or {}).get("uefi")),
+            "islocalstorageactive": True,
+            "problems": h.problems or None,
+        }
     return out
 
 
-@shown(Host, Field("cpuused"), Field("cpuloadaverage", "double"), Field("memoryused", "long"), Field("networkkbsread", "long"), Field("networkkbswrite", "long"), Field("lastpinged", "date"), detail="stats")
+@shown(
+    Host,
+    Field("cpuused"),
+    Field("cpuloadaverage", "double"),
+    Field("memoryused", "long"),
+    Field("networkkbsread", "long"),
+    Field("networkkbswrite", "long"),
+    Field("lastpinged", "date"),
+    detail="stats",
+)
 def _stats(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    found = {r.guid: r for r in tx.execute(sa.select(pulse).where(tx.any_of(pulse.c.guid, [h.guid for h in rows if h.guid])))}
+    found = {
+        r.guid: r for r in tx.execute(sa.select(pulse).where(tx.any_of(pulse.c.guid, [h.guid for h in rows if h.guid])))
+    }
     return {
         h.id: {
-            "cpuused": f"{p.cpu:.2f}%", "cpuloadaverage": p.load, "memoryused": p.memory_used, "networkkbsread": p.received // 1024, "networkkbswrite": p.sent // 1024, "lastpinged": clock.at(p.at),
+            "cpuused": f"{p.cpu:.2f}%",
+            "cpuloadaverage": p.load,
+            "memoryused": p.memory_used,
+            "networkkbsread": p.received // 1024,
+            "networkkbswrite": p.sent // 1024,
+            "lastpinged": clock.at(p.at),
         }
         for h in rows
         if (p := found.get(h.guid)) is not None
-    }  # fmt: skip
+    }
 
 
 @lists(
-    "listHosts", Host, roles=OPERATORS,
-    refused={"outofbandmanagementenabled:boolean": LATER, "outofbandmanagementpowerstate:string": LATER, "storageaccessgroup:string": LATER, "hahost:boolean": LATER},
-)  # fmt: skip
-def _list(q: Query, details: list[str] | None = None, virtualmachineid: str | None = None, managementserverid: str | None = None) -> None:
+    "listHosts",
+    Host,
+    roles=OPERATORS,
+    refused={
+        "outofbandmanagementenabled:boolean": LATER,
+        "outofbandmanagementpowerstate:string": LATER,
+        "storageaccessgroup:string": LATER,
+        "hahost:boolean": LATER,
+    },
+)
+def _list(
+    q: Query,
+    details: list[str] | None = None,
+    virtualmachineid: str | None = None,
+    managementserverid: str | None = None,
+) -> None:
     """Lists hosts.
 
     details: sets of fields, comma separated: min, all, capacity, stats, events
@@ -205,7 +278,8 @@ class AddHost(Operation):
     @step
     async def meet(self) -> w.HostFacts:
         if self.hypervisor == "Simulator":
-            return await ask(self.host, w.GetFacts())
+            found: w.HostFacts = await ask(self.host, w.GetFacts())
+            return found
         if self.install:
             given = await look(lambda tx: tx.one(Host, self.host))
             if not install:
@@ -239,12 +313,15 @@ class AddHost(Operation):
         facts: w.HostFacts = await ask(self.host, w.GetFacts())
         return facts
 
+
 def stranger(tx: Tx, address: str) -> w.HostFacts | None:
     """The facts of a connected agent with this name, address or guid."""
     taken = sa.select(Host.c.guid).where(Host.c.guid.is_not(None))
     for row in tx.execute(sa.select(link.c.facts).where(link.c.guid.not_in(taken))):
         facts = msgspec.msgpack.decode(row.facts, type=w.HostFacts)
-        if address in (facts.name, facts.guid, *facts.addresses) or (address in ("localhost", "127.0.0.1") and facts.name):
+        if address in (facts.name, facts.guid, *facts.addresses) or (
+            address in ("localhost", "127.0.0.1") and facts.name
+        ):
             return facts
     return None
 
@@ -252,12 +329,27 @@ def stranger(tx: Tx, address: str) -> w.HostFacts | None:
 def learn(tx: Tx, host: Host, facts: w.HostFacts) -> None:
     """Keep what a host said of itself, and what of it may be promised."""
     cpu, memory = factors(tx, host.cluster_id)
-    left = max(facts.memory - (MEMORY_RESERVED.get(tx, cluster=host.cluster_id) * 1024**2 if facts.hypervisor != "Simulator" else 0), facts.memory // 2)
+    left = max(
+        facts.memory
+        - (MEMORY_RESERVED.get(tx, cluster=host.cluster_id) * 1024**2 if facts.hypervisor != "Simulator" else 0),
+        facts.memory // 2,
+    )
     tx.set(
-        host, ip_address=facts.addresses[0] if facts.addresses else None, version=facts.version, hypervisor_version=facts.hypervisor_version, arch=facts.arch, cores=facts.cores,
-        sockets=facts.sockets, mhz=facts.mhz, memory_total=facts.memory, domain_type=facts.domain_type, cpu_capacity=int(facts.cores * facts.mhz * cpu), memory_capacity=int(left * memory),
-        problems=list(facts.problems), boot_id=facts.boot_id,
-    )  # fmt: skip
+        host,
+        ip_address=facts.addresses[0] if facts.addresses else None,
+        version=facts.version,
+        hypervisor_version=facts.hypervisor_version,
+        arch=facts.arch,
+        cores=facts.cores,
+        sockets=facts.sockets,
+        mhz=facts.mhz,
+        memory_total=facts.memory,
+        domain_type=facts.domain_type,
+        cpu_capacity=int(facts.cores * facts.mhz * cpu),
+        memory_capacity=int(left * memory),
+        problems=list(facts.problems),
+        boot_id=facts.boot_id,
+    )
 
 
 def recount(tx: Tx, cluster_id: str) -> None:
@@ -270,13 +362,30 @@ def recount(tx: Tx, cluster_id: str) -> None:
 
 
 @command(
-    "addHost", roles=OPERATORS, answers=Host, shape="list", waits=True, event="HOST.ADD",
-    refused={"externaldetails:map": LATER, "storageaccessgroups:list": LATER, "clustername:string": "not offered: make the cluster first and give clusterid"},
-)  # fmt: skip
+    "addHost",
+    roles=OPERATORS,
+    answers=Host,
+    shape="list",
+    waits=True,
+    event="HOST.ADD",
+    refused={
+        "externaldetails:map": LATER,
+        "storageaccessgroups:list": LATER,
+        "clustername:string": "not offered: make the cluster first and give clusterid",
+    },
+)
 def add(
-    ctx: Ctx, zoneid: Zone, podid: Pod, hypervisor: str, url: Annotated[str, Param(length=2048)], clusterid: Cluster | None = None, username: str | None = None,
-    password: Annotated[str | None, Param(secret=True)] = None, hosttags: list[str] | None = None, allocationstate: Allocation = "Enabled",
-) -> Host:  # fmt: skip
+    ctx: Ctx,
+    zoneid: Zone,
+    podid: Pod,
+    hypervisor: str,
+    url: Annotated[str, Param(length=2048)],
+    clusterid: Cluster | None = None,
+    username: str | None = None,
+    password: Annotated[str | None, Param(secret=True)] = None,
+    hosttags: list[str] | None = None,
+    allocationstate: Allocation = "Enabled",
+) -> Host:
     """Adds a host to a cluster.
 
     With username and password Mold installs the agent over SSH; without, the agent must have been set up.
@@ -291,7 +400,10 @@ def add(
         raise Invalid("The cluster is not in this pod and zone.", parameter="clusterid")
     kind = hypervisor_named(hypervisor)
     if clusterid.hypervisor != kind:
-        raise Invalid(f"The cluster {clusterid.name} has {clusterid.hypervisor} hosts; this one is {kind}.", parameter="hypervisor")
+        raise Invalid(
+            f"The cluster {clusterid.name} has {clusterid.hypervisor} hosts; this one is {kind}.",
+            parameter="hypervisor",
+        )
     parts = urlsplit(url if "//" in url else f"http://{url}")
     if not parts.hostname or parts.username or parts.query:
         raise Invalid("url must be http:// and the host's name or address.", parameter="url")
@@ -299,16 +411,53 @@ def add(
         raise Conflict(f"The host {parts.hostname} has been added already.", url=parts.hostname)
     made = ctx.tx.add(
         Host(
-            zone_id=zoneid.id, pod_id=podid.id, cluster_id=clusterid.id, name=parts.hostname, url=parts.hostname, hypervisor=kind, username=username, password=password,
-            host_tags=hosttags, resource_state="Enabled" if allocationstate == "Enabled" else "Disabled", guid=f"sim-{parts.hostname}" if kind == "Simulator" else None,
+            zone_id=zoneid.id,
+            pod_id=podid.id,
+            cluster_id=clusterid.id,
+            name=parts.hostname,
+            url=parts.hostname,
+            hypervisor=kind,
+            username=username,
+            password=password,
+            host_tags=hosttags,
+            resource_state="Enabled" if allocationstate == "Enabled" else "Disabled",
+            guid=f"sim-{parts.hostname}" if kind == "Simulator" else None,
         )
-    )  # fmt: skip
-    ctx.start(AddHost(host=made.id, address=parts.hostname, hypervisor=kind, install=username is not None, seconds=CONNECT_SECONDS.get(ctx.tx)))
+    )
+    ctx.start(
+        AddHost(
+            host=made.id,
+            address=parts.hostname,
+            hypervisor=kind,
+            install=username is not None,
+            seconds=CONNECT_SECONDS.get(ctx.tx),
+        )
+    )
     return made
 
 
-@command("updateHost", roles=ROOT, answers=Host, event="HOST.EDIT", refused={"cleanupexternaldetails:boolean": LATER, "externaldetails:map": LATER, "guestosrule:string": LATER, "istagarule:boolean": LATER, "oscategoryid:uuid": LATER, "annotation:string": LATER, "url:string": "not offered: remove the host and add it again"})
-def update(ctx: Ctx, id: Host, name: str | None = None, allocationstate: Literal["Enable", "Disable", "Enabled", "Disabled"] | None = None, hosttags: list[str] | None = None) -> Host:
+@command(
+    "updateHost",
+    roles=ROOT,
+    answers=Host,
+    event="HOST.EDIT",
+    refused={
+        "cleanupexternaldetails:boolean": LATER,
+        "externaldetails:map": LATER,
+        "guestosrule:string": LATER,
+        "istagarule:boolean": LATER,
+        "oscategoryid:uuid": LATER,
+        "annotation:string": LATER,
+        "url:string": "not offered: remove the host and add it again",
+    },
+)
+def update(
+    ctx: Ctx,
+    id: Host,
+    name: str | None = None,
+    allocationstate: Literal["Enable", "Disable", "Enabled", "Disabled"] | None = None,
+    hosttags: list[str] | None = None,
+) -> Host:
     """Changes a host's name and tags; enables or disables it for new machines.
 
     hosttags: host tags
@@ -353,7 +502,9 @@ on_remove: list[Callable[[Tx, Host], None]] = []
 """What else is to go with a host's row; higher floors add to it."""
 
 
-@command("deleteHost", roles=OPERATORS, waits=True, event="HOST.DELETE", refused={"forcedestroylocalstorage:boolean": LATER})
+@command(
+    "deleteHost", roles=OPERATORS, waits=True, event="HOST.DELETE", refused={"forcedestroylocalstorage:boolean": LATER}
+)
 def delete(ctx: Ctx, id: Host, forced: bool = False) -> None:
     """Removes a host that runs no machines from the cloud.
 
@@ -362,7 +513,10 @@ def delete(ctx: Ctx, id: Host, forced: bool = False) -> None:
     if id.machines:
         raise InUse(f"The host {id.name} runs {id.machines} machines; move or stop them first.", machines=id.machines)
     if id.resource_state == "Enabled" and id.state == "Up" and not forced:
-        raise Conflict(f"The host {id.name} still takes machines; disable it, put it into maintenance, or say forced=true.", state=id.resource_state)
+        raise Conflict(
+            f"The host {id.name} still takes machines; disable it, put it into maintenance, or say forced=true.",
+            state=id.resource_state,
+        )
     ctx.tx.set(id, resource_state="Disabled")
     ctx.start(RemoveHost(host=id.id))
 
@@ -401,7 +555,11 @@ def reconnect(ctx: Ctx, id: Host) -> Host:
 def linked(tx: Tx, facts: w.HostFacts, session: str) -> Host | None:
     """An agent has connected to this manager: note it, and bring its host Up if it is one of ours."""
     tx.execute(sa.delete(link).where(link.c.guid == facts.guid))
-    tx.execute(sa.insert(link).values(guid=facts.guid, session=session, name=facts.name, facts=w.pack(facts), since=time.time()))
+    tx.execute(
+        sa.insert(link).values(
+            guid=facts.guid, session=session, name=facts.name, facts=w.pack(facts), since=time.time()
+        )
+    )
     host = tx.first(Host, Host.c.guid == facts.guid)
     if host is None or host.state == "Creating":
         return host
@@ -423,15 +581,28 @@ def beat(tx: Tx, reports: dict[str, w.HostReport]) -> None:
     """Note the pings of many agents in one statement."""
     tick = time.time()
     rows = [
-        {"guid": g, "at": tick, "cpu": r.cpu_percent, "load": r.load, "memory_used": r.memory_used, "received": r.received, "sent": r.sent} for g, r in reports.items()
-    ]  # fmt: skip
+        {
+            "guid": g,
+            "at": tick,
+            "cpu": r.cpu_percent,
+            "load": r.load,
+            "memory_used": r.memory_used,
+            "received": r.received,
+            "sent": r.sent,
+        }
+        for g, r in reports.items()
+    ]
     if not rows:
         return
     from sqlalchemy.dialects import postgresql, sqlite
 
     insert: Any = (postgresql if tx.postgres else sqlite).insert(pulse)
     columns = ("at", "cpu", "load", "memory_used", "received", "sent")
-    tx.execute(insert.values(rows).on_conflict_do_update(index_elements=["guid"], set_={c: insert.excluded[c] for c in columns}))
+    tx.execute(
+        insert.values(rows).on_conflict_do_update(
+            index_elements=["guid"], set_={c: insert.excluded[c] for c in columns}
+        )
+    )
 
 
 @reconciler(every=5)
@@ -463,5 +634,7 @@ async def watch_hosts() -> int:
 
 def free_text(host: Host) -> dict[str, Any]:
     """What a host has left, for explanations."""
-    return {"cpu_mhz": host.cpu_capacity - host.cpu_reserved, "memory_gib": round((host.memory_capacity - host.memory_reserved) / GIB, 2)}
-
+    return {
+        "cpu_mhz": host.cpu_capacity - host.cpu_reserved,
+        "memory_gib": round((host.memory_capacity - host.memory_reserved) / GIB, 2),
+    }

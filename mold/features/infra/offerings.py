@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from mold.api.command import LATER, Ctx, Details, Long, command
 from mold.api.answer import Field, shown
+from mold.api.command import LATER, Ctx, Details, Long, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ADMINS, Offered
 from mold.base.errors import Denied, Invalid
@@ -97,7 +97,7 @@ def as_list(rows: list[Any] | None) -> str | None:
 
 def ids_of(text: str | None) -> list[str]:
     """Ids out of such a text."""
-    return Json().process_result_value(text, None) if text else []  # type: ignore[arg-type, no-any-return]
+    return Json().process_result_value(text, None) if text else []  # type: ignore[arg-type]
 
 
 def _places(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
@@ -105,11 +105,16 @@ def _places(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     zones = tx.among(Zone, [z for r in rows for z in ids_of(r.zone_ids)])
     out: dict[str, dict[str, Any]] = {}
     for r in rows:
-        ds, zs = [domains[d] for d in ids_of(r.domain_ids) if d in domains], [zones[z] for z in ids_of(r.zone_ids) if z in zones]
+        ds, zs = (
+            [domains[d] for d in ids_of(r.domain_ids) if d in domains],
+            [zones[z] for z in ids_of(r.zone_ids) if z in zones],
+        )
         out[r.id] = {
-            "domainid": ",".join(d.id for d in ds) or None, "domain": ",".join(d.path for d in ds) or None,
-            "zoneid": ",".join(z.id for z in zs) or None, "zone": ",".join(z.name for z in zs) or None,
-        }  # fmt: skip
+            "domainid": ",".join(d.id for d in ds) or None,
+            "domain": ",".join(d.path for d in ds) or None,
+            "zoneid": ",".join(z.id for z in zs) or None,
+            "zone": ",".join(z.name for z in zs) or None,
+        }
     return out
 
 
@@ -131,15 +136,33 @@ def _usable(q: Query, kind: Any, zoneid: Zone | None, state: str | None) -> None
 def check_owner(ctx: Ctx, domains: list[Domain] | None) -> None:
     """A domain admin offers things to her own domains only, not to everybody."""
     if ctx.caller.role.value == "DomainAdmin" and not domains:
-        raise Denied("Say for which of your domains the offering is (domainid); only root admins offer to everybody.", parameter="domainid")
+        raise Denied(
+            "Say for which of your domains the offering is (domainid); only root admins offer to everybody.",
+            parameter="domainid",
+        )
 
 
-@lists("listServiceOfferings", ServiceOffering, refused={"encryptroot:boolean": LATER, "gpuenabled:boolean": LATER, "vgpuprofileid:uuid": LATER})
+@lists(
+    "listServiceOfferings",
+    ServiceOffering,
+    refused={"encryptroot:boolean": LATER, "gpuenabled:boolean": LATER, "vgpuprofileid:uuid": LATER},
+)
 def _service(
-    q: Query, zoneid: Zone | None = None, domainid: Domain | None = None, issystem: bool = False, state: str | None = None, cpunumber: int | None = None,
-    cpuspeed: int | None = None, memory: int | None = None, account: str | None = None, projectid: str | None = None, listall: bool | None = None,
-    isrecursive: bool | None = None, templateid: str | None = None, virtualmachineid: str | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    zoneid: Zone | None = None,
+    domainid: Domain | None = None,
+    issystem: bool = False,
+    state: str | None = None,
+    cpunumber: int | None = None,
+    cpuspeed: int | None = None,
+    memory: int | None = None,
+    account: str | None = None,
+    projectid: str | None = None,
+    listall: bool | None = None,
+    isrecursive: bool | None = None,
+    templateid: str | None = None,
+    virtualmachineid: str | None = None,
+) -> None:
     """Lists compute offerings.
 
     issystem: offerings of the cloud's own machines
@@ -159,22 +182,63 @@ def _service(
 
 
 @command(
-    "createServiceOffering", roles=ADMINS, answers=ServiceOffering, event="SERVICE.OFFERING.CREATE",
+    "createServiceOffering",
+    roles=ADMINS,
+    answers=ServiceOffering,
+    event="SERVICE.OFFERING.CREATE",
     refused={
-        **BURSTS, "customizediops:boolean": LATER, "miniops:long": LATER, "maxiops:long": LATER, "hypervisorsnapshotreserve:integer": LATER, "diskofferingid:uuid": LATER,
-        "diskofferingstrictness:boolean": LATER, "encryptroot:boolean": LATER, "externaldetails:map": LATER, "gpucount:integer": LATER, "gpudisplay:boolean": LATER, "vgpuprofileid:uuid": LATER,
-        "leaseduration:integer": LATER, "leaseexpiryaction:string": LATER, "purgeresources:boolean": LATER, "storagepolicy:uuid": "for VMware, which is not offered yet",
+        **BURSTS,
+        "customizediops:boolean": LATER,
+        "miniops:long": LATER,
+        "maxiops:long": LATER,
+        "hypervisorsnapshotreserve:integer": LATER,
+        "diskofferingid:uuid": LATER,
+        "diskofferingstrictness:boolean": LATER,
+        "encryptroot:boolean": LATER,
+        "externaldetails:map": LATER,
+        "gpucount:integer": LATER,
+        "gpudisplay:boolean": LATER,
+        "vgpuprofileid:uuid": LATER,
+        "leaseduration:integer": LATER,
+        "leaseexpiryaction:string": LATER,
+        "purgeresources:boolean": LATER,
+        "storagepolicy:uuid": "for VMware, which is not offered yet",
     },
-)  # fmt: skip
+)
 def create_service(
-    ctx: Ctx, name: str, displaytext: str | None = None, cpunumber: int | None = None, cpuspeed: int | None = None, memory: int | None = None, customized: bool | None = None,
-    mincpunumber: int | None = None, maxcpunumber: int | None = None, minmemory: int | None = None, maxmemory: int | None = None, offerha: bool = False,
-    limitcpuuse: bool = False, isvolatile: bool = False, storagetype: Literal["shared", "local"] = "shared", provisioningtype: Literal["thin", "sparse", "fat"] = "thin",
-    rootdisksize: Long | None = None, tags: str | None = None, hosttags: str | None = None, networkrate: int | None = None, deploymentplanner: str | None = None,
-    cachemode: Literal["none", "writeback", "writethrough"] = "none", bytesreadrate: Long | None = None, byteswriterate: Long | None = None,
-    iopsreadrate: Long | None = None, iopswriterate: Long | None = None, issystem: bool = False, systemvmtype: str | None = None, domainid: list[Domain] | None = None,
-    zoneid: list[Zone] | None = None, dynamicscalingenabled: bool = True, serviceofferingdetails: Details | None = None,
-) -> ServiceOffering:  # fmt: skip
+    ctx: Ctx,
+    name: str,
+    displaytext: str | None = None,
+    cpunumber: int | None = None,
+    cpuspeed: int | None = None,
+    memory: int | None = None,
+    customized: bool | None = None,
+    mincpunumber: int | None = None,
+    maxcpunumber: int | None = None,
+    minmemory: int | None = None,
+    maxmemory: int | None = None,
+    offerha: bool = False,
+    limitcpuuse: bool = False,
+    isvolatile: bool = False,
+    storagetype: Literal["shared", "local"] = "shared",
+    provisioningtype: Literal["thin", "sparse", "fat"] = "thin",
+    rootdisksize: Long | None = None,
+    tags: str | None = None,
+    hosttags: str | None = None,
+    networkrate: int | None = None,
+    deploymentplanner: str | None = None,
+    cachemode: Literal["none", "writeback", "writethrough"] = "none",
+    bytesreadrate: Long | None = None,
+    byteswriterate: Long | None = None,
+    iopsreadrate: Long | None = None,
+    iopswriterate: Long | None = None,
+    issystem: bool = False,
+    systemvmtype: str | None = None,
+    domainid: list[Domain] | None = None,
+    zoneid: list[Zone] | None = None,
+    dynamicscalingenabled: bool = True,
+    serviceofferingdetails: Details | None = None,
+) -> ServiceOffering:
     """Creates a compute offering.
 
     cpunumber: number of cores
@@ -190,34 +254,100 @@ def create_service(
     custom = bool(customized) or (customized is None and cpunumber is None and memory is None)
     if custom:
         if cpunumber is not None and memory is not None and customized:
-            raise Invalid("A customized offering leaves cpunumber and memory to the deploy; give minimum and maximum instead.", parameter="customized")
+            raise Invalid(
+                "A customized offering leaves cpunumber and memory to the deploy; give minimum and maximum instead.",
+                parameter="customized",
+            )
     elif cpunumber is None or memory is None or cpuspeed is None:
         raise Invalid("A fixed offering needs cpunumber, cpuspeed and memory.", parameter="cpunumber")
-    for label, number, low, high in (("cpunumber", cpunumber, 1, 1024), ("cpuspeed", cpuspeed, 0, 100_000), ("memory", memory, 32, 64 * 1024 * 1024), ("rootdisksize", rootdisksize, 1, 65536)):
+    for label, number, low, high in (
+        ("cpunumber", cpunumber, 1, 1024),
+        ("cpuspeed", cpuspeed, 0, 100_000),
+        ("memory", memory, 32, 64 * 1024 * 1024),
+        ("rootdisksize", rootdisksize, 1, 65536),
+    ):
         if number is not None and not low <= number <= high:
             raise Invalid(f"{label} must lie between {low} and {high}.", parameter=label)
-    limits = {k: v for k, v in {"mincpunumber": mincpunumber, "maxcpunumber": maxcpunumber, "minmemory": minmemory, "maxmemory": maxmemory}.items() if v is not None}
+    limits = {
+        k: v
+        for k, v in {
+            "mincpunumber": mincpunumber,
+            "maxcpunumber": maxcpunumber,
+            "minmemory": minmemory,
+            "maxmemory": maxmemory,
+        }.items()
+        if v is not None
+    }
     return ctx.tx.add(
         ServiceOffering(
-            name=name, displaytext=displaytext or name, cpunumber=cpunumber, cpuspeed=cpuspeed, memory=memory, is_customized=custom, limits=limits or None, offer_ha=offerha,
-            limit_cpu_use=limitcpuuse, is_volatile=isvolatile, storage_type=storagetype, provisioning_type=provisioningtype, root_disk_size=rootdisksize,
-            storage_tags=tags, host_tags=hosttags, network_rate=networkrate, deployment_planner=deploymentplanner, cache_mode=cachemode, bytesreadrate=bytesreadrate,
-            byteswriterate=byteswriterate, iopsreadrate=iopsreadrate, iopswriterate=iopswriterate, is_system=issystem, system_vm_type=systemvmtype,
-            domain_ids=as_list(domainid), zone_ids=as_list(zoneid), dynamic_scaling_enabled=dynamicscalingenabled, serviceofferingdetails=serviceofferingdetails,
+            name=name,
+            displaytext=displaytext or name,
+            cpunumber=cpunumber,
+            cpuspeed=cpuspeed,
+            memory=memory,
+            is_customized=custom,
+            limits=limits or None,
+            offer_ha=offerha,
+            limit_cpu_use=limitcpuuse,
+            is_volatile=isvolatile,
+            storage_type=storagetype,
+            provisioning_type=provisioningtype,
+            root_disk_size=rootdisksize,
+            storage_tags=tags,
+            host_tags=hosttags,
+            network_rate=networkrate,
+            deployment_planner=deploymentplanner,
+            cache_mode=cachemode,
+            bytesreadrate=bytesreadrate,
+            byteswriterate=byteswriterate,
+            iopsreadrate=iopsreadrate,
+            iopswriterate=iopswriterate,
+            is_system=issystem,
+            system_vm_type=systemvmtype,
+            domain_ids=as_list(domainid),
+            zone_ids=as_list(zoneid),
+            dynamic_scaling_enabled=dynamicscalingenabled,
+            serviceofferingdetails=serviceofferingdetails,
         )
-    )  # fmt: skip
+    )
 
 
-@command("updateServiceOffering", roles=ADMINS, answers=ServiceOffering, event="SERVICE.OFFERING.EDIT", refused={"cleanupexternaldetails:boolean": LATER, "externaldetails:map": LATER, "purgeresources:boolean": LATER, "domainid:string": LATER, "zoneid:string": LATER})
+@command(
+    "updateServiceOffering",
+    roles=ADMINS,
+    answers=ServiceOffering,
+    event="SERVICE.OFFERING.EDIT",
+    refused={
+        "cleanupexternaldetails:boolean": LATER,
+        "externaldetails:map": LATER,
+        "purgeresources:boolean": LATER,
+        "domainid:string": LATER,
+        "zoneid:string": LATER,
+    },
+)
 def update_service(
-    ctx: Ctx, id: ServiceOffering, name: str | None = None, displaytext: str | None = None, sortkey: int | None = None, hosttags: str | None = None, storagetags: str | None = None, state: Literal["Active", "Inactive"] | None = None,
-) -> ServiceOffering:  # fmt: skip
+    ctx: Ctx,
+    id: ServiceOffering,
+    name: str | None = None,
+    displaytext: str | None = None,
+    sortkey: int | None = None,
+    hosttags: str | None = None,
+    storagetags: str | None = None,
+    state: Literal["Active", "Inactive"] | None = None,
+) -> ServiceOffering:
     """Changes a compute offering's names, tags and state.
 
     storagetags: storage tags, comma separated
     hosttags: host tags, comma separated
     """
-    changes = {"name": name, "displaytext": displaytext, "sortkey": sortkey, "host_tags": hosttags, "storage_tags": storagetags, "state": state}
+    changes = {
+        "name": name,
+        "displaytext": displaytext,
+        "sortkey": sortkey,
+        "host_tags": hosttags,
+        "storage_tags": storagetags,
+        "state": state,
+    }
     return ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})
 
 
@@ -238,9 +368,18 @@ def _retire(ctx: Ctx, row: Any) -> None:
 
 @lists("listDiskOfferings", DiskOffering, refused={"encrypt:boolean": LATER})
 def _disk(
-    q: Query, zoneid: Zone | None = None, domainid: Domain | None = None, state: str | None = None, account: str | None = None, projectid: str | None = None,
-    listall: bool | None = None, isrecursive: bool | None = None, storageid: str | None = None, virtualmachineid: str | None = None, volumeid: str | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    zoneid: Zone | None = None,
+    domainid: Domain | None = None,
+    state: str | None = None,
+    account: str | None = None,
+    projectid: str | None = None,
+    listall: bool | None = None,
+    isrecursive: bool | None = None,
+    storageid: str | None = None,
+    virtualmachineid: str | None = None,
+    volumeid: str | None = None,
+) -> None:
     """Lists disk offerings."""
     _usable(q, DiskOffering, zoneid, state)
     if domainid is not None:
@@ -250,15 +389,40 @@ def _disk(
 
 
 @command(
-    "createDiskOffering", roles=ADMINS, answers=DiskOffering, event="DISK.OFFERING.CREATE",
-    refused={**BURSTS, "customizediops:boolean": LATER, "miniops:long": LATER, "maxiops:long": LATER, "hypervisorsnapshotreserve:integer": LATER, "disksizestrictness:boolean": LATER, "encrypt:boolean": LATER, "storagepolicy:uuid": "for VMware, which is not offered yet"},
-)  # fmt: skip
+    "createDiskOffering",
+    roles=ADMINS,
+    answers=DiskOffering,
+    event="DISK.OFFERING.CREATE",
+    refused={
+        **BURSTS,
+        "customizediops:boolean": LATER,
+        "miniops:long": LATER,
+        "maxiops:long": LATER,
+        "hypervisorsnapshotreserve:integer": LATER,
+        "disksizestrictness:boolean": LATER,
+        "encrypt:boolean": LATER,
+        "storagepolicy:uuid": "for VMware, which is not offered yet",
+    },
+)
 def create_disk(
-    ctx: Ctx, name: str, displaytext: str | None = None, disksize: Long | None = None, customized: bool = False, tags: str | None = None, storagetype: Literal["shared", "local"] = "shared",
-    provisioningtype: Literal["thin", "sparse", "fat"] = "thin", cachemode: Literal["none", "writeback", "writethrough"] = "none", bytesreadrate: Long | None = None,
-    byteswriterate: Long | None = None, iopsreadrate: Long | None = None, iopswriterate: Long | None = None, displayoffering: bool = True, domainid: list[Domain] | None = None,
-    zoneid: list[Zone] | None = None, details: Details | None = None,
-) -> DiskOffering:  # fmt: skip
+    ctx: Ctx,
+    name: str,
+    displaytext: str | None = None,
+    disksize: Long | None = None,
+    customized: bool = False,
+    tags: str | None = None,
+    storagetype: Literal["shared", "local"] = "shared",
+    provisioningtype: Literal["thin", "sparse", "fat"] = "thin",
+    cachemode: Literal["none", "writeback", "writethrough"] = "none",
+    bytesreadrate: Long | None = None,
+    byteswriterate: Long | None = None,
+    iopsreadrate: Long | None = None,
+    iopswriterate: Long | None = None,
+    displayoffering: bool = True,
+    domainid: list[Domain] | None = None,
+    zoneid: list[Zone] | None = None,
+    details: Details | None = None,
+) -> DiskOffering:
     """Creates a disk offering.
 
     disksize: GiB
@@ -269,24 +433,62 @@ def create_disk(
         raise Invalid("A fixed disk offering needs disksize, 1 to 65536 GiB.", parameter="disksize")
     return ctx.tx.add(
         DiskOffering(
-            name=name, displaytext=displaytext or name, disksize=0 if customized else disksize, is_customized=customized, tags=tags, storage_type=storagetype,
-            provisioning_type=provisioningtype, cache_mode=cachemode, bytesreadrate=bytesreadrate, byteswriterate=byteswriterate, iopsreadrate=iopsreadrate,
-            iopswriterate=iopswriterate, displayoffering=displayoffering, domain_ids=as_list(domainid), zone_ids=as_list(zoneid), details=details,
+            name=name,
+            displaytext=displaytext or name,
+            disksize=0 if customized else disksize or 0,
+            is_customized=customized,
+            tags=tags,
+            storage_type=storagetype,
+            provisioning_type=provisioningtype,
+            cache_mode=cachemode,
+            bytesreadrate=bytesreadrate,
+            byteswriterate=byteswriterate,
+            iopsreadrate=iopsreadrate,
+            iopswriterate=iopswriterate,
+            displayoffering=displayoffering,
+            domain_ids=as_list(domainid),
+            zone_ids=as_list(zoneid),
+            details=details,
         )
-    )  # fmt: skip
+    )
 
 
-@command("updateDiskOffering", roles=ADMINS, answers=DiskOffering, event="DISK.OFFERING.EDIT", refused={**BURSTS, "domainid:string": LATER, "zoneid:string": LATER})
+@command(
+    "updateDiskOffering",
+    roles=ADMINS,
+    answers=DiskOffering,
+    event="DISK.OFFERING.EDIT",
+    refused={**BURSTS, "domainid:string": LATER, "zoneid:string": LATER},
+)
 def update_disk(
-    ctx: Ctx, id: DiskOffering, name: str | None = None, displaytext: str | None = None, sortkey: int | None = None, displayoffering: bool | None = None, tags: str | None = None,
-    cachemode: Literal["none", "writeback", "writethrough"] | None = None, bytesreadrate: Long | None = None, byteswriterate: Long | None = None,
-    iopsreadrate: Long | None = None, iopswriterate: Long | None = None, state: Literal["Active", "Inactive"] | None = None,
-) -> DiskOffering:  # fmt: skip
+    ctx: Ctx,
+    id: DiskOffering,
+    name: str | None = None,
+    displaytext: str | None = None,
+    sortkey: int | None = None,
+    displayoffering: bool | None = None,
+    tags: str | None = None,
+    cachemode: Literal["none", "writeback", "writethrough"] | None = None,
+    bytesreadrate: Long | None = None,
+    byteswriterate: Long | None = None,
+    iopsreadrate: Long | None = None,
+    iopswriterate: Long | None = None,
+    state: Literal["Active", "Inactive"] | None = None,
+) -> DiskOffering:
     """Changes a disk offering."""
     changes: dict[str, Any] = {
-        "name": name, "displaytext": displaytext, "sortkey": sortkey, "displayoffering": displayoffering, "tags": tags, "cache_mode": cachemode, "bytesreadrate": bytesreadrate,
-        "byteswriterate": byteswriterate, "iopsreadrate": iopsreadrate, "iopswriterate": iopswriterate, "state": state,
-    }  # fmt: skip
+        "name": name,
+        "displaytext": displaytext,
+        "sortkey": sortkey,
+        "displayoffering": displayoffering,
+        "tags": tags,
+        "cache_mode": cachemode,
+        "bytesreadrate": bytesreadrate,
+        "byteswriterate": byteswriterate,
+        "iopsreadrate": iopsreadrate,
+        "iopswriterate": iopswriterate,
+        "state": state,
+    }
     return ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})
 
 
@@ -309,5 +511,8 @@ def root_size(offering: ServiceOffering, template_size: int, asked_gib: int | No
     """Bytes of a root disk: what was asked, else the offering's, else the template's; never less than the template."""
     wanted = (asked_gib or offering.root_disk_size or 0) * GIB
     if wanted and wanted < template_size:
-        raise Invalid(f"The root disk cannot be smaller than the template ({template_size / GIB:.2f} GiB).", parameter="rootdisksize")
+        raise Invalid(
+            f"The root disk cannot be smaller than the template ({template_size / GIB:.2f} GiB).",
+            parameter="rootdisksize",
+        )
     return wanted or template_size

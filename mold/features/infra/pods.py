@@ -43,11 +43,21 @@ def _list(q: Query, showcapacities: bool | None = None) -> None:
 def _ranges(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return {
         p.id: {
-            "startip": [p.start_ip], "endip": [p.end_ip], "forsystemvms": ["0"],
-            "ipranges": [{"startip": p.start_ip, "endip": p.end_ip, "gateway": p.gateway, "cidr": str(net.around(p.gateway, p.netmask)), "forsystemvms": "0"}],
+            "startip": [p.start_ip],
+            "endip": [p.end_ip],
+            "forsystemvms": ["0"],
+            "ipranges": [
+                {
+                    "startip": p.start_ip,
+                    "endip": p.end_ip,
+                    "gateway": p.gateway,
+                    "cidr": str(net.around(p.gateway, p.netmask)),
+                    "forsystemvms": "0",
+                }
+            ],
         }
         for p in rows
-    }  # fmt: skip
+    }
 
 
 def check(tx: Tx, zone_id: str, gateway: str, netmask: str, start: str, end: str, but: str = "") -> None:
@@ -61,21 +71,52 @@ def check(tx: Tx, zone_id: str, gateway: str, netmask: str, start: str, end: str
 
 @command("createPod", roles=ROOT, answers=Pod, event="POD.CREATE", refused={"storageaccessgroups:list": LATER})
 def create(
-    ctx: Ctx, name: str, zoneid: Zone, startip: str | None = None, gateway: str | None = None, netmask: str | None = None, endip: str | None = None, allocationstate: Allocation = "Enabled",
-) -> Pod:  # fmt: skip
+    ctx: Ctx,
+    name: str,
+    zoneid: Zone,
+    startip: str | None = None,
+    gateway: str | None = None,
+    netmask: str | None = None,
+    endip: str | None = None,
+    allocationstate: Allocation = "Enabled",
+) -> Pod:
     """Creates a pod."""
     if not gateway or not netmask or not startip:
         raise Invalid("A pod needs gateway, netmask and startip of its management network.", parameter="gateway")
     check(ctx.tx, zoneid.id, gateway, netmask, startip, endip or startip)
-    return ctx.tx.add(Pod(zone_id=zoneid.id, name=name, gateway=gateway, netmask=netmask, start_ip=startip, end_ip=endip or startip, allocation_state=allocationstate))
+    return ctx.tx.add(
+        Pod(
+            zone_id=zoneid.id,
+            name=name,
+            gateway=gateway,
+            netmask=netmask,
+            start_ip=startip,
+            end_ip=endip or startip,
+            allocation_state=allocationstate,
+        )
+    )
 
 
 @command("updatePod", roles=ROOT, answers=Pod, event="POD.EDIT")
 def update(
-    ctx: Ctx, id: Pod, name: str | None = None, gateway: str | None = None, netmask: str | None = None, startip: str | None = None, endip: str | None = None, allocationstate: Allocation | None = None,
-) -> Pod:  # fmt: skip
+    ctx: Ctx,
+    id: Pod,
+    name: str | None = None,
+    gateway: str | None = None,
+    netmask: str | None = None,
+    startip: str | None = None,
+    endip: str | None = None,
+    allocationstate: Allocation | None = None,
+) -> Pod:
     """Changes a pod; enables or disables it."""
-    changes = {"name": name, "gateway": gateway, "netmask": netmask, "start_ip": startip, "end_ip": endip, "allocation_state": allocationstate}
+    changes = {
+        "name": name,
+        "gateway": gateway,
+        "netmask": netmask,
+        "start_ip": startip,
+        "end_ip": endip,
+        "allocation_state": allocationstate,
+    }
     new = {**id.fields(), **{k: v for k, v in changes.items() if v is not None}}
     check(ctx.tx, id.zone_id, new["gateway"], new["netmask"], new["start_ip"], new["end_ip"], but=id.id)
     return ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})

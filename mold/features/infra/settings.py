@@ -76,7 +76,16 @@ SETTINGS: dict[str, Declared[Any]] = {}
 _cache: dict[str, tuple[float, dict[tuple[str, str, str], str]]] = {}
 
 
-def setting(name: str, default: T, doc: str, *, group: str = "Miscellaneous", scopes: tuple[str, ...] = (), low: float | None = None, choices: tuple[str, ...] = ()) -> Declared[T]:
+def setting(
+    name: str,
+    default: T,
+    doc: str,
+    *,
+    group: str = "Miscellaneous",
+    scopes: tuple[str, ...] = (),
+    low: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Declared[T]:
     """Declare a setting. `scopes` are the kinds it may be set for besides globally (`zone`, `cluster`, …)."""
     made = Declared(name, default, doc, group, scopes, low, choices)
     SETTINGS[name] = made
@@ -103,7 +112,10 @@ def store(tx: Tx, name: str, text: str, scope: str = "Global", scope_id: str = "
     if declared is None:
         raise Invalid(f"There is no setting {name[:100]}.", name=name)
     if scope != "Global" and scope not in declared.scopes:
-        raise Invalid(f"{name} cannot be set for a {scope}; it is {'global' if not declared.scopes else 'for ' + ', '.join(declared.scopes)}.", name=name)
+        raise Invalid(
+            f"{name} cannot be set for a {scope}; it is {'global' if not declared.scopes else 'for ' + ', '.join(declared.scopes)}.",
+            name=name,
+        )
     declared.read(text)
     found = tx.first(Setting, Setting.c.name == name, Setting.c.scope == scope, Setting.c.scope_id == scope_id)
     if found is None:
@@ -113,7 +125,18 @@ def store(tx: Tx, name: str, text: str, scope: str = "Global", scope_id: str = "
     tx.then(forget)
 
 
-FIELDS = (Field("name"), Field("category"), Field("group"), Field("subgroup"), Field("value"), Field("defaultvalue"), Field("description"), Field("scope"), Field("isdynamic", "boolean"), Field("type"))
+FIELDS = (
+    Field("name"),
+    Field("category"),
+    Field("group"),
+    Field("subgroup"),
+    Field("value"),
+    Field("defaultvalue"),
+    Field("description"),
+    Field("scope"),
+    Field("isdynamic", "boolean"),
+    Field("type"),
+)
 
 
 def _shown(declared: Declared[Any], value: Any) -> dict[str, Any]:
@@ -122,12 +145,26 @@ def _shown(declared: Declared[Any], value: Any) -> dict[str, Any]:
 
     kinds = {bool: "Boolean", int: "Number", float: "Decimal", str: "String"}
     return {
-        "name": declared.name, "category": "Advanced", "group": declared.group, "subgroup": "Others", "value": text(value), "defaultvalue": text(declared.default),
-        "description": declared.doc, "scope": " ".join(("Global", *declared.scopes)).title(), "isdynamic": True, "type": kinds[type(declared.default)],
-    }  # fmt: skip
+        "name": declared.name,
+        "category": "Advanced",
+        "group": declared.group,
+        "subgroup": "Others",
+        "value": text(value),
+        "defaultvalue": text(declared.default),
+        "description": declared.doc,
+        "scope": " ".join(("Global", *declared.scopes)).title(),
+        "isdynamic": True,
+        "type": kinds[type(declared.default)],
+    }
 
 
-SCOPED = {"zoneid": "zone", "clusterid": "cluster", "storageid": "storage", "accountid": "account", "domainid": "domain"}
+SCOPED = {
+    "zoneid": "zone",
+    "clusterid": "cluster",
+    "storageid": "storage",
+    "accountid": "account",
+    "domainid": "domain",
+}
 
 
 def _scope(given: dict[str, str | None]) -> tuple[str, str]:
@@ -139,20 +176,37 @@ def _scope(given: dict[str, str | None]) -> tuple[str, str]:
 
 @command("listConfigurations", roles=OPERATORS, shape="object", key="configuration", reads=True, fields=FIELDS)
 def list_settings(
-    ctx: Ctx, name: str | None = None, keyword: str | None = None, category: str | None = None, group: str | None = None, subgroup: str | None = None,
-    parent: str | None = None, zoneid: str | None = None, clusterid: str | None = None, storageid: str | None = None, accountid: str | None = None,
-    domainid: str | None = None, imagestoreuuid: str | None = None, page: int | None = None, pagesize: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    ctx: Ctx,
+    name: str | None = None,
+    keyword: str | None = None,
+    category: str | None = None,
+    group: str | None = None,
+    subgroup: str | None = None,
+    parent: str | None = None,
+    zoneid: str | None = None,
+    clusterid: str | None = None,
+    storageid: str | None = None,
+    accountid: str | None = None,
+    domainid: str | None = None,
+    imagestoreuuid: str | None = None,
+    page: int | None = None,
+    pagesize: int | None = None,
+) -> dict[str, Any]:
     """Lists settings with their values.
 
     category: category of settings
     group: group of settings
     """
-    scope, scope_id = _scope({"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid})
+    scope, scope_id = _scope(
+        {"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid}
+    )
     found = [
         _shown(s, s.get(ctx.tx, **({scope: scope_id} if scope_id else {})))
         for s in sorted(SETTINGS.values(), key=lambda s: s.name)
-        if (name is None or s.name == name) and (keyword is None or keyword.lower() in s.name.lower()) and (group is None or s.group == group) and (scope == "Global" or scope in s.scopes)
+        if (name is None or s.name == name)
+        and (keyword is None or keyword.lower() in s.name.lower())
+        and (group is None or s.group == group)
+        and (scope == "Global" or scope in s.scopes)
     ]
     if not found:
         return {}
@@ -161,15 +215,31 @@ def list_settings(
     return {"count": len(found), "configuration": found[start : start + size]}
 
 
-@command("updateConfiguration", roles=ROOT, shape="object", key="configuration", event="CONFIGURATION.VALUE.EDIT", fields=FIELDS, refused={"imagestoreuuid:string": "not offered yet"})
+@command(
+    "updateConfiguration",
+    roles=ROOT,
+    shape="object",
+    key="configuration",
+    event="CONFIGURATION.VALUE.EDIT",
+    fields=FIELDS,
+    refused={"imagestoreuuid:string": "not offered yet"},
+)
 def update_setting(
-    ctx: Ctx, name: str, value: str | None = None, zoneid: str | None = None, clusterid: str | None = None, storageid: str | None = None,
-    accountid: str | None = None, domainid: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    ctx: Ctx,
+    name: str,
+    value: str | None = None,
+    zoneid: str | None = None,
+    clusterid: str | None = None,
+    storageid: str | None = None,
+    accountid: str | None = None,
+    domainid: str | None = None,
+) -> dict[str, Any]:
     """Changes a setting, globally or for one zone, cluster, storage, account or domain.
 
     value: the new value
     """
-    scope, scope_id = _scope({"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid})
+    scope, scope_id = _scope(
+        {"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid}
+    )
     store(ctx.tx, name, value or "", scope, scope_id)
     return {"configuration": _shown(SETTINGS[name], SETTINGS[name].read(value or ""))}

@@ -53,7 +53,15 @@ def check_dns(**addresses: str | None) -> None:
 
 
 @lists("listZones", Zone, refused={"storageaccessgroup:string": LATER})
-def _list(q: Query, available: bool | None = None, domainid: Domain | None = None, ids: list[Zone] | None = None, showcapacities: bool | None = None, showicon: bool | None = None, tags: dict[str, str] | None = None) -> None:
+def _list(
+    q: Query,
+    available: bool | None = None,
+    domainid: Domain | None = None,
+    ids: list[Zone] | None = None,
+    showcapacities: bool | None = None,
+    showicon: bool | None = None,
+    tags: dict[str, str] | None = None,
+) -> None:
     """Lists zones.
 
     available: only zones in which machines can be deployed
@@ -83,14 +91,32 @@ def _first(listed: str | None) -> str | None:
 
 
 @command(
-    "createZone", roles=ROOT, answers=Zone, event="ZONE.CREATE",
-    refused={"securitygroupenabled:boolean": "not offered yet: security groups come with shared networks", "isedge:boolean": LATER, "storageaccessgroups:list": LATER},
+    "createZone",
+    roles=ROOT,
+    answers=Zone,
+    event="ZONE.CREATE",
+    refused={
+        "securitygroupenabled:boolean": "not offered yet: security groups come with shared networks",
+        "isedge:boolean": LATER,
+        "storageaccessgroups:list": LATER,
+    },
 )
 def create(
-    ctx: Ctx, name: str, dns1: str, internaldns1: str, networktype: Literal["Advanced", "Basic"], dns2: str | None = None, internaldns2: str | None = None,
-    ip6dns1: str | None = None, ip6dns2: str | None = None, domain: str | None = None, domainid: Domain | None = None,
-    guestcidraddress: str | None = None, localstorageenabled: bool = False, allocationstate: Allocation = "Disabled",
-) -> Zone:  # fmt: skip
+    ctx: Ctx,
+    name: str,
+    dns1: str,
+    internaldns1: str,
+    networktype: Literal["Advanced", "Basic"],
+    dns2: str | None = None,
+    internaldns2: str | None = None,
+    ip6dns1: str | None = None,
+    ip6dns2: str | None = None,
+    domain: str | None = None,
+    domainid: Domain | None = None,
+    guestcidraddress: str | None = None,
+    localstorageenabled: bool = False,
+    allocationstate: Allocation = "Disabled",
+) -> Zone:
     """Creates a zone.
 
     dns1: first DNS server that machines may use
@@ -109,20 +135,43 @@ def create(
         net.network(guestcidraddress, "guestcidraddress")
     return ctx.tx.add(
         Zone(
-            name=name, dns1=dns1, dns2=dns2, internaldns1=internaldns1, internaldns2=internaldns2, ip6dns1=ip6dns1, ip6dns2=ip6dns2,
-            domain=domain, domain_ids=f'["{domainid.id}"]' if domainid else None, guestcidraddress=guestcidraddress or "10.1.1.0/24",
-            local_storage_enabled=localstorageenabled, allocation_state=allocationstate, networktype=networktype,
+            name=name,
+            dns1=dns1,
+            dns2=dns2,
+            internaldns1=internaldns1,
+            internaldns2=internaldns2,
+            ip6dns1=ip6dns1,
+            ip6dns2=ip6dns2,
+            domain=domain,
+            domain_ids=f'["{domainid.id}"]' if domainid else None,
+            guestcidraddress=guestcidraddress or "10.1.1.0/24",
+            local_storage_enabled=localstorageenabled,
+            allocation_state=allocationstate,
+            networktype=networktype,
         )
-    )  # fmt: skip
+    )
 
 
 @command("updateZone", roles=ROOT, answers=Zone, event="ZONE.EDIT", refused={"dnssearchorder:list": LATER})
 def update(
-    ctx: Ctx, id: Zone, name: str | None = None, dns1: str | None = None, dns2: str | None = None, internaldns1: str | None = None, internaldns2: str | None = None,
-    ip6dns1: str | None = None, ip6dns2: str | None = None, domain: str | None = None, guestcidraddress: str | None = None, ispublic: bool | None = None,
-    allocationstate: Allocation | None = None, localstorageenabled: bool | None = None, sortkey: int | None = None, details: Details | None = None,
+    ctx: Ctx,
+    id: Zone,
+    name: str | None = None,
+    dns1: str | None = None,
+    dns2: str | None = None,
+    internaldns1: str | None = None,
+    internaldns2: str | None = None,
+    ip6dns1: str | None = None,
+    ip6dns2: str | None = None,
+    domain: str | None = None,
+    guestcidraddress: str | None = None,
+    ispublic: bool | None = None,
+    allocationstate: Allocation | None = None,
+    localstorageenabled: bool | None = None,
+    sortkey: int | None = None,
+    details: Details | None = None,
     dhcpprovider: Literal["VirtualRouter"] | None = None,
-) -> Zone:  # fmt: skip
+) -> Zone:
     """Changes a zone; enables or disables it.
 
     ispublic: true opens a zone that was made for one domain to everybody
@@ -132,10 +181,20 @@ def update(
     if guestcidraddress:
         net.network(guestcidraddress, "guestcidraddress")
     changes: dict[str, Any] = {
-        "name": name, "dns1": dns1, "dns2": dns2, "internaldns1": internaldns1, "internaldns2": internaldns2, "ip6dns1": ip6dns1, "ip6dns2": ip6dns2,
-        "domain": domain, "guestcidraddress": guestcidraddress, "allocation_state": allocationstate, "local_storage_enabled": localstorageenabled, "sortkey": sortkey,
+        "name": name,
+        "dns1": dns1,
+        "dns2": dns2,
+        "internaldns1": internaldns1,
+        "internaldns2": internaldns2,
+        "ip6dns1": ip6dns1,
+        "ip6dns2": ip6dns2,
+        "domain": domain,
+        "guestcidraddress": guestcidraddress,
+        "allocation_state": allocationstate,
+        "local_storage_enabled": localstorageenabled,
+        "sortkey": sortkey,
         "dhcpprovider": dhcpprovider,
-    }  # fmt: skip
+    }
     changes = {k: v for k, v in changes.items() if v is not None}
     if details:
         changes["resource_details"] = {**(id.resource_details or {}), **details}

@@ -63,13 +63,28 @@ class Address(Resource):
 
 @shown(VlanRange, Field("forvirtualnetwork", "boolean"), Field("cidr"), Field("description"))
 def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    return {r.id: {"forvirtualnetwork": True, "cidr": str(net.around(r.gateway, r.netmask)), "description": r.vlan, "vlan": f"vlan://{r.vlan}"} for r in rows}
+    return {
+        r.id: {
+            "forvirtualnetwork": True,
+            "cidr": str(net.around(r.gateway, r.netmask)),
+            "description": r.vlan,
+            "vlan": f"vlan://{r.vlan}",
+        }
+        for r in rows
+    }
 
 
 @lists("listVlanIpRanges", VlanRange, key="vlaniprange", roles=ROOT)
 def _list(
-    q: Query, account: str | None = None, domainid: str | None = None, projectid: str | None = None, podid: str | None = None, networkid: str | None = None, forvirtualnetwork: bool | None = None, vlan: str | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    account: str | None = None,
+    domainid: str | None = None,
+    projectid: str | None = None,
+    podid: str | None = None,
+    networkid: str | None = None,
+    forvirtualnetwork: bool | None = None,
+    vlan: str | None = None,
+) -> None:
     """Lists ranges of public addresses."""
     c = VlanRange.c
     if podid or networkid or forvirtualnetwork is False:
@@ -84,14 +99,39 @@ def _list(
         q.where(sa.false())
 
 
-SIX = dict.fromkeys(("startipv6:string", "endipv6:string", "ip6cidr:string", "ip6gateway:string"), "not offered yet: IPv6")
+SIX = dict.fromkeys(
+    ("startipv6:string", "endipv6:string", "ip6cidr:string", "ip6gateway:string"), "not offered yet: IPv6"
+)
 
 
-@command("createVlanIpRange", roles=ROOT, answers=VlanRange, key="vlan", event="VLAN.IP.RANGE.CREATE", refused={**SIX, "podid:uuid": "for Basic zones, which are not offered yet", "networkid:uuid": "for shared networks, which are not offered yet", "provider:string": LATER, "projectid:uuid": LATER, "account:string": LATER, "domainid:uuid": LATER})
+@command(
+    "createVlanIpRange",
+    roles=ROOT,
+    answers=VlanRange,
+    key="vlan",
+    event="VLAN.IP.RANGE.CREATE",
+    refused={
+        **SIX,
+        "podid:uuid": "for Basic zones, which are not offered yet",
+        "networkid:uuid": "for shared networks, which are not offered yet",
+        "provider:string": LATER,
+        "projectid:uuid": LATER,
+        "account:string": LATER,
+        "domainid:uuid": LATER,
+    },
+)
 def create(
-    ctx: Ctx, startip: str, gateway: str, netmask: str, zoneid: Zone | None = None, endip: str | None = None, vlan: str = "untagged", physicalnetworkid: PhysicalNetwork | None = None,
-    forvirtualnetwork: bool = True, forsystemvms: bool = False,
-) -> VlanRange:  # fmt: skip
+    ctx: Ctx,
+    startip: str,
+    gateway: str,
+    netmask: str,
+    zoneid: Zone | None = None,
+    endip: str | None = None,
+    vlan: str = "untagged",
+    physicalnetworkid: PhysicalNetwork | None = None,
+    forvirtualnetwork: bool = True,
+    forsystemvms: bool = False,
+) -> VlanRange:
     """Adds a range of public addresses.
 
     vlan: untagged, or the VLAN
@@ -101,12 +141,17 @@ def create(
         raise Invalid("Give zoneid.", parameter="zoneid")
     zone_id = zoneid.id if zoneid else physicalnetworkid.zone_id  # type: ignore[union-attr]
     if not forvirtualnetwork:
-        raise Invalid("Ranges for shared networks are not offered yet; say forvirtualnetwork=true.", parameter="forvirtualnetwork")
+        raise Invalid(
+            "Ranges for shared networks are not offered yet; say forvirtualnetwork=true.", parameter="forvirtualnetwork"
+        )
     physical = physicalnetworkid
     if physical is None:
         found = carrying(ctx.tx, zone_id, "Public")
         if found is None:
-            raise Invalid("No enabled physical network of the zone carries Public traffic; add that traffic type first.", parameter="physicalnetworkid")
+            raise Invalid(
+                "No enabled physical network of the zone carries Public traffic; add that traffic type first.",
+                parameter="physicalnetworkid",
+            )
         physical = found[0]
     word = vlan.removeprefix("vlan://").strip().lower() or "untagged"
     if word != "untagged" and not (word.isdigit() and 1 <= int(word) <= 0xFFFFFF):
@@ -123,7 +168,18 @@ def create(
                 raise Conflict(f"The range overlaps {other.start_ip} - {other.end_ip}.", rangeid=other.id)
             if theirs != network and theirs.overlaps(network):
                 raise Conflict(f"The network {network} overlaps {theirs} on the same VLAN.", rangeid=other.id)
-    made = ctx.tx.add(VlanRange(zone_id=zone_id, physical_network_id=physical.id, vlan=word, gateway=gateway, netmask=netmask, start_ip=net.dotted(first), end_ip=net.dotted(last), forsystemvms=forsystemvms))
+    made = ctx.tx.add(
+        VlanRange(
+            zone_id=zone_id,
+            physical_network_id=physical.id,
+            vlan=word,
+            gateway=gateway,
+            netmask=netmask,
+            start_ip=net.dotted(first),
+            end_ip=net.dotted(last),
+            forsystemvms=forsystemvms,
+        )
+    )
     _fill(ctx.tx, made, first, last)
     return made
 
@@ -131,7 +187,18 @@ def create(
 def _fill(tx: Tx, range_: VlanRange, first: int, last: int) -> None:
     from mold.store.resource import fresh_id
 
-    rows = [{"id": fresh_id(), "range_id": range_.id, "zone_id": range_.zone_id, "vlan": range_.vlan, "ip": net.dotted(n), "state": "Free", "source_nat": False} for n in range(first, last + 1)]
+    rows = [
+        {
+            "id": fresh_id(),
+            "range_id": range_.id,
+            "zone_id": range_.zone_id,
+            "vlan": range_.vlan,
+            "ip": net.dotted(n),
+            "state": "Free",
+            "source_nat": False,
+        }
+        for n in range(first, last + 1)
+    ]
     for start in range(0, len(rows), 1000):
         tx.execute(sa.insert(Address.table), rows[start : start + 1000])
 
@@ -146,7 +213,15 @@ def delete(ctx: Ctx, id: VlanRange) -> None:
 
 
 @command("updateVlanIpRange", roles=ROOT, answers=VlanRange, key="vlan", event="VLAN.IP.RANGE.UPDATE", refused=SIX)
-def update(ctx: Ctx, id: VlanRange, startip: str | None = None, endip: str | None = None, gateway: str | None = None, netmask: str | None = None, forsystemvms: bool | None = None) -> VlanRange:
+def update(
+    ctx: Ctx,
+    id: VlanRange,
+    startip: str | None = None,
+    endip: str | None = None,
+    gateway: str | None = None,
+    netmask: str | None = None,
+    forsystemvms: bool | None = None,
+) -> VlanRange:
     """Makes a range of public addresses longer or shorter."""
     tx = ctx.tx
     if (gateway and gateway != id.gateway) or (netmask and netmask != id.netmask):
@@ -166,22 +241,44 @@ def update(ctx: Ctx, id: VlanRange, startip: str | None = None, endip: str | Non
     missing = sorted(int(net.ip(ip)) for ip in keep - set(have))
     for number in missing:
         _fill(tx, id, number, number)
-    return tx.set(id, start_ip=net.dotted(first), end_ip=net.dotted(last), **({"forsystemvms": forsystemvms} if forsystemvms is not None else {}))
+    return tx.set(
+        id,
+        start_ip=net.dotted(first),
+        end_ip=net.dotted(last),
+        **({"forsystemvms": forsystemvms} if forsystemvms is not None else {}),
+    )
 
 
 def take(tx: Tx, zone_id: str, owner: Owned, *, source_nat: bool = False, network_id: str | None = None) -> Address:
     """Give a free public address of the zone to an owner; NoCapacity when none is left."""
     account = tx.one(Account, owner.account_id)
-    pick = sa.select(Address.c.number).where(Address.c.zone_id == zone_id, Address.c.state == "Free").order_by(Address.c.number).limit(1)
+    pick = (
+        sa.select(Address.c.number)
+        .where(Address.c.zone_id == zone_id, Address.c.state == "Free")
+        .order_by(Address.c.number)
+        .limit(1)
+    )
     if tx.postgres:
         pick = pick.with_for_update(skip_locked=True)
     row = tx.execute(
-        sa.update(Address.table).where(Address.c.number == pick.scalar_subquery(), Address.c.state == "Free")
-        .values(state="Allocated", account_id=owner.account_id, domain_id=owner.domain_id, project_id=owner.project_id, source_nat=source_nat, network_id=network_id, allocated=clock.now())
+        sa.update(Address.table)
+        .where(Address.c.number == pick.scalar_subquery(), Address.c.state == "Free")
+        .values(
+            state="Allocated",
+            account_id=owner.account_id,
+            domain_id=owner.domain_id,
+            project_id=owner.project_id,
+            source_nat=source_nat,
+            network_id=network_id,
+            allocated=clock.now(),
+        )
         .returning(Address.table)
-    ).first()  # fmt: skip
+    ).first()
     if row is None:
-        raise NoCapacity("No public IP address of the zone is free; add a range with createVlanIpRange.", public="No public IP address is free in this zone.")
+        raise NoCapacity(
+            "No public IP address of the zone is free; add a range with createVlanIpRange.",
+            public="No public IP address is free in this zone.",
+        )
     limits.reserve(tx, account, public_ip=1)
     return Address.from_row(row)
 
@@ -192,6 +289,13 @@ def give_back(tx: Tx, address: Address) -> None:
         return
     if address.account_id:
         limits.give_back(tx, address.account_id, public_ip=1)
-    tx.set(address, state="Free", account_id=None, domain_id=None, project_id=None, network_id=None, source_nat=False, allocated=None)
-
-
+    tx.set(
+        address,
+        state="Free",
+        account_id=None,
+        domain_id=None,
+        project_id=None,
+        network_id=None,
+        source_nat=False,
+        allocated=None,
+    )

@@ -31,8 +31,16 @@ from mold.store import REGISTRY, Tx, column, created, refers
 from mold.wire import calls as w
 from mold.work import Operation, change, look, operation, reconciler, step
 
-DOMAIN_SUFFIX = setting("guest.domain.suffix", "cs.internal", "DNS suffix of networks whose domain, account and zone have none.", group="Network", scopes=("zone",))
-GC_WAIT = setting("network.gc.wait", 600, "Seconds that a network without running machines keeps its router.", group="Network", low=0)
+DOMAIN_SUFFIX = setting(
+    "guest.domain.suffix",
+    "cs.internal",
+    "DNS suffix of networks whose domain, account and zone have none.",
+    group="Network",
+    scopes=("zone",),
+)
+GC_WAIT = setting(
+    "network.gc.wait", 600, "Seconds that a network without running machines keeps its router.", group="Network", low=0
+)
 
 
 class Network(Owned):
@@ -43,14 +51,27 @@ class Network(Owned):
     indexes = (("zone_id", "state"),)
     unique = (("physical_network_id", "tag"),)
     states = machine(
-        "Allocated", implement="Allocated|Shutdown|Implementing>Implementing", implemented="Implementing|Implemented>Implemented", shutdown="Implemented|Implementing|Shutdown>Shutdown",
-        rest="Shutdown>Allocated", destroy="Allocated|Shutdown|Implemented|Implementing|Setup|Destroy>Destroy",
-    )  # fmt: skip
+        "Allocated",
+        implement="Allocated|Shutdown|Implementing>Implementing",
+        implemented="Implementing|Implemented>Implemented",
+        shutdown="Implemented|Implementing|Shutdown>Shutdown",
+        rest="Shutdown>Allocated",
+        destroy="Allocated|Shutdown|Implemented|Implementing|Setup|Destroy>Destroy",
+    )
 
     name: str = column(filter=True, keyword=True)
     displaytext: str = column(default="", keyword=True)
     zone_id: str = refers("zone")
-    network_offering_id: str = refers("networkoffering", shows={"networkofferingid": "id", "networkofferingname": "name", "networkofferingdisplaytext": "displaytext", "networkofferingconservemode": "conserve_mode", "networkofferingavailability": "availability"})
+    network_offering_id: str = refers(
+        "networkoffering",
+        shows={
+            "networkofferingid": "id",
+            "networkofferingname": "name",
+            "networkofferingdisplaytext": "displaytext",
+            "networkofferingconservemode": "conserve_mode",
+            "networkofferingavailability": "availability",
+        },
+    )
     physical_network_id: str | None = refers("physicalnetwork", default=None, shows={"physicalnetworkid": "id"})
     traffic_type: str = column(default="Guest", filter=True)
     type: str = column(default="Isolated", filter=True)
@@ -80,10 +101,24 @@ class Network(Owned):
 
 
 @shown(
-    Network, Field("service", "list"), Field("broadcastdomaintype"), Field("broadcasturi", admin=True), Field("vlan", admin=True), Field("acltype"), Field("issystem", "boolean"), Field("isdefault", "boolean"),
-    Field("canusefordeploy", "boolean"), Field("ispersistent", "boolean"), Field("specifyvlan", "boolean"), Field("specifyipranges", "boolean"), Field("related"), Field("strechedl2subnet", "boolean"),
-    Field("redundantrouter", "boolean"), Field("egressdefaultpolicy", "boolean"), Field("supportsvmautoscaling", "boolean"),
-)  # fmt: skip
+    Network,
+    Field("service", "list"),
+    Field("broadcastdomaintype"),
+    Field("broadcasturi", admin=True),
+    Field("vlan", admin=True),
+    Field("acltype"),
+    Field("issystem", "boolean"),
+    Field("isdefault", "boolean"),
+    Field("canusefordeploy", "boolean"),
+    Field("ispersistent", "boolean"),
+    Field("specifyvlan", "boolean"),
+    Field("specifyipranges", "boolean"),
+    Field("related"),
+    Field("strechedl2subnet", "boolean"),
+    Field("redundantrouter", "boolean"),
+    Field("egressdefaultpolicy", "boolean"),
+    Field("supportsvmautoscaling", "boolean"),
+)
 def _services(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     offerings = tx.among(NetworkOffering, list({n.network_offering_id for n in rows}))
     physical = tx.among(PhysicalNetwork, list({n.physical_network_id for n in rows if n.physical_network_id}))
@@ -92,22 +127,49 @@ def _services(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]
         offering = offerings[n.network_offering_id]
         method = physical[n.physical_network_id].method if n.physical_network_id in physical else "vlan"
         out[n.id] = {
-            "service": service_list(offering.services), "broadcastdomaintype": method.capitalize(), "broadcasturi": f"{method}://{n.tag}" if n.tag is not None else None,
-            "vlan": str(n.tag) if n.tag is not None else None, "acltype": "Account", "issystem": False, "isdefault": False, "canusefordeploy": True, "ispersistent": offering.is_persistent,
-            "specifyvlan": offering.specify_vlan, "specifyipranges": False, "related": n.id, "strechedl2subnet": False, "redundantrouter": False,
-            "egressdefaultpolicy": offering.egress_default_policy, "supportsvmautoscaling": False,
-        }  # fmt: skip
+            "service": service_list(offering.services),
+            "broadcastdomaintype": method.capitalize(),
+            "broadcasturi": f"{method}://{n.tag}" if n.tag is not None else None,
+            "vlan": str(n.tag) if n.tag is not None else None,
+            "acltype": "Account",
+            "issystem": False,
+            "isdefault": False,
+            "canusefordeploy": True,
+            "ispersistent": offering.is_persistent,
+            "specifyvlan": offering.specify_vlan,
+            "specifyipranges": False,
+            "related": n.id,
+            "strechedl2subnet": False,
+            "redundantrouter": False,
+            "egressdefaultpolicy": offering.egress_default_policy,
+            "supportsvmautoscaling": False,
+        }
     return out
 
 
 @lists(
-    "listNetworks", Network,
-    refused={"associatednetworkid:uuid": LATER, "retrieveonlyresourcecount:boolean": LATER, "vpcid:uuid": "VPCs are not offered yet"},
-)  # fmt: skip
+    "listNetworks",
+    Network,
+    refused={
+        "associatednetworkid:uuid": LATER,
+        "retrieveonlyresourcecount:boolean": LATER,
+        "vpcid:uuid": "VPCs are not offered yet",
+    },
+)
 def _list(
-    q: Query, acltype: str | None = None, canusefordeploy: bool | None = None, forvpc: bool | None = None, issystem: bool | None = None, networkfilter: str | None = None,
-    specifyipranges: bool | None = None, supportedservices: list[str] | None = None, vlan: str | None = None, displaynetwork: bool | None = None, showicon: bool | None = None, tags: dict[str, str] | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    acltype: str | None = None,
+    canusefordeploy: bool | None = None,
+    forvpc: bool | None = None,
+    issystem: bool | None = None,
+    networkfilter: str | None = None,
+    specifyipranges: bool | None = None,
+    supportedservices: list[str] | None = None,
+    vlan: str | None = None,
+    displaynetwork: bool | None = None,
+    showicon: bool | None = None,
+    tags: dict[str, str] | None = None,
+) -> None:
     """Lists guest networks.
 
     canusefordeploy: only networks that machines can be deployed on
@@ -115,7 +177,13 @@ def _list(
     vlan: the VLAN (admins)
     """
     c = Network.c
-    if forvpc or issystem or specifyipranges or (networkfilter or "").lower() in ("domain", "shared") or (acltype or "account").lower() == "domain":
+    if (
+        forvpc
+        or issystem
+        or specifyipranges
+        or (networkfilter or "").lower() in ("domain", "shared")
+        or (acltype or "account").lower() == "domain"
+    ):
         q.where(sa.false())
     if vlan is not None and q.ctx.caller.root:
         word = vlan.rsplit("/", 1)[-1]
@@ -123,7 +191,13 @@ def _list(
     if displaynetwork is not None and q.ctx.caller.root:
         q.where(c.display == displaynetwork)
     for service in supportedservices or []:
-        q.where(c.network_offering_id.in_(sa.select(NetworkOffering.c.id).where(sa.cast(NetworkOffering.c.services, sa.Text).contains(f'"{service}"', autoescape=True))))
+        q.where(
+            c.network_offering_id.in_(
+                sa.select(NetworkOffering.c.id).where(
+                    sa.cast(NetworkOffering.c.services, sa.Text).contains(f'"{service}"', autoescape=True)
+                )
+            )
+        )
     if tags:
         from mold.api.lists import tagged
 
@@ -139,17 +213,62 @@ def suffix(tx: Tx, zone: Zone, account: Account) -> str:
 
 LATER_KINDS = {
     **dict.fromkeys(("aclid:uuid", "vpcid:uuid"), "VPCs are not offered yet"),
-    **dict.fromkeys(("startipv6:string", "endipv6:string", "ip6cidr:string", "ip6dns1:string", "ip6dns2:string", "ip6gateway:string", "routeripv6:string"), "not offered yet: IPv6"),
-    **dict.fromkeys(("asnumber:long", "associatednetworkid:uuid", "bgppeerids:list/uuid", "bypassvlanoverlapcheck:boolean", "cidrsize:integer", "externalid:string", "hideipaddressusage:boolean", "isolatedpvlan:string", "isolatedpvlantype:string", "keepmacaddressonpublicnic:boolean", "privatemtu:integer", "publicmtu:integer", "routerip:string", "sourcenatipaddress:string", "subdomainaccess:boolean", "tungstenvirtualrouteruuid:string"), LATER),
-}  # fmt: skip
+    **dict.fromkeys(
+        (
+            "startipv6:string",
+            "endipv6:string",
+            "ip6cidr:string",
+            "ip6dns1:string",
+            "ip6dns2:string",
+            "ip6gateway:string",
+            "routeripv6:string",
+        ),
+        "not offered yet: IPv6",
+    ),
+    **dict.fromkeys(
+        (
+            "asnumber:long",
+            "associatednetworkid:uuid",
+            "bgppeerids:list/uuid",
+            "bypassvlanoverlapcheck:boolean",
+            "cidrsize:integer",
+            "externalid:string",
+            "hideipaddressusage:boolean",
+            "isolatedpvlan:string",
+            "isolatedpvlantype:string",
+            "keepmacaddressonpublicnic:boolean",
+            "privatemtu:integer",
+            "publicmtu:integer",
+            "routerip:string",
+            "sourcenatipaddress:string",
+            "subdomainaccess:boolean",
+            "tungstenvirtualrouteruuid:string",
+        ),
+        LATER,
+    ),
+}
 
 
 @command("createNetwork", answers=Network, event="NETWORK.CREATE", refused=LATER_KINDS)
 def create(
-    ctx: Ctx, owner: Owner, name: str, networkofferingid: NetworkOffering, zoneid: Zone, displaytext: str | None = None, gateway: str | None = None, netmask: str | None = None,
-    startip: str | None = None, endip: str | None = None, networkdomain: str | None = None, vlan: str | None = None, physicalnetworkid: PhysicalNetwork | None = None,
-    acltype: Literal["Account"] = "Account", displaynetwork: Annotated[bool, Param(roles=ROOT)] = True, dns1: str | None = None, dns2: str | None = None,
-) -> Network:  # fmt: skip
+    ctx: Ctx,
+    owner: Owner,
+    name: str,
+    networkofferingid: NetworkOffering,
+    zoneid: Zone,
+    displaytext: str | None = None,
+    gateway: str | None = None,
+    netmask: str | None = None,
+    startip: str | None = None,
+    endip: str | None = None,
+    networkdomain: str | None = None,
+    vlan: str | None = None,
+    physicalnetworkid: PhysicalNetwork | None = None,
+    acltype: Literal["Account"] = "Account",
+    displaynetwork: Annotated[bool, Param(roles=ROOT)] = True,
+    dns1: str | None = None,
+    dns2: str | None = None,
+) -> Network:
     """Creates an isolated network; its router comes with its first machine.
 
     gateway: the gateway; default: the first address of the zone's guest CIDR
@@ -164,7 +283,9 @@ def create(
     if zone.allocation_state != "Enabled" and not ctx.caller.root:
         raise Invalid(f"The zone {zone.name} is disabled.", parameter="zoneid")
     if vlan is not None and not (ctx.caller.root and networkofferingid.specify_vlan):
-        raise Denied("Only root admins choose the VLAN, and only with an offering made for it (specifyvlan).", parameter="vlan")
+        raise Denied(
+            "Only root admins choose the VLAN, and only with an offering made for it (specifyvlan).", parameter="vlan"
+        )
     if networkofferingid.specify_vlan and vlan is None:
         raise Invalid("This offering wants the VLAN to be given.", parameter="vlan")
     if gateway or netmask:
@@ -175,11 +296,17 @@ def create(
         block = net.network(zone.guestcidraddress or "10.1.1.0/24")
         gateway = net.dotted(int(block.network_address) + 1)
     if block.prefixlen < 8 or block.prefixlen > 29 or not block.is_private:
-        raise Invalid(f"{block} will not do for a guest network: it must be private and between /8 and /29.", parameter="gateway")
+        raise Invalid(
+            f"{block} will not do for a guest network: it must be private and between /8 and /29.", parameter="gateway"
+        )
     if startip or endip:
         net.span(startip or net.dotted(int(block.network_address) + 1), endip or startip, block)
-    if networkdomain is not None and (len(networkdomain) > 190 or not all(ids.is_label(p) for p in networkdomain.split("."))):
-        raise Invalid(f"'{networkdomain[:80]}' is not a DNS suffix; write it like example.internal.", parameter="networkdomain")
+    if networkdomain is not None and (
+        len(networkdomain) > 190 or not all(ids.is_label(p) for p in networkdomain.split("."))
+    ):
+        raise Invalid(
+            f"'{networkdomain[:80]}' is not a DNS suffix; write it like example.internal.", parameter="networkdomain"
+        )
     for label, address in (("dns1", dns1), ("dns2", dns2)):
         if address:
             net.ip(address, label)
@@ -188,11 +315,23 @@ def create(
     limits.reserve(tx, owner.account, network=1)
     made = tx.add(
         Network(
-            name=name, displaytext=displaytext or name, zone_id=zone.id, network_offering_id=networkofferingid.id, cidr=str(block), gateway=gateway, netmask=str(block.netmask),
-            start_ip=startip, end_ip=endip, networkdomain=networkdomain or suffix(tx, zone, owner.account), physical_network_id=physicalnetworkid.id if physicalnetworkid else None,
-            display=displaynetwork, dns1=dns1, dns2=dns2, **owner.columns(),
+            name=name,
+            displaytext=displaytext or name,
+            zone_id=zone.id,
+            network_offering_id=networkofferingid.id,
+            cidr=str(block),
+            gateway=gateway,
+            netmask=str(block.netmask),
+            start_ip=startip,
+            end_ip=endip,
+            networkdomain=networkdomain or suffix(tx, zone, owner.account),
+            physical_network_id=physicalnetworkid.id if physicalnetworkid else None,
+            display=displaynetwork,
+            dns1=dns1,
+            dns2=dns2,
+            **owner.columns(),
         )
-    )  # fmt: skip
+    )
     if vlan is not None:
         word = vlan.rsplit("/", 1)[-1]
         if not word.isdigit() or not 1 <= int(word) <= 0xFFFFFF:
@@ -216,23 +355,58 @@ class ApplyNetwork(Operation):
 
 
 @command(
-    "updateNetwork", answers=Network, job=True, event="NETWORK.UPDATE",
-    refused=dict.fromkeys(("changecidr:boolean", "customid:string", "forced:boolean", "guestvmcidr:string", "hideipaddressusage:boolean", "ip6dns1:string", "ip6dns2:string", "keepmacaddressonpublicnic:boolean", "networkofferingid:uuid", "privatemtu:integer", "publicmtu:integer", "sourcenatipaddress:string", "updateinsequence:boolean"), LATER),
-)  # fmt: skip
+    "updateNetwork",
+    answers=Network,
+    job=True,
+    event="NETWORK.UPDATE",
+    refused=dict.fromkeys(
+        (
+            "changecidr:boolean",
+            "customid:string",
+            "forced:boolean",
+            "guestvmcidr:string",
+            "hideipaddressusage:boolean",
+            "ip6dns1:string",
+            "ip6dns2:string",
+            "keepmacaddressonpublicnic:boolean",
+            "networkofferingid:uuid",
+            "privatemtu:integer",
+            "publicmtu:integer",
+            "sourcenatipaddress:string",
+            "updateinsequence:boolean",
+        ),
+        LATER,
+    ),
+)
 def update(
-    ctx: Ctx, id: Network, name: str | None = None, displaytext: str | None = None, networkdomain: str | None = None, dns1: str | None = None, dns2: str | None = None,
+    ctx: Ctx,
+    id: Network,
+    name: str | None = None,
+    displaytext: str | None = None,
+    networkdomain: str | None = None,
+    dns1: str | None = None,
+    dns2: str | None = None,
     displaynetwork: Annotated[bool | None, Param(roles=ROOT)] = None,
-) -> Network:  # fmt: skip
+) -> Network:
     """Changes a network's names, suffix and DNS servers.
 
     networkdomain: DNS suffix; machines learn it when they renew their lease
     """
     if networkdomain is not None and not all(ids.is_label(p) for p in networkdomain.split(".")):
-        raise Invalid(f"'{networkdomain[:80]}' is not a DNS suffix; write it like example.internal.", parameter="networkdomain")
+        raise Invalid(
+            f"'{networkdomain[:80]}' is not a DNS suffix; write it like example.internal.", parameter="networkdomain"
+        )
     for label, address in (("dns1", dns1), ("dns2", dns2)):
         if address:
             net.ip(address, label)
-    changes: dict[str, Any] = {"name": name, "displaytext": displaytext, "networkdomain": networkdomain, "dns1": dns1, "dns2": dns2, "display": displaynetwork}
+    changes: dict[str, Any] = {
+        "name": name,
+        "displaytext": displaytext,
+        "networkdomain": networkdomain,
+        "dns1": dns1,
+        "dns2": dns2,
+        "display": displaynetwork,
+    }
     ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})
     bump(ctx.tx, id.id)
     ctx.start(ApplyNetwork(network=id.id))
@@ -263,7 +437,12 @@ class RestartNetwork(Operation):
         await apply(self.network)
 
 
-@command("restartNetwork", job=True, event="NETWORK.RESTART", refused={"makeredundant:boolean": "redundant routers are not offered yet"})
+@command(
+    "restartNetwork",
+    job=True,
+    event="NETWORK.RESTART",
+    refused={"makeredundant:boolean": "redundant routers are not offered yet"},
+)
 def restart(ctx: Ctx, id: Network, cleanup: bool = False, livepatch: bool = False) -> Network:
     """Makes a network's router anew.
 
@@ -271,7 +450,9 @@ def restart(ctx: Ctx, id: Network, cleanup: bool = False, livepatch: bool = Fals
     livepatch: what happens without cleanup anyhow
     """
     if id.state not in ("Implemented", "Implementing"):
-        raise Conflict(f"The network {id.name} is {id.state}; it has a router only while machines run on it.", state=id.state)
+        raise Conflict(
+            f"The network {id.name} is {id.state}; it has a router only while machines run on it.", state=id.state
+        )
     ctx.start(RestartNetwork(network=id.id, cleanup=cleanup and not livepatch))
     return id
 
@@ -329,7 +510,12 @@ def delete(ctx: Ctx, id: Network, forced: bool = False) -> Network:
 
 def bump(tx: Tx, network_id: str) -> int:
     """Note that the network's elements have something new to learn; returns the new serial."""
-    done = tx.execute(sa.update(Network.table).where(Network.c.id == network_id).values(serial=Network.c.serial + 1).returning(Network.c.serial)).scalar()
+    done = tx.execute(
+        sa.update(Network.table)
+        .where(Network.c.id == network_id)
+        .values(serial=Network.c.serial + 1)
+        .returning(Network.c.serial)
+    ).scalar()
     return int(done or 0)
 
 
@@ -339,7 +525,10 @@ def physical_of(tx: Tx, network: Network) -> PhysicalNetwork:
         return tx.one(PhysicalNetwork, network.physical_network_id)
     found = carrying(tx, network.zone_id, "Guest")
     if found is None:
-        raise NoCapacity("No enabled physical network of the zone carries Guest traffic.", public="The zone's network is not ready for machines.")
+        raise NoCapacity(
+            "No enabled physical network of the zone carries Guest traffic.",
+            public="The zone's network is not ready for machines.",
+        )
     return found[0]
 
 
@@ -367,7 +556,10 @@ def _take_tag(tx: Tx, network: Network) -> None:
     ranges = net.vlans(physical.vlan) if physical.vlan else []
     total = sum(high - low + 1 for low, high in ranges)
     if not total:
-        raise NoCapacity(f"The physical network {physical.name} has no VLAN range for guest networks; give it one with updatePhysicalNetwork.", public="The zone's network is not ready for machines.")
+        raise NoCapacity(
+            f"The physical network {physical.name} has no VLAN range for guest networks; give it one with updatePhysicalNetwork.",
+            public="The zone's network is not ready for machines.",
+        )
     for attempt in range(64):
         if attempt < 8:
             pick = random.randrange(total)
@@ -377,19 +569,34 @@ def _take_tag(tx: Tx, network: Network) -> None:
                     break
                 pick -= high - low + 1
         else:
-            used = set(tx.execute(sa.select(Network.c.tag).where(Network.c.physical_network_id == physical.id, Network.c.tag.is_not(None))).scalars())
+            used = set(
+                tx.execute(
+                    sa.select(Network.c.tag).where(
+                        Network.c.physical_network_id == physical.id, Network.c.tag.is_not(None)
+                    )
+                ).scalars()
+            )
             free = next((t for low, high in ranges for t in range(low, high + 1) if t not in used), None)
             if free is None:
-                raise NoCapacity(f"All {total} ids of the physical network {physical.name} are in use; extend its range with updatePhysicalNetwork.", public="The zone has no network segment left.")
+                raise NoCapacity(
+                    f"All {total} ids of the physical network {physical.name} are in use; extend its range with updatePhysicalNetwork.",
+                    public="The zone has no network segment left.",
+                )
             tag = free
         try:
             with tx.savepoint():
-                tx.execute(sa.update(Network.table).where(Network.c.id == network.id).values(physical_network_id=physical.id, tag=tag))
+                tx.execute(
+                    sa.update(Network.table)
+                    .where(Network.c.id == network.id)
+                    .values(physical_network_id=physical.id, tag=tag)
+                )
         except IntegrityError:
             continue
         network.physical_network_id, network.tag = physical.id, tag
         return
-    raise NoCapacity(f"No id of the physical network {physical.name} could be taken.", public="The zone has no network segment left.")
+    raise NoCapacity(
+        f"No id of the physical network {physical.name} could be taken.", public="The zone has no network segment left."
+    )
 
 
 def segment(tx: Tx, network: Network) -> w.SegmentSpec:
@@ -410,7 +617,11 @@ def applied(tx: Tx, network_id: str, serial: int) -> None:
     if network is None:
         return
     if network.applied < serial:
-        tx.execute(sa.update(Network.table).where(Network.c.id == network_id, Network.c.applied < serial).values(applied=serial))
+        tx.execute(
+            sa.update(Network.table)
+            .where(Network.c.id == network_id, Network.c.applied < serial)
+            .values(applied=serial)
+        )
     if network.state == "Implementing":
         tx.move(network, "implemented")
 
@@ -420,7 +631,15 @@ async def follow_networks() -> int:
     """Networks whose elements lag behind their rows are applied again."""
 
     def behind(tx: Tx) -> list[str]:
-        return [n.id for n in tx.find(Network, Network.c.applied < Network.c.serial, Network.c.state.in_(("Implemented", "Implementing")), limit=200)]
+        return [
+            n.id
+            for n in tx.find(
+                Network,
+                Network.c.applied < Network.c.serial,
+                Network.c.state.in_(("Implemented", "Implementing")),
+                limit=200,
+            )
+        ]
 
     count = 0
     for network_id in await look(behind):
@@ -468,9 +687,15 @@ class ShutNetwork(Operation):
 def running(tx: Tx, network_id: str) -> bool:
     """Whether any machine on the network runs or is about to."""
     nic, vm = REGISTRY["nic"].table, REGISTRY["virtualmachine"].table
-    return tx.execute(
-        sa.select(nic.c.id).join(vm, vm.c.id == nic.c.machine_id).where(nic.c.network_id == network_id, vm.c.state.in_(("Running", "Starting", "Stopping", "Migrating"))).limit(1)
-    ).first() is not None  # fmt: skip
+    return (
+        tx.execute(
+            sa.select(nic.c.id)
+            .join(vm, vm.c.id == nic.c.machine_id)
+            .where(nic.c.network_id == network_id, vm.c.state.in_(("Running", "Starting", "Stopping", "Migrating")))
+            .limit(1)
+        ).first()
+        is not None
+    )
 
 
 @reconciler(every=10)
@@ -484,16 +709,28 @@ async def shut_idle_networks() -> int:
         engine = Engine.here
         assert engine is not None
         nic, vm = REGISTRY["nic"].table, REGISTRY["virtualmachine"].table
-        busy = sa.select(nic.c.network_id).join(vm, vm.c.id == nic.c.machine_id).where(vm.c.state.in_(("Running", "Starting", "Stopping", "Migrating")))
+        busy = (
+            sa.select(nic.c.network_id)
+            .join(vm, vm.c.id == nic.c.machine_id)
+            .where(vm.c.state.in_(("Running", "Starting", "Stopping", "Migrating")))
+        )
         persistent = sa.select(NetworkOffering.c.id).where(NetworkOffering.c.is_persistent)
-        idle = (Network.c.state == "Implemented", Network.c.id.not_in(busy), Network.c.network_offering_id.not_in(persistent))
-        fresh = tx.execute(sa.update(Network.table).where(*idle, Network.c.idle_since.is_(None)).values(idle_since=clock.now())).rowcount
+        idle = (
+            Network.c.state == "Implemented",
+            Network.c.id.not_in(busy),
+            Network.c.network_offering_id.not_in(persistent),
+        )
+        fresh = tx.execute(
+            sa.update(Network.table).where(*idle, Network.c.idle_since.is_(None)).values(idle_since=clock.now())
+        ).rowcount
         count = 0
         for network in tx.find(Network, *idle, Network.c.idle_since < clock.ago(GC_WAIT.get(tx)), limit=50):
-            under_way = tx.first(Job, Job.c.operation == "ShutNetwork", Job.c.phase != "over", Job.c.instance_id == network.id)
+            under_way = tx.first(
+                Job, Job.c.operation == "ShutNetwork", Job.c.phase != "over", Job.c.instance_id == network.id
+            )
             if under_way is None:
                 engine.enqueue(tx, ShutNetwork(network=network.id))
                 count += 1
-        return count + fresh
+        return count + int(fresh)
 
     return await change(go)

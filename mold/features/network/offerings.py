@@ -59,23 +59,46 @@ def service_list(services: dict[str, str]) -> list[dict[str, Any]]:
 
 
 CAPABILITIES: dict[str, list[dict[str, Any]]] = {
-    "SourceNat": [{"name": "SupportedSourceNatTypes", "value": "peraccount"}, {"name": "RedundantRouter", "value": "false"}],
+    "SourceNat": [
+        {"name": "SupportedSourceNatTypes", "value": "peraccount"},
+        {"name": "RedundantRouter", "value": "false"},
+    ],
     "Dhcp": [{"name": "DhcpAccrossMultipleSubnets", "value": "true"}],
     "Dns": [{"name": "AllowDnsSuffixModification", "value": "true"}],
 }
 
 
-@shown(NetworkOffering, Field("service", "list"), Field("supportsstrechedl2subnet", "boolean"), Field("supportspublicaccess", "boolean"), Field("supportsinternallb", "boolean"), Field("internetprotocol"))
+@shown(
+    NetworkOffering,
+    Field("service", "list"),
+    Field("supportsstrechedl2subnet", "boolean"),
+    Field("supportspublicaccess", "boolean"),
+    Field("supportsinternallb", "boolean"),
+    Field("internetprotocol"),
+)
 def _services(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return {
-        o.id: {"service": service_list(o.services), "supportsstrechedl2subnet": False, "supportspublicaccess": False, "supportsinternallb": False, "internetprotocol": "IPv4"} for o in rows
-    }  # fmt: skip
+        o.id: {
+            "service": service_list(o.services),
+            "supportsstrechedl2subnet": False,
+            "supportspublicaccess": False,
+            "supportsinternallb": False,
+            "internetprotocol": "IPv4",
+        }
+        for o in rows
+    }
 
 
 @lists("listNetworkOfferings", NetworkOffering, refused={"routingmode:string": LATER})
 def _list(
-    q: Query, zoneid: Zone | None = None, domainid: Domain | None = None, istagged: bool | None = None, sourcenatsupported: bool | None = None, supportedservices: list[str] | None = None, networkid: str | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    zoneid: Zone | None = None,
+    domainid: Domain | None = None,
+    istagged: bool | None = None,
+    sourcenatsupported: bool | None = None,
+    supportedservices: list[str] | None = None,
+    networkid: str | None = None,
+) -> None:
     """Lists network offerings.
 
     networkid: offerings that this network could change to
@@ -97,26 +120,56 @@ def _list(
     q.order = [c.sortkey, c.number]
 
 
-
-
-
-
-
 @command(
-    "createNetworkOffering", roles=ROOT, answers=NetworkOffering, event="NETWORK.OFFERING.CREATE",
+    "createNetworkOffering",
+    roles=ROOT,
+    answers=NetworkOffering,
+    event="NETWORK.OFFERING.CREATE",
     refused={
-        **dict.fromkeys(("fornsx:boolean", "fortungsten:boolean", "nsxsupportlb:boolean", "nsxsupportsinternallb:boolean", "networkmode:string", "routingmode:string", "specifyasnumber:boolean", "provider:string"), LATER),
-        "keepaliveenabled:boolean": "comes with the balancer", "maxconnections:integer": "comes with the balancer", "serviceofferingid:uuid": "routers are namespaces and need no compute offering", "internetprotocol:string": LATER,
+        **dict.fromkeys(
+            (
+                "fornsx:boolean",
+                "fortungsten:boolean",
+                "nsxsupportlb:boolean",
+                "nsxsupportsinternallb:boolean",
+                "networkmode:string",
+                "routingmode:string",
+                "specifyasnumber:boolean",
+                "provider:string",
+            ),
+            LATER,
+        ),
+        "keepaliveenabled:boolean": "comes with the balancer",
+        "maxconnections:integer": "comes with the balancer",
+        "serviceofferingid:uuid": "routers are namespaces and need no compute offering",
+        "internetprotocol:string": LATER,
     },
-)  # fmt: skip
+)
 def create(
-    ctx: Ctx, name: str, guestiptype: Literal["Isolated", "Shared", "L2"], traffictype: Literal["Guest"], displaytext: str | None = None, supportedservices: list[str] | None = None,
+    ctx: Ctx,
+    name: str,
+    guestiptype: Literal["Isolated", "Shared", "L2"],
+    traffictype: Literal["Guest"],
+    displaytext: str | None = None,
+    supportedservices: list[str] | None = None,
     serviceproviderlist: Annotated[list[dict[str, str]] | None, Param(keys=("service", "provider"))] = None,
-    servicecapabilitylist: Annotated[list[dict[str, str]] | None, Param(keys=("service", "capabilitytype", "capabilityvalue"))] = None,
-    availability: Literal["Optional", "Required"] = "Optional", conservemode: bool = True, egressdefaultpolicy: bool = True, enable: bool = False, forvpc: bool = False,
-    ispersistent: bool = False, networkrate: int | None = None, specifyipranges: bool = False, specifyvlan: bool = False, tags: str | None = None, domainid: list[Domain] | None = None,
-    zoneid: list[Zone] | None = None, details: Details | None = None,
-) -> NetworkOffering:  # fmt: skip
+    servicecapabilitylist: Annotated[
+        list[dict[str, str]] | None, Param(keys=("service", "capabilitytype", "capabilityvalue"))
+    ] = None,
+    availability: Literal["Optional", "Required"] = "Optional",
+    conservemode: bool = True,
+    egressdefaultpolicy: bool = True,
+    enable: bool = False,
+    forvpc: bool = False,
+    ispersistent: bool = False,
+    networkrate: int | None = None,
+    specifyipranges: bool = False,
+    specifyvlan: bool = False,
+    tags: str | None = None,
+    domainid: list[Domain] | None = None,
+    zoneid: list[Zone] | None = None,
+    details: Details | None = None,
+) -> NetworkOffering:
     """Creates a network offering.
 
     guestiptype: Isolated
@@ -128,39 +181,86 @@ def create(
     specifyvlan: root admins choose the VLAN when a network is made
     """
     if guestiptype != "Isolated" or forvpc:
-        raise Invalid("Shared, L2 and VPC networks are not offered yet; say guestiptype=Isolated.", parameter="guestiptype")
+        raise Invalid(
+            "Shared, L2 and VPC networks are not offered yet; say guestiptype=Isolated.", parameter="guestiptype"
+        )
     providers = {p.get("service", ""): p.get("provider", "") for p in serviceproviderlist or []}
     services: dict[str, str] = {}
     for service in supportedservices or []:
         proper = next((k for k in (*KNOWN, *COMING) if k.lower() == service.strip().lower()), None)
         if proper is None or proper in COMING:
-            raise Invalid(f"The service {service[:40]} is not offered yet; there are {', '.join(KNOWN)}.", parameter="supportedservices")
+            raise Invalid(
+                f"The service {service[:40]} is not offered yet; there are {', '.join(KNOWN)}.",
+                parameter="supportedservices",
+            )
         provider = providers.get(proper) or providers.get(service) or "VirtualRouter"
         if provider != "VirtualRouter":
-            raise Invalid(f"The provider {provider[:40]} is not offered; say VirtualRouter.", parameter="serviceproviderlist")
+            raise Invalid(
+                f"The provider {provider[:40]} is not offered; say VirtualRouter.", parameter="serviceproviderlist"
+            )
         services[proper] = provider
     if servicecapabilitylist:
         for each in servicecapabilitylist:
-            if each.get("capabilitytype", "").lower() == "redundantrouter" and each.get("capabilityvalue", "").lower() == "true":
+            if (
+                each.get("capabilitytype", "").lower() == "redundantrouter"
+                and each.get("capabilityvalue", "").lower() == "true"
+            ):
                 raise Invalid("Redundant routers are not offered yet.", parameter="servicecapabilitylist")
     if specifyipranges:
         raise Invalid("specifyipranges is for shared networks, which are not offered yet.", parameter="specifyipranges")
     return ctx.tx.add(
         NetworkOffering(
-            name=name, displaytext=displaytext or name, traffic_type=traffictype, guest_ip_type=guestiptype, availability=availability, conserve_mode=conservemode,
-            egress_default_policy=egressdefaultpolicy, state="Enabled" if enable else "Disabled", is_persistent=ispersistent, network_rate=networkrate, specify_vlan=specifyvlan, tags=tags,
-            services=services, domain_ids=as_list(domainid), zone_ids=as_list(zoneid), details=details,
+            name=name,
+            displaytext=displaytext or name,
+            traffic_type=traffictype,
+            guest_ip_type=guestiptype,
+            availability=availability,
+            conserve_mode=conservemode,
+            egress_default_policy=egressdefaultpolicy,
+            state="Enabled" if enable else "Disabled",
+            is_persistent=ispersistent,
+            network_rate=networkrate,
+            specify_vlan=specifyvlan,
+            tags=tags,
+            services=services,
+            domain_ids=as_list(domainid),
+            zone_ids=as_list(zoneid),
+            details=details,
         )
-    )  # fmt: skip
+    )
 
 
-@command("updateNetworkOffering", roles=ROOT, answers=NetworkOffering, event="NETWORK.OFFERING.EDIT", refused={"keepaliveenabled:boolean": LATER, "maxconnections:integer": LATER, "domainid:string": LATER, "zoneid:string": LATER})
+@command(
+    "updateNetworkOffering",
+    roles=ROOT,
+    answers=NetworkOffering,
+    event="NETWORK.OFFERING.EDIT",
+    refused={
+        "keepaliveenabled:boolean": LATER,
+        "maxconnections:integer": LATER,
+        "domainid:string": LATER,
+        "zoneid:string": LATER,
+    },
+)
 def update(
-    ctx: Ctx, id: NetworkOffering, name: str | None = None, displaytext: str | None = None, sortkey: int | None = None, state: Literal["Enabled", "Disabled"] | None = None,
-    availability: Literal["Optional", "Required"] | None = None, tags: str | None = None,
-) -> NetworkOffering:  # fmt: skip
+    ctx: Ctx,
+    id: NetworkOffering,
+    name: str | None = None,
+    displaytext: str | None = None,
+    sortkey: int | None = None,
+    state: Literal["Enabled", "Disabled"] | None = None,
+    availability: Literal["Optional", "Required"] | None = None,
+    tags: str | None = None,
+) -> NetworkOffering:
     """Changes a network offering; enables or disables it."""
-    changes = {"name": name, "displaytext": displaytext, "sortkey": sortkey, "state": state, "availability": availability, "tags": tags}
+    changes = {
+        "name": name,
+        "displaytext": displaytext,
+        "sortkey": sortkey,
+        "state": state,
+        "availability": availability,
+        "tags": tags,
+    }
     return ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})
 
 
@@ -176,7 +276,11 @@ def defaults(tx: Tx) -> None:
     """The offerings of a new installation."""
     tx.add(
         NetworkOffering(
-            name=ISOLATED, displaytext="Offering for Isolated networks with Source Nat service enabled", is_default=True, state="Enabled", availability="Required",
+            name=ISOLATED,
+            displaytext="Offering for Isolated networks with Source Nat service enabled",
+            is_default=True,
+            state="Enabled",
+            availability="Required",
             services=dict.fromkeys(KNOWN, "VirtualRouter"),
         )
-    )  # fmt: skip
+    )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, command
+from mold.api.command import Ctx, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ROOT, Infra
 from mold.base import net
@@ -91,11 +91,25 @@ class Changed(Operation):
         del tx
 
 
-@command("createPhysicalNetwork", roles=ROOT, answers=PhysicalNetwork, job=True, creates=True, event="PHYSICAL.NETWORK.CREATE")
+@command(
+    "createPhysicalNetwork",
+    roles=ROOT,
+    answers=PhysicalNetwork,
+    job=True,
+    creates=True,
+    event="PHYSICAL.NETWORK.CREATE",
+)
 def create(
-    ctx: Ctx, name: str, zoneid: Zone, vlan: str | None = None, isolationmethods: list[str] | None = None, domainid: Domain | None = None, networkspeed: str | None = None,
-    tags: list[str] | None = None, broadcastdomainrange: Literal["ZONE", "POD"] = "ZONE",
-) -> PhysicalNetwork:  # fmt: skip
+    ctx: Ctx,
+    name: str,
+    zoneid: Zone,
+    vlan: str | None = None,
+    isolationmethods: list[str] | None = None,
+    domainid: Domain | None = None,
+    networkspeed: str | None = None,
+    tags: list[str] | None = None,
+    broadcastdomainrange: Literal["ZONE", "POD"] = "ZONE",
+) -> PhysicalNetwork:
     """Creates a physical network.
 
     isolationmethods: VLAN or VXLAN
@@ -105,17 +119,26 @@ def create(
     methods = [m.strip().upper() for m in isolationmethods or ["VLAN"]]
     for each in methods:
         if each not in ISOLATION:
-            raise Invalid(f"The isolation method {each[:20]} is not offered; choose {' or '.join(ISOLATION)}.", parameter="isolationmethods")
+            raise Invalid(
+                f"The isolation method {each[:20]} is not offered; choose {' or '.join(ISOLATION)}.",
+                parameter="isolationmethods",
+            )
     _check_range(vlan, methods[0])
     return _started(
         ctx,
         ctx.tx.add(
             PhysicalNetwork(
-                zone_id=zoneid.id, name=name, vlan=vlan or "", isolation_methods=",".join(methods), domain_id=domainid.id if domainid else None, networkspeed=networkspeed,
-                tags=",".join(tags) if tags else None, broadcastdomainrange=broadcastdomainrange,
+                zone_id=zoneid.id,
+                name=name,
+                vlan=vlan or "",
+                isolation_methods=",".join(methods),
+                domain_id=domainid.id if domainid else None,
+                networkspeed=networkspeed,
+                tags=",".join(tags) if tags else None,
+                broadcastdomainrange=broadcastdomainrange,
             )
         ),
-    )  # fmt: skip
+    )
 
 
 def _check_range(vlan: str | None, method: str) -> None:
@@ -131,7 +154,14 @@ def _started(ctx: Ctx, row: PhysicalNetwork) -> PhysicalNetwork:
 
 
 @command("updatePhysicalNetwork", roles=ROOT, answers=PhysicalNetwork, job=True, event="PHYSICAL.NETWORK.UPDATE")
-def update(ctx: Ctx, id: PhysicalNetwork, state: Literal["Enabled", "Disabled"] | None = None, vlan: str | None = None, networkspeed: str | None = None, tags: list[str] | None = None) -> PhysicalNetwork:
+def update(
+    ctx: Ctx,
+    id: PhysicalNetwork,
+    state: Literal["Enabled", "Disabled"] | None = None,
+    vlan: str | None = None,
+    networkspeed: str | None = None,
+    tags: list[str] | None = None,
+) -> PhysicalNetwork:
     """Changes a physical network; enables or disables it.
 
     vlan: all ranges of VLAN or VXLAN ids for guest networks
@@ -142,7 +172,12 @@ def update(ctx: Ctx, id: PhysicalNetwork, state: Literal["Enabled", "Disabled"] 
         for taken in users(ctx.tx, id):
             if not any(low <= taken <= high for low, high in ranges):
                 raise InUse(f"The id {taken} is used by a network and must stay in the range.", vlan=taken)
-    changes: dict[str, Any] = {"state": state, "vlan": vlan, "networkspeed": networkspeed, "tags": ",".join(tags) if tags is not None else None}
+    changes: dict[str, Any] = {
+        "state": state,
+        "vlan": vlan,
+        "networkspeed": networkspeed,
+        "tags": ",".join(tags) if tags is not None else None,
+    }
     ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})
     return _started(ctx, id)
 
@@ -152,7 +187,9 @@ def users(tx: Tx, physical: PhysicalNetwork) -> list[int]:
     from mold.store import REGISTRY
 
     n = REGISTRY["network"].table
-    return list(tx.execute(sa.select(n.c.tag).where(n.c.physical_network_id == physical.id, n.c.tag.is_not(None))).scalars())
+    return list(
+        tx.execute(sa.select(n.c.tag).where(n.c.physical_network_id == physical.id, n.c.tag.is_not(None))).scalars()
+    )
 
 
 @command("deletePhysicalNetwork", roles=ROOT, job=True, event="PHYSICAL.NETWORK.DELETE")
@@ -175,7 +212,10 @@ def _traffic(q: Query, physicalnetworkid: PhysicalNetwork) -> None:
     q.where(TrafficType.c.physical_network_id == physicalnetworkid.id)
 
 
-FOREIGN = dict.fromkeys(("hypervnetworklabel:string", "ovm3networklabel:string", "vmwarenetworklabel:string", "xennetworklabel:string"), "for hypervisors that are not offered yet")
+FOREIGN = dict.fromkeys(
+    ("hypervnetworklabel:string", "ovm3networklabel:string", "vmwarenetworklabel:string", "xennetworklabel:string"),
+    "for hypervisors that are not offered yet",
+)
 
 
 @operation
@@ -190,21 +230,53 @@ class ChangeTrafficType(Operation):
         tx.one(TrafficType, self.traffic)
 
 
-@command("addTrafficType", roles=ROOT, answers=TrafficType, job=True, creates=True, event="TRAFFIC.TYPE.CREATE", refused=FOREIGN)
+@command(
+    "addTrafficType",
+    roles=ROOT,
+    answers=TrafficType,
+    job=True,
+    creates=True,
+    event="TRAFFIC.TYPE.CREATE",
+    refused=FOREIGN,
+)
 def add_traffic(
-    ctx: Ctx, physicalnetworkid: PhysicalNetwork, traffictype: Literal["Public", "Guest", "Management", "Storage", "Control"], kvmnetworklabel: str | None = None,
-    isolationmethod: str | None = None, vlan: str | None = None,
-) -> TrafficType:  # fmt: skip
+    ctx: Ctx,
+    physicalnetworkid: PhysicalNetwork,
+    traffictype: Literal["Public", "Guest", "Management", "Storage", "Control"],
+    kvmnetworklabel: str | None = None,
+    isolationmethod: str | None = None,
+    vlan: str | None = None,
+) -> TrafficType:
     """Says that a physical network carries a kind of traffic.
 
     traffictype: Public, Guest, Management, Storage or Control
     kvmnetworklabel: the bridge or device of the hosts that carries it
     """
     if kvmnetworklabel and (len(kvmnetworklabel) > 15 or "/" in kvmnetworklabel or " " in kvmnetworklabel):
-        raise Invalid("kvmnetworklabel must be the name of a network device, at most 15 characters.", parameter="kvmnetworklabel")
-    if ctx.tx.first(TrafficType, TrafficType.c.physical_network_id == physicalnetworkid.id, TrafficType.c.traffic_type == traffictype) is not None:
-        raise Conflict(f"The physical network {physicalnetworkid.name} carries {traffictype} traffic already.", traffictype=traffictype)
-    made = ctx.tx.add(TrafficType(physical_network_id=physicalnetworkid.id, traffic_type=traffictype, kvm_network_label=kvmnetworklabel, isolation_methods=isolationmethod, vlan=vlan))
+        raise Invalid(
+            "kvmnetworklabel must be the name of a network device, at most 15 characters.", parameter="kvmnetworklabel"
+        )
+    if (
+        ctx.tx.first(
+            TrafficType,
+            TrafficType.c.physical_network_id == physicalnetworkid.id,
+            TrafficType.c.traffic_type == traffictype,
+        )
+        is not None
+    ):
+        raise Conflict(
+            f"The physical network {physicalnetworkid.name} carries {traffictype} traffic already.",
+            traffictype=traffictype,
+        )
+    made = ctx.tx.add(
+        TrafficType(
+            physical_network_id=physicalnetworkid.id,
+            traffic_type=traffictype,
+            kvm_network_label=kvmnetworklabel,
+            isolation_methods=isolationmethod,
+            vlan=vlan,
+        )
+    )
     ctx.start(ChangeTrafficType(traffic=made.id))
     return made
 
@@ -232,9 +304,15 @@ def delete_traffic(ctx: Ctx, id: TrafficType) -> None:
 def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, TrafficType] | None:
     """The enabled physical network of a zone that carries a kind of traffic."""
     row = tx.execute(
-        sa.select(PhysicalNetwork.c.id, TrafficType.c.id).join(TrafficType.table, TrafficType.c.physical_network_id == PhysicalNetwork.c.id)
-        .where(PhysicalNetwork.c.zone_id == zone_id, TrafficType.c.traffic_type == traffic, PhysicalNetwork.c.state == "Enabled").order_by(PhysicalNetwork.c.number)
-    ).first()  # fmt: skip
+        sa.select(PhysicalNetwork.c.id, TrafficType.c.id)
+        .join(TrafficType.table, TrafficType.c.physical_network_id == PhysicalNetwork.c.id)
+        .where(
+            PhysicalNetwork.c.zone_id == zone_id,
+            TrafficType.c.traffic_type == traffic,
+            PhysicalNetwork.c.state == "Enabled",
+        )
+        .order_by(PhysicalNetwork.c.number)
+    ).first()
     if row is None:
         return None
     return tx.one(PhysicalNetwork, row[0]), tx.one(TrafficType, row[1])
@@ -242,7 +320,9 @@ def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, Traff
 
 def label_of(tx: Tx, physical_id: str, traffic: str) -> str:
     """The hosts' device for a kind of traffic of a physical network."""
-    found = tx.first(TrafficType, TrafficType.c.physical_network_id == physical_id, TrafficType.c.traffic_type == traffic)
+    found = tx.first(
+        TrafficType, TrafficType.c.physical_network_id == physical_id, TrafficType.c.traffic_type == traffic
+    )
     return (found.kvm_network_label or "") if found else ""
 
 

@@ -24,9 +24,30 @@ from mold.wire import calls as w
 from mold.work import Operation, ask, look, operation, reconciler, step
 from mold.work import change as write
 
-OVERCOMMIT = setting("storage.overprovisioning.factor", 2.0, "How often thin primary storage may be promised.", group="Storage", scopes=("storage",), low=1)
-USED_LIMIT = setting("pool.storage.capacity.disablethreshold", 0.85, "Share of a pool that may be in use before nothing new is put there.", group="Storage", scopes=("zone", "storage"), low=0)
-ALLOCATED_LIMIT = setting("pool.storage.allocated.capacity.disablethreshold", 0.85, "Share of a pool's promised size that may be given out.", group="Storage", scopes=("zone", "storage"), low=0)
+OVERCOMMIT = setting(
+    "storage.overprovisioning.factor",
+    2.0,
+    "How often thin primary storage may be promised.",
+    group="Storage",
+    scopes=("storage",),
+    low=1,
+)
+USED_LIMIT = setting(
+    "pool.storage.capacity.disablethreshold",
+    0.85,
+    "Share of a pool that may be in use before nothing new is put there.",
+    group="Storage",
+    scopes=("zone", "storage"),
+    low=0,
+)
+ALLOCATED_LIMIT = setting(
+    "pool.storage.allocated.capacity.disablethreshold",
+    0.85,
+    "Share of a pool's promised size that may be given out.",
+    group="Storage",
+    scopes=("zone", "storage"),
+    low=0,
+)
 
 
 class StoragePool(Resource):
@@ -38,9 +59,13 @@ class StoragePool(Resource):
     appears = {"storageid": "id", "storage": "name"}
     policy = Infra()
     states = machine(
-        "Initialized", mounted="Initialized>Up", gone="Initialized|Up|Maintenance>Removed",
-        maintain="Up>PrepareForMaintenance", maintained="PrepareForMaintenance>Maintenance", resume="Maintenance|PrepareForMaintenance>Up",
-    )  # fmt: skip
+        "Initialized",
+        mounted="Initialized>Up",
+        gone="Initialized|Up|Maintenance>Removed",
+        maintain="Up>PrepareForMaintenance",
+        maintained="PrepareForMaintenance>Maintenance",
+        resume="Maintenance|PrepareForMaintenance>Up",
+    )
 
     zone_id: str = refers("zone")
     pod_id: str | None = refers("pod", default=None)
@@ -69,10 +94,22 @@ class StoragePool(Resource):
 
 @shown(StoragePool, Field("overprovisionfactor"), Field("capacitybytes", "long"), Field("managed", "boolean"))
 def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    return {p.id: {"overprovisionfactor": str(OVERCOMMIT.get(tx, storage=p.id)), "capacitybytes": p.disk_size_total, "managed": False} for p in rows}
+    return {
+        p.id: {
+            "overprovisionfactor": str(OVERCOMMIT.get(tx, storage=p.id)),
+            "capacitybytes": p.disk_size_total,
+            "managed": False,
+        }
+        for p in rows
+    }
 
 
-@lists("listStoragePools", StoragePool, roles=OPERATORS, refused={"storageaccessgroup:string": LATER, "storagecustomstats:boolean": LATER})
+@lists(
+    "listStoragePools",
+    StoragePool,
+    roles=OPERATORS,
+    refused={"storageaccessgroup:string": LATER, "storagecustomstats:boolean": LATER},
+)
 def _list(q: Query, hostid: Host | None = None, status: str | None = None) -> None:
     """Lists primary storages.
 
@@ -91,7 +128,11 @@ def usable_on(host: Host) -> Any:
     c = StoragePool.c
     return sa.and_(
         c.zone_id == host.zone_id,
-        sa.or_(c.scope == "ZONE", sa.and_(c.scope == "CLUSTER", c.cluster_id == host.cluster_id), sa.and_(c.scope == "HOST", c.host_id == host.id)),
+        sa.or_(
+            c.scope == "ZONE",
+            sa.and_(c.scope == "CLUSTER", c.cluster_id == host.cluster_id),
+            sa.and_(c.scope == "HOST", c.host_id == host.id),
+        ),
     )
 
 
@@ -136,7 +177,7 @@ class MountStorage(Operation):
 
     @mount.undo
     async def unmount(self, begin: list[str]) -> None:
-        spec = await look(lambda tx: (p := tx.get(StoragePool, self.pool)) and p.spec())
+        spec = await look(lambda tx: p.spec() if (p := tx.get(StoragePool, self.pool)) else None)
         if spec is not None:
             for host in begin:
                 await ask(host, w.UnmountPool(pool=spec, force=False))
@@ -150,13 +191,32 @@ SCHEMES = {"sharedmountpoint": "SharedMountPoint", "file": "SharedMountPoint", "
 
 
 @command(
-    "createStoragePool", roles=ROOT, answers=StoragePool, waits=True, event="STORAGE.POOL.CREATE",
-    refused={"istagarule:boolean": LATER, "storageaccessgroups:string": LATER, "managed:boolean": LATER, "capacitybytes:long": "measured by the host", },
-)  # fmt: skip
+    "createStoragePool",
+    roles=ROOT,
+    answers=StoragePool,
+    waits=True,
+    event="STORAGE.POOL.CREATE",
+    refused={
+        "istagarule:boolean": LATER,
+        "storageaccessgroups:string": LATER,
+        "managed:boolean": LATER,
+        "capacitybytes:long": "measured by the host",
+    },
+)
 def create(
-    ctx: Ctx, name: str, url: str, zoneid: Zone, scope: Literal["CLUSTER", "ZONE", "HOST"] | None = None, podid: Pod | None = None, clusterid: Cluster | None = None, hypervisor: str | None = None,
-    provider: Literal["DefaultPrimary"] = "DefaultPrimary", tags: str | None = None, capacityiops: Long | None = None, details: Details | None = None,
-) -> StoragePool:  # fmt: skip
+    ctx: Ctx,
+    name: str,
+    url: str,
+    zoneid: Zone,
+    scope: Literal["CLUSTER", "ZONE", "HOST"] | None = None,
+    podid: Pod | None = None,
+    clusterid: Cluster | None = None,
+    hypervisor: str | None = None,
+    provider: Literal["DefaultPrimary"] = "DefaultPrimary",
+    tags: str | None = None,
+    capacityiops: Long | None = None,
+    details: Details | None = None,
+) -> StoragePool:
     """Adds a primary storage.
 
     url: SharedMountPoint://localhost/path (a directory that every host of the cluster mounts) or Filesystem://host/path (a host's own)
@@ -167,7 +227,10 @@ def create(
     parts = urlsplit(url)
     kind = SCHEMES.get(parts.scheme.lower())
     if kind is None:
-        raise Invalid(f"Storage of the kind '{parts.scheme or url[:40]}' is not offered yet; give SharedMountPoint://localhost/path or Filesystem://host/path.", parameter="url")
+        raise Invalid(
+            f"Storage of the kind '{parts.scheme or url[:40]}' is not offered yet; give SharedMountPoint://localhost/path or Filesystem://host/path.",
+            parameter="url",
+        )
     path = parts.path.rstrip("/")
     if not path.startswith("/") or ".." in path.split("/") or len(path) < 2 or "//" in path:
         raise Invalid("The URL must hold the absolute path of a directory, without '..'.", parameter="url")
@@ -175,41 +238,87 @@ def create(
     host = None
     if kind == "Filesystem":
         chosen = "HOST"
-        host = ctx.tx.first(Host, Host.c.zone_id == zoneid.id, sa.or_(Host.c.name == parts.hostname, Host.c.ip_address == parts.hostname, Host.c.url == parts.hostname))
+        host = ctx.tx.first(
+            Host,
+            Host.c.zone_id == zoneid.id,
+            sa.or_(Host.c.name == parts.hostname, Host.c.ip_address == parts.hostname, Host.c.url == parts.hostname),
+        )
         if host is None:
-            raise Invalid(f"There is no host {parts.hostname or ''} in this zone; write Filesystem://host/path.", parameter="url")
+            raise Invalid(
+                f"There is no host {parts.hostname or ''} in this zone; write Filesystem://host/path.", parameter="url"
+            )
         clusterid, podid = ctx.tx.one(Cluster, host.cluster_id), ctx.tx.one(Pod, host.pod_id)
     elif chosen == "HOST":
-        raise Invalid("A shared directory is of a cluster or of the zone; for one host's own write Filesystem://host/path.", parameter="scope")
+        raise Invalid(
+            "A shared directory is of a cluster or of the zone; for one host's own write Filesystem://host/path.",
+            parameter="scope",
+        )
     if chosen == "CLUSTER" and (clusterid is None or podid is None):
         raise Invalid("A cluster's storage needs podid and clusterid.", parameter="clusterid")
-    if clusterid is not None and (clusterid.zone_id != zoneid.id or (podid is not None and clusterid.pod_id != podid.id)):
+    if clusterid is not None and (
+        clusterid.zone_id != zoneid.id or (podid is not None and clusterid.pod_id != podid.id)
+    ):
         raise Invalid("The cluster is not in this pod and zone.", parameter="clusterid")
     if chosen == "ZONE" and not hypervisor:
         raise Invalid("A zone-wide storage needs hypervisor.", parameter="hypervisor")
     used = clusterid.hypervisor if clusterid else hypervisor
-    if ctx.tx.first(StoragePool, StoragePool.c.path == path, StoragePool.c.host_id == (host.id if host else None), StoragePool.c.zone_id == zoneid.id) is not None:
+    if (
+        ctx.tx.first(
+            StoragePool,
+            StoragePool.c.path == path,
+            StoragePool.c.host_id == (host.id if host else None),
+            StoragePool.c.zone_id == zoneid.id,
+        )
+        is not None
+    ):
         raise Conflict(f"The directory {path} is a primary storage already.", path=path)
     made = ctx.tx.add(
         StoragePool(
-            zone_id=zoneid.id, pod_id=podid.id if podid else None, cluster_id=clusterid.id if clusterid else None, host_id=host.id if host else None, name=name, type=kind, scope=chosen,
-            path=path, ip_address=parts.hostname or "localhost", hypervisor="KVM" if not used else ("Simulator" if used.lower() == "simulator" else "KVM"), provider=provider, tags=tags,
-            capacity_iops=capacityiops, details=details,
+            zone_id=zoneid.id,
+            pod_id=podid.id if podid else None,
+            cluster_id=clusterid.id if clusterid else None,
+            host_id=host.id if host else None,
+            name=name,
+            type=kind,
+            scope=chosen,
+            path=path,
+            ip_address=parts.hostname or "localhost",
+            hypervisor="KVM" if not used else ("Simulator" if used.lower() == "simulator" else "KVM"),
+            provider=provider,
+            tags=tags,
+            capacity_iops=capacityiops,
+            details=details,
         )
-    )  # fmt: skip
+    )
     ctx.start(MountStorage(pool=made.id))
     return made
 
 
-@command("updateStoragePool", roles=ROOT, answers=StoragePool, event="STORAGE.POOL.EDIT", refused={"istagarule:boolean": LATER, "capacitybytes:long": "measured by the host", "url:string": LATER})
+@command(
+    "updateStoragePool",
+    roles=ROOT,
+    answers=StoragePool,
+    event="STORAGE.POOL.EDIT",
+    refused={"istagarule:boolean": LATER, "capacitybytes:long": "measured by the host", "url:string": LATER},
+)
 def update(
-    ctx: Ctx, id: StoragePool, name: str | None = None, tags: list[str] | None = None, enabled: bool | None = None, capacityiops: Long | None = None, details: Details | None = None,
-) -> StoragePool:  # fmt: skip
+    ctx: Ctx,
+    id: StoragePool,
+    name: str | None = None,
+    tags: list[str] | None = None,
+    enabled: bool | None = None,
+    capacityiops: Long | None = None,
+    details: Details | None = None,
+) -> StoragePool:
     """Changes a primary storage's name and tags; enables or disables it for new disks.
 
     enabled: false: nothing new is put there
     """
-    changes: dict[str, Any] = {"name": name, "tags": ",".join(tags) if tags is not None else None, "capacity_iops": capacityiops}
+    changes: dict[str, Any] = {
+        "name": name,
+        "tags": ",".join(tags) if tags is not None else None,
+        "capacity_iops": capacityiops,
+    }
     changes = {k: v for k, v in changes.items() if v is not None}
     if details:
         changes["details"] = {**(id.details or {}), **details}
@@ -231,7 +340,9 @@ class RemoveStorage(Operation):
     @step
     def who(self, tx: Tx) -> list[str]:
         pool = tx.one(StoragePool, self.pool)
-        return [h.id for h in tx.find(Host, usable_of(pool), Host.c.state == "Up", Host.c.hypervisor == pool.hypervisor)]
+        return [
+            h.id for h in tx.find(Host, usable_of(pool), Host.c.state == "Up", Host.c.hypervisor == pool.hypervisor)
+        ]
 
     @step
     async def unmount(self, who: list[str]) -> None:
@@ -275,20 +386,35 @@ def choose(tx: Tx, host: Host, size: int, tags: str | None, *, local: bool = Fal
     """Reserve `size` bytes on a pool that the host can use and that carries the tags; NoCapacity says why none will do."""
     wanted = {t.strip() for t in (tags or "").split(",") if t.strip()}
     verdicts: list[dict[str, object]] = []
-    pools = tx.find(StoragePool, usable_on(host), order=(StoragePool.c.disk_size_used * 1.0 / sa.func.nullif(StoragePool.c.disk_size_total, 0), StoragePool.c.number))
+    pools = tx.find(
+        StoragePool,
+        usable_on(host),
+        order=(
+            StoragePool.c.disk_size_used * 1.0 / sa.func.nullif(StoragePool.c.disk_size_total, 0),
+            StoragePool.c.number,
+        ),
+    )
     for pool in pools:
         why = unfit(tx, pool, size, wanted, local=local)
         if why is None:
-            limit = int(pool.disk_size_total * OVERCOMMIT.get(tx, storage=pool.id) * ALLOCATED_LIMIT.get(tx, storage=pool.id))
+            limit = int(
+                pool.disk_size_total * OVERCOMMIT.get(tx, storage=pool.id) * ALLOCATED_LIMIT.get(tx, storage=pool.id)
+            )
             done = tx.execute(
-                sa.update(StoragePool.table).where(StoragePool.c.id == pool.id, StoragePool.c.state == "Up", StoragePool.c.reserved + size <= limit).values(reserved=StoragePool.c.reserved + size)
+                sa.update(StoragePool.table)
+                .where(StoragePool.c.id == pool.id, StoragePool.c.state == "Up", StoragePool.c.reserved + size <= limit)
+                .values(reserved=StoragePool.c.reserved + size)
             ).rowcount
             if done:
                 return pool
             why = "capacity was taken by another request"
         verdicts.append({"pool": pool.name, "reason": why})
     told = "; ".join(f"{v['pool']}: {v['reason']}" for v in verdicts) or "the host has no primary storage"
-    raise NoCapacity(f"No primary storage of host {host.name} can hold a disk of {size / GIB:.2f} GiB ({told}).", pools=verdicts, public="No primary storage has room for this disk.")
+    raise NoCapacity(
+        f"No primary storage of host {host.name} can hold a disk of {size / GIB:.2f} GiB ({told}).",
+        pools=verdicts,
+        public="No primary storage has room for this disk.",
+    )
 
 
 def unfit(tx: Tx, pool: StoragePool, size: int, wanted: set[str], *, local: bool) -> str | None:
@@ -305,13 +431,19 @@ def unfit(tx: Tx, pool: StoragePool, size: int, wanted: set[str], *, local: bool
         return f"{100 * pool.disk_size_used / max(1, pool.disk_size_total):.0f} % of it are used, more than {100 * used:.0f} %"
     factor, share = OVERCOMMIT.get(tx, storage=pool.id), ALLOCATED_LIMIT.get(tx, storage=pool.id)
     if pool.reserved + size > pool.disk_size_total * factor * share:
-        return f"{pool.reserved / GIB:.1f} of {pool.disk_size_total * factor * share / GIB:.1f} GiB are promised already"
+        return (
+            f"{pool.reserved / GIB:.1f} of {pool.disk_size_total * factor * share / GIB:.1f} GiB are promised already"
+        )
     return None
 
 
 def release(tx: Tx, pool_id: str, size: int) -> None:
     """Give reserved bytes back."""
-    tx.execute(sa.update(StoragePool.table).where(StoragePool.c.id == pool_id).values(reserved=sa.case((StoragePool.c.reserved > size, StoragePool.c.reserved - size), else_=0)))
+    tx.execute(
+        sa.update(StoragePool.table)
+        .where(StoragePool.c.id == pool_id)
+        .values(reserved=sa.case((StoragePool.c.reserved > size, StoragePool.c.reserved - size), else_=0))
+    )
 
 
 @reconciler(every=60)

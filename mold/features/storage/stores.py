@@ -97,47 +97,95 @@ def any_host(tx: Tx, zone_id: str | None) -> Host:
         where.append(Host.c.zone_id == zone_id)
     host = tx.first(Host, *where, order=(Host.c.cpu_reserved, Host.c.number))
     if host is None:
-        raise Unavailable("No host of the zone is Up to work on images; add one or bring one back.", public="No host can work on images now; try again later.")
+        raise Unavailable(
+            "No host of the zone is Up to work on images; add one or bring one back.",
+            public="No host can work on images now; try again later.",
+        )
     return host
 
 
 def of_zone(tx: Tx, zone_id: str) -> ImageStore:
     """The secondary storage new images of a zone go to; Unavailable when there is none."""
     c = ImageStore.c
-    found = tx.first(ImageStore, c.state == "Up", ~c.readonly, (c.zone_id == zone_id) | c.zone_id.is_(None), order=(c.disk_size_used, c.number))
+    found = tx.first(
+        ImageStore,
+        c.state == "Up",
+        ~c.readonly,
+        (c.zone_id == zone_id) | c.zone_id.is_(None),
+        order=(c.disk_size_used, c.number),
+    )
     if found is None:
-        raise Unavailable("The zone has no secondary storage that takes images; add one with addImageStore.", public="This zone has nowhere to keep images yet.")
+        raise Unavailable(
+            "The zone has no secondary storage that takes images; add one with addImageStore.",
+            public="This zone has nowhere to keep images yet.",
+        )
     return found
 
 
 @command("addImageStore", roles=ROOT, answers=ImageStore, waits=True, event="IMAGE.STORE.CREATE")
-def add(ctx: Ctx, provider: str, url: str | None = None, name: str | None = None, zoneid: Zone | None = None, details: Tags | None = None) -> ImageStore:
+def add(
+    ctx: Ctx,
+    provider: str,
+    url: str | None = None,
+    name: str | None = None,
+    zoneid: Zone | None = None,
+    details: Tags | None = None,
+) -> ImageStore:
     """Adds a secondary storage.
 
     provider: NFS (with a file:// URL: a directory that every host of the zone mounts)
     url: file:///absolute/path
     """
     if provider.upper() not in ("NFS", "FILE", "DIRECTORY"):
-        raise Invalid(f"Secondary storage of the provider {provider[:40]} is not offered yet; give NFS with a file:// URL.", parameter="provider")
+        raise Invalid(
+            f"Secondary storage of the provider {provider[:40]} is not offered yet; give NFS with a file:// URL.",
+            parameter="provider",
+        )
     if details:
         raise Invalid("A directory has no details; leave them out.", parameter="details")
     parts = urlsplit(url or "")
     if parts.scheme != "file" or not parts.path.startswith("/") or ".." in parts.path.split("/") or len(parts.path) < 2:
-        raise Invalid("url must be file:// and the absolute path of a directory that every host of the zone mounts.", parameter="url")
+        raise Invalid(
+            "url must be file:// and the absolute path of a directory that every host of the zone mounts.",
+            parameter="url",
+        )
     if ctx.tx.first(ImageStore, ImageStore.c.path == parts.path.rstrip("/")) is not None:
         raise Conflict(f"The directory {parts.path} is a secondary storage already.")
-    made = ctx.tx.add(ImageStore(zone_id=zoneid.id if zoneid else None, name=name or parts.path, url=url or "", path=parts.path.rstrip("/"), providername="NFS"))
+    made = ctx.tx.add(
+        ImageStore(
+            zone_id=zoneid.id if zoneid else None,
+            name=name or parts.path,
+            url=url or "",
+            path=parts.path.rstrip("/"),
+            providername="NFS",
+        )
+    )
     ctx.start(MountImageStore(store=made.id))
     return made
 
 
-@command("addSecondaryStorage", roles=ROOT, answers=ImageStore, key="secondarystorage", waits=True, event="IMAGE.STORE.CREATE")
+@command(
+    "addSecondaryStorage",
+    roles=ROOT,
+    answers=ImageStore,
+    key="secondarystorage",
+    waits=True,
+    event="IMAGE.STORE.CREATE",
+)
 def add_secondary(ctx: Ctx, url: str, zoneid: Zone | None = None) -> ImageStore:
     """Adds a secondary storage (the older name of addImageStore)."""
-    return add(ctx, "NFS", url, None, zoneid, None)
+    made: ImageStore = add(ctx, "NFS", url, None, zoneid, None)
+    return made
 
 
-@command("updateImageStore", roles=ROOT, answers=ImageStore, envelope="updateImageStoreresponse", event="IMAGE.STORE.EDIT", refused={"capacitybytes:long": LATER})
+@command(
+    "updateImageStore",
+    roles=ROOT,
+    answers=ImageStore,
+    envelope="updateImageStoreresponse",
+    event="IMAGE.STORE.EDIT",
+    refused={"capacitybytes:long": LATER},
+)
 def update(ctx: Ctx, id: ImageStore, name: str | None = None, readonly: bool | None = None) -> ImageStore:
     """Changes a secondary storage.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -28,8 +29,15 @@ from mold.wire import calls as w
 from mold.work import Operation, ask, look, operation, progress, step
 
 MAX_SIZE = setting("max.template.iso.size", 50, "GiB that a template may have.", group="Images", low=1)
-ALLOWED = setting("secstorage.allowed.internal.sites", "", "CIDRs, comma separated, that templates may be fetched from although they are private.", group="Images")
-PUBLIC_BY_USERS = setting("allow.public.user.templates", True, "Whether users may make templates public.", group="Images", scopes=("account",))
+ALLOWED = setting(
+    "secstorage.allowed.internal.sites",
+    "",
+    "CIDRs, comma separated, that templates may be fetched from although they are private.",
+    group="Images",
+)
+PUBLIC_BY_USERS = setting(
+    "allow.public.user.templates", True, "Whether users may make templates public.", group="Images", scopes=("account",)
+)
 
 
 class Shared(Private):
@@ -52,13 +60,21 @@ class Template(Owned):
     kind = "template"
     appears = {"templateid": "id", "templatename": "name", "templatedisplaytext": "displaytext"}
     policy = Shared()
-    states = machine("Creating", ready="Creating|Failed|NotUploaded>Ready", fail="Creating|NotUploaded>Failed", retry="Failed>Creating", drop="Creating|Ready|Failed|NotUploaded>Removing")
+    states = machine(
+        "Creating",
+        ready="Creating|Failed|NotUploaded>Ready",
+        fail="Creating|NotUploaded>Failed",
+        retry="Failed>Creating",
+        drop="Creating|Ready|Failed|NotUploaded>Removing",
+    )
 
     name: str = column(filter=True, keyword=True)
     displaytext: str = column(default="", keyword=True)
     zone_id: str = refers("zone")
     store_id: str = refers("imagestore", hidden=True, filter=False)
-    os_type_id: str | None = refers("ostype", default=None, shows={"ostypeid": "id", "ostypename": "name"}, filter=False)
+    os_type_id: str | None = refers(
+        "ostype", default=None, shows={"ostypeid": "id", "ostypename": "name"}, filter=False
+    )
     hypervisor: str = column(default="KVM", filter=True)
     format: str = column(default="QCOW2")
     url: str | None = column(default=None, admin=True)
@@ -113,27 +129,76 @@ class Placed(Resource):
     size: int = column(default=0)
 
 
-@shown(Template, Field("isready", "boolean"), Field("crossZones", "boolean"), Field("accountid"), Field("directdownload", "boolean"), Field("deployasis", "boolean"), Field("forcks", "boolean"), Field("downloaddetails", "list"))
+@shown(
+    Template,
+    Field("isready", "boolean"),
+    Field("crossZones", "boolean"),
+    Field("accountid"),
+    Field("directdownload", "boolean"),
+    Field("deployasis", "boolean"),
+    Field("forcks", "boolean"),
+    Field("downloaddetails", "list"),
+)
 def _ready(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return {
-        t.id: {"isready": t.state == "Ready", "crossZones": False, "accountid": t.account_id, "directdownload": False, "deployasis": False, "forcks": False,
-               "size": t.size or None, "downloaddetails": [{"datastore": t.store_id, "downloadPercent": "100" if t.state == "Ready" else "0", "downloadState": "DOWNLOADED" if t.state == "Ready" else "DOWNLOAD_ERROR" if t.state == "Failed" else "DOWNLOAD_IN_PROGRESS"}] if caller.root else None}
+        t.id: {
+            "isready": t.state == "Ready",
+            "crossZones": False,
+            "accountid": t.account_id,
+            "directdownload": False,
+            "deployasis": False,
+            "forcks": False,
+            "size": t.size or None,
+            "downloaddetails": [
+                {
+                    "datastore": t.store_id,
+                    "downloadPercent": "100" if t.state == "Ready" else "0",
+                    "downloadState": "DOWNLOADED"
+                    if t.state == "Ready"
+                    else "DOWNLOAD_ERROR"
+                    if t.state == "Failed"
+                    else "DOWNLOAD_IN_PROGRESS",
+                }
+            ]
+            if caller.root
+            else None,
+        }
         for t in rows
-    }  # fmt: skip
+    }
 
 
 FILTERS = ("featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "shared", "all")
 
 
 @lists(
-    "listTemplates", Template, everyones=True,
-    refused={"extensionid:uuid": LATER, "forcks:boolean": LATER, "isvnf:boolean": LATER, "parenttemplateid:uuid": LATER, "showremoved:boolean": LATER, "showunique:boolean": LATER, "oscategoryid:uuid": LATER},
-)  # fmt: skip
+    "listTemplates",
+    Template,
+    everyones=True,
+    refused={
+        "extensionid:uuid": LATER,
+        "forcks:boolean": LATER,
+        "isvnf:boolean": LATER,
+        "parenttemplateid:uuid": LATER,
+        "showremoved:boolean": LATER,
+        "showunique:boolean": LATER,
+        "oscategoryid:uuid": LATER,
+    },
+)
 def _list(
-    q: Query, templatefilter: Literal["featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "shared", "all"], ids: list[Template] | None = None,
-    hypervisor: str | None = None, imagestoreid: ImageStore | None = None, storageid: StoragePool | None = None, isready: bool | None = None, details: list[str] | None = None,
-    showicon: bool | None = None, tags: dict[str, str] | None = None, zoneid: Zone | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    templatefilter: Literal[
+        "featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "shared", "all"
+    ],
+    ids: list[Template] | None = None,
+    hypervisor: str | None = None,
+    imagestoreid: ImageStore | None = None,
+    storageid: StoragePool | None = None,
+    isready: bool | None = None,
+    details: list[str] | None = None,
+    showicon: bool | None = None,
+    tags: dict[str, str] | None = None,
+    zoneid: Zone | None = None,
+) -> None:
     """Lists templates.
 
     templatefilter: featured, self, selfexecutable, sharedexecutable, executable, community, shared or all (admins)
@@ -141,7 +206,9 @@ def _list(
     c, caller = Template.c, q.ctx.caller
     mine = c.account_id.in_((caller.account_id, *caller.projects))
     ready = c.state == "Ready"
-    shared = c.id.in_(sa.select(Launch.c.template_id).where(Launch.c.account_id.in_((caller.account_id, *caller.projects))))
+    shared = c.id.in_(
+        sa.select(Launch.c.template_id).where(Launch.c.account_id.in_((caller.account_id, *caller.projects)))
+    )
     match templatefilter:
         case "featured":
             q.where(c.is_featured, c.is_public)
@@ -200,14 +267,21 @@ class FetchTemplate(Operation):
 
     @step
     async def fetch(self, begin: list[str]) -> w.ImageFacts:
-        template, store = await look(lambda tx: ((t := tx.one(Template, self.template)), tx.one(ImageStore, t.store_id)))
+        template, store = await look(
+            lambda tx: ((t := tx.one(Template, self.template)), tx.one(ImageStore, t.store_id))
+        )
         facts: w.ImageFacts = await ask(
             begin[0],
             w.FetchImage(
-                store=store.spec(), image=template.id, url=template.url or "", format=template.format, checksum=template.checksum or "", max_size=int(begin[1]),
+                store=store.spec(),
+                image=template.id,
+                url=template.url or "",
+                format=template.format,
+                checksum=template.checksum or "",
+                max_size=int(begin[1]),
                 allow=[c.strip() for c in begin[2].split(",") if c.strip()],
             ),
-        )  # fmt: skip
+        )
         progress(100)
         return facts
 
@@ -224,27 +298,59 @@ def _settle(tx: Tx, template_id: str, facts: w.ImageFacts) -> None:
     template = tx.one(Template, template_id)
     account = tx.one(Account, template.account_id)
     limits.reserve(tx, account, secondary_storage=facts.physical)
-    tx.move(template, "ready", size=facts.size, physical_size=facts.physical, checksum=facts.checksum or template.checksum, status="Download Complete")
+    tx.move(
+        template,
+        "ready",
+        size=facts.size,
+        physical_size=facts.physical,
+        checksum=facts.checksum or template.checksum,
+        status="Download Complete",
+    )
+
+
+def _pool_spec(pool_id: str, tx: Tx) -> w.PoolSpec | None:
+    pool = tx.get(StoragePool, pool_id)
+    return pool.spec() if pool is not None else None
 
 
 async def _drop_image(template_id: str, host: str) -> None:
-    spec = await look(lambda tx: (t := tx.get(Template, template_id)) and tx.one(ImageStore, t.store_id).spec())
+    spec = await look(
+        lambda tx: tx.one(ImageStore, t.store_id).spec() if (t := tx.get(Template, template_id)) else None
+    )
     if spec is not None:
         await ask(host, w.RemoveImage(store=spec, image=template_id))
 
 
 NOT_YET = {
-    "deployasis:boolean": "for VMware, which is not offered yet", "directdownload:boolean": LATER, "extensionid:uuid": LATER, "externaldetails:map": LATER, "forcks:boolean": LATER, "isrouting:boolean": LATER,
-}  # fmt: skip
+    "deployasis:boolean": "for VMware, which is not offered yet",
+    "directdownload:boolean": LATER,
+    "extensionid:uuid": LATER,
+    "externaldetails:map": LATER,
+    "forcks:boolean": LATER,
+    "isrouting:boolean": LATER,
+}
 FORMATS = ("QCOW2", "RAW")
 
 
 def new_template(
-    ctx: Ctx, owner: Owner, zone: Zone, *, name: str, displaytext: str | None, format: str, hypervisor: str, ostypeid: OsType | None, ispublic: bool, isfeatured: bool, **other: Any
-) -> Template:  # fmt: skip
+    ctx: Ctx,
+    owner: Owner,
+    zone: Zone,
+    *,
+    name: str,
+    displaytext: str | None,
+    format: str,
+    hypervisor: str,
+    ostypeid: OsType | None,
+    ispublic: bool,
+    isfeatured: bool,
+    **other: Any,
+) -> Template:
     """Insert a template, within the owner's limit."""
     if format.upper() not in FORMATS:
-        raise Invalid(f"Templates of the format {format[:20]} are not offered; give {' or '.join(FORMATS)}.", parameter="format")
+        raise Invalid(
+            f"Templates of the format {format[:20]} are not offered; give {' or '.join(FORMATS)}.", parameter="format"
+        )
     kind = hypervisor_named(hypervisor)
     caller = ctx.caller
     if isfeatured and not caller.root:
@@ -255,19 +361,47 @@ def new_template(
     limits.reserve(ctx.tx, owner.account, template=1)
     return ctx.tx.add(
         Template(
-            name=name, displaytext=displaytext or name, zone_id=zone.id, store_id=store.id, os_type_id=ostypeid.id if ostypeid else None, hypervisor=kind, format=format.upper(),
-            is_public=ispublic, is_featured=isfeatured, **{k: v for k, v in other.items() if v is not None}, **owner.columns(),
+            name=name,
+            displaytext=displaytext or name,
+            zone_id=zone.id,
+            store_id=store.id,
+            os_type_id=ostypeid.id if ostypeid else None,
+            hypervisor=kind,
+            format=format.upper(),
+            is_public=ispublic,
+            is_featured=isfeatured,
+            **{k: v for k, v in other.items() if v is not None},
+            **owner.columns(),
         )
-    )  # fmt: skip
+    )
 
 
 @command("registerTemplate", answers=Template, shape="list", event="TEMPLATE.CREATE", refused=NOT_YET)
 def register(
-    ctx: Ctx, owner: Owner, name: str, url: Annotated[str, Param(length=2048)], format: str, hypervisor: str, displaytext: Annotated[str | None, Param(length=4096)] = None,
-    zoneid: Zone | None = None, zoneids: list[Zone] | None = None, ostypeid: OsType | None = None, arch: Literal["x86_64", "aarch64"] = "x86_64", bits: int = 64,
-    checksum: str | None = None, details: Details | None = None, isdynamicallyscalable: bool = False, isextractable: bool = False, isfeatured: bool = False, ispublic: bool = False,
-    passwordenabled: bool = False, requireshvm: bool = True, sshkeyenabled: bool = True, templatetag: str | None = None, templatetype: str | None = None,
-) -> list[Template]:  # fmt: skip
+    ctx: Ctx,
+    owner: Owner,
+    name: str,
+    url: Annotated[str, Param(length=2048)],
+    format: str,
+    hypervisor: str,
+    displaytext: Annotated[str | None, Param(length=4096)] = None,
+    zoneid: Zone | None = None,
+    zoneids: list[Zone] | None = None,
+    ostypeid: OsType | None = None,
+    arch: Literal["x86_64", "aarch64"] = "x86_64",
+    bits: int = 64,
+    checksum: str | None = None,
+    details: Details | None = None,
+    isdynamicallyscalable: bool = False,
+    isextractable: bool = False,
+    isfeatured: bool = False,
+    ispublic: bool = False,
+    passwordenabled: bool = False,
+    requireshvm: bool = True,
+    sshkeyenabled: bool = True,
+    templatetag: str | None = None,
+    templatetype: str | None = None,
+) -> list[Template]:
     """Registers a template by URL; it is fetched in the background and ready when `isready` is true.
 
     url: http or https
@@ -278,7 +412,10 @@ def register(
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Invalid("url must begin with http:// or https:// and name a host.", parameter="url")
     if parts.username or parts.password:
-        raise Invalid("url must not hold a user or password: it would be shown to everyone who sees the template.", parameter="url")
+        raise Invalid(
+            "url must not hold a user or password: it would be shown to everyone who sees the template.",
+            parameter="url",
+        )
     zones = zoneids or ([zoneid] if zoneid else [])
     if not zones:
         raise Invalid("Give zoneid or zoneids.", parameter="zoneid")
@@ -289,24 +426,64 @@ def register(
     made = []
     for zone in zones:
         template = new_template(
-            ctx, owner, zone, name=name, displaytext=displaytext, format=format, hypervisor=hypervisor, ostypeid=ostypeid, ispublic=ispublic, isfeatured=isfeatured, url=url,
-            arch=arch, bits=bits, checksum=checksum, details=details, is_dynamically_scalable=isdynamicallyscalable, is_extractable=isextractable, password_enabled=passwordenabled,
-            requires_hvm=requireshvm, sshkey_enabled=sshkeyenabled, templatetag=templatetag, template_type=templatetype, status="Downloading",
-        )  # fmt: skip
+            ctx,
+            owner,
+            zone,
+            name=name,
+            displaytext=displaytext,
+            format=format,
+            hypervisor=hypervisor,
+            ostypeid=ostypeid,
+            ispublic=ispublic,
+            isfeatured=isfeatured,
+            url=url,
+            arch=arch,
+            bits=bits,
+            checksum=checksum,
+            details=details,
+            is_dynamically_scalable=isdynamicallyscalable,
+            is_extractable=isextractable,
+            password_enabled=passwordenabled,
+            requires_hvm=requireshvm,
+            sshkey_enabled=sshkeyenabled,
+            templatetag=templatetag,
+            template_type=templatetype,
+            status="Downloading",
+        )
         ctx.start(FetchTemplate(template=template.id))
         made.append(template)
     return made
 
 
 @command(
-    "updateTemplate", answers=Template, event="TEMPLATE.EDIT",
-    refused={"forceupdateostype:boolean": LATER, "forcks:boolean": LATER, "format:string": "fixed when the template is registered", "isrouting:boolean": LATER, "arch:string": "fixed when the template is registered"},
-)  # fmt: skip
+    "updateTemplate",
+    answers=Template,
+    event="TEMPLATE.EDIT",
+    refused={
+        "forceupdateostype:boolean": LATER,
+        "forcks:boolean": LATER,
+        "format:string": "fixed when the template is registered",
+        "isrouting:boolean": LATER,
+        "arch:string": "fixed when the template is registered",
+    },
+)
 def update(
-    ctx: Ctx, id: Template, name: str | None = None, displaytext: Annotated[str | None, Param(length=4096)] = None, ostypeid: OsType | None = None, bootable: bool | None = None,
-    passwordenabled: bool | None = None, requireshvm: bool | None = None, sshkeyenabled: bool | None = None, isdynamicallyscalable: bool | None = None, sortkey: int | None = None,
-    details: Details | None = None, cleanupdetails: bool = False, templatetag: str | None = None, templatetype: str | None = None,
-) -> Template:  # fmt: skip
+    ctx: Ctx,
+    id: Template,
+    name: str | None = None,
+    displaytext: Annotated[str | None, Param(length=4096)] = None,
+    ostypeid: OsType | None = None,
+    bootable: bool | None = None,
+    passwordenabled: bool | None = None,
+    requireshvm: bool | None = None,
+    sshkeyenabled: bool | None = None,
+    isdynamicallyscalable: bool | None = None,
+    sortkey: int | None = None,
+    details: Details | None = None,
+    cleanupdetails: bool = False,
+    templatetag: str | None = None,
+    templatetype: str | None = None,
+) -> Template:
     """Changes what is known of a template.
 
     cleanupdetails: forget all details
@@ -314,9 +491,18 @@ def update(
     if (templatetag is not None or templatetype is not None) and not ctx.caller.root:
         raise Denied("Only root admins change a template's tag and type.", parameter="templatetag")
     changes: dict[str, Any] = {
-        "name": name, "displaytext": displaytext, "os_type_id": ostypeid.id if ostypeid else None, "bootable": bootable, "password_enabled": passwordenabled, "requires_hvm": requireshvm,
-        "sshkey_enabled": sshkeyenabled, "is_dynamically_scalable": isdynamicallyscalable, "sortkey": sortkey, "templatetag": templatetag, "template_type": templatetype,
-    }  # fmt: skip
+        "name": name,
+        "displaytext": displaytext,
+        "os_type_id": ostypeid.id if ostypeid else None,
+        "bootable": bootable,
+        "password_enabled": passwordenabled,
+        "requires_hvm": requireshvm,
+        "sshkey_enabled": sshkeyenabled,
+        "is_dynamically_scalable": isdynamicallyscalable,
+        "sortkey": sortkey,
+        "templatetag": templatetag,
+        "template_type": templatetype,
+    }
     changes = {k: v for k, v in changes.items() if v is not None}
     if cleanupdetails:
         changes["details"] = None
@@ -351,7 +537,7 @@ class RemoveTemplate(Operation):
     @step
     async def displace(self, begin: list[list[str]]) -> None:
         for pool_id, host in begin:
-            spec = await look(lambda tx, p=pool_id: (pool := tx.get(StoragePool, p)) and pool.spec())  # type: ignore[misc]
+            spec = await look(partial(_pool_spec, pool_id))
             if spec is not None:
                 if not host:
                     raise Unreachable("No host that reaches the primary storage is Up.")
@@ -386,11 +572,17 @@ def delete(ctx: Ctx, id: Template, zoneid: Zone | None = None, forced: bool = Fa
 
 async def place(template_id: str, pool_id: str, host: str) -> None:
     """Make sure that a template has its copy on a pool; called from world steps. Done at once when it is there."""
-    state = await look(lambda tx: (p := tx.first(Placed, Placed.c.template_id == template_id, Placed.c.pool_id == pool_id)) and p.state)
+    state = await look(
+        lambda tx: (p := tx.first(Placed, Placed.c.template_id == template_id, Placed.c.pool_id == pool_id)) and p.state
+    )
     if state == "Ready":
         return
-    template, store, pool = await look(lambda tx: ((t := tx.one(Template, template_id)), tx.one(ImageStore, t.store_id), tx.one(StoragePool, pool_id)))
-    facts: w.VolumeFacts = await ask(host, w.PlaceImage(store=store.spec(), pool=pool.spec(), image=template_id, format=template.format))
+    template, store, pool = await look(
+        lambda tx: ((t := tx.one(Template, template_id)), tx.one(ImageStore, t.store_id), tx.one(StoragePool, pool_id))
+    )
+    facts: w.VolumeFacts = await ask(
+        host, w.PlaceImage(store=store.spec(), pool=pool.spec(), image=template_id, format=template.format)
+    )
     from mold.work import change
 
     def note(tx: Tx) -> None:

@@ -27,9 +27,14 @@ class Volume(Owned):
     appears = {"volumeid": "id", "volumename": "name"}
     states = machine(
         "Allocated",
-        create="Allocated>Creating", made="Creating>Ready", uncreate="Creating|Ready>Allocated",
-        destroy="Allocated|Ready|Creating>Destroy", recover="Destroy>Ready", reallocate="Destroy>Allocated", expunge="Destroy|Allocated|Ready|Creating>Expunging",
-    )  # fmt: skip
+        create="Allocated>Creating",
+        made="Creating>Ready",
+        uncreate="Creating|Ready>Allocated",
+        destroy="Allocated|Ready|Creating>Destroy",
+        recover="Destroy>Ready",
+        reallocate="Destroy>Allocated",
+        expunge="Destroy|Allocated|Ready|Creating>Expunging",
+    )
 
     name: str = column(filter=True, keyword=True)
     zone_id: str = refers("zone")
@@ -37,7 +42,9 @@ class Volume(Owned):
     device: int = column(default=0, api="deviceid")
     size: int = column(default=0)
     state: str = column(default="Allocated", filter=True)
-    pool_id: str | None = refers("storagepool", default=None, filter=False, admin=True, shows={"storageid": "id", "storage": "name"})
+    pool_id: str | None = refers(
+        "storagepool", default=None, filter=False, admin=True, shows={"storageid": "id", "storage": "name"}
+    )
     path: str | None = column(default=None, admin=True)
     physical_size: int = column(default=0, api="physicalsize")
     format: str = column(default="qcow2", hidden=True)
@@ -52,20 +59,53 @@ class Volume(Owned):
     created: str = created()
 
 
-@shown(Volume, Field("storagetype"), Field("destroyed", "boolean"), Field("isextractable", "boolean"), Field("quiescevm", "boolean"), Field("supportsstoragesnapshot", "boolean"))
+@shown(
+    Volume,
+    Field("storagetype"),
+    Field("destroyed", "boolean"),
+    Field("isextractable", "boolean"),
+    Field("quiescevm", "boolean"),
+    Field("supportsstoragesnapshot", "boolean"),
+)
 def _kind(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     scopes = {p.id: p.scope for p in tx.among(StoragePool, [v.pool_id for v in rows if v.pool_id]).values()}
     return {
-        v.id: {"storagetype": "local" if scopes.get(v.pool_id) == "HOST" else "shared", "destroyed": v.state == "Destroy", "isextractable": True, "quiescevm": False, "supportsstoragesnapshot": False}
+        v.id: {
+            "storagetype": "local" if scopes.get(v.pool_id) == "HOST" else "shared",
+            "destroyed": v.state == "Destroy",
+            "isextractable": True,
+            "quiescevm": False,
+            "supportsstoragesnapshot": False,
+        }
         for v in rows
-    }  # fmt: skip
+    }
 
 
-@lists("listVolumes", Volume, refused={"encrypted:boolean": LATER, "isencrypted:boolean": LATER, "listonlyremoved:boolean": LATER, "listsystemvms:boolean": LATER, "retrieveonlyresourcecount:boolean": LATER, "showicon:boolean": LATER})
+@lists(
+    "listVolumes",
+    Volume,
+    refused={
+        "encrypted:boolean": LATER,
+        "isencrypted:boolean": LATER,
+        "listonlyremoved:boolean": LATER,
+        "listsystemvms:boolean": LATER,
+        "retrieveonlyresourcecount:boolean": LATER,
+        "showicon:boolean": LATER,
+    },
+)
 def _list(
-    q: Query, ids: list[Volume] | None = None, clusterid: Cluster | None = None, hostid: Host | None = None, storageid: StoragePool | None = None, serviceofferingid: str | None = None,
-    diskofferingid: DiskOffering | None = None, displayvolume: bool | None = None, tags: dict[str, str] | None = None, zoneid: Zone | None = None, podid: str | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    ids: list[Volume] | None = None,
+    clusterid: Cluster | None = None,
+    hostid: Host | None = None,
+    storageid: StoragePool | None = None,
+    serviceofferingid: str | None = None,
+    diskofferingid: DiskOffering | None = None,
+    displayvolume: bool | None = None,
+    tags: dict[str, str] | None = None,
+    zoneid: Zone | None = None,
+    podid: str | None = None,
+) -> None:
     """Lists volumes."""
     import sqlalchemy as sa
 
@@ -104,12 +144,20 @@ def pool_of_host(host: Host) -> Any:
 
 def _pool_blocked(tx: Tx, pool: StoragePool) -> str | None:
     volume = tx.first(Volume, Volume.c.pool_id == pool.id)
-    return f"The primary storage {pool.name} holds the volume {volume.name}; move or remove it first." if volume is not None else None
+    return (
+        f"The primary storage {pool.name} holds the volume {volume.name}; move or remove it first."
+        if volume is not None
+        else None
+    )
 
 
 def _template_blocked(tx: Tx, template: Template) -> str | None:
     volume = tx.first(Volume, Volume.c.template_id == template.id)
-    return f"The volume {volume.name} stands on the template {template.name}; remove it first." if volume is not None else None
+    return (
+        f"The volume {volume.name} stands on the template {template.name}; remove it first."
+        if volume is not None
+        else None
+    )
 
 
 pools.blockers.append(_pool_blocked)

@@ -8,7 +8,7 @@ from alembic.operations.ops import CreateTableOp
 from mold.store.resource import Json, Sealed
 
 
-def render(kind: str, item: Any, autogen: Any) -> str | bool:
+def render(kind: str, item: Any, autogen: Any) -> Any:
     """Our own column types are plain text in the database, and migrations must not import declarations."""
     return "sa.Text()" if kind == "type" and isinstance(item, Json | Sealed) else False
 
@@ -22,7 +22,11 @@ def counted(ctx: Any, revision: Any, directives: list[Any]) -> None:
 
 
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=context.config.attributes["metadata"], render_as_batch=True, render_item=render,
-    process_revision_directives=counted, transaction_per_migration=False
+    connection=context.config.attributes["connection"],
+    target_metadata=context.config.attributes["metadata"],
+    render_as_batch=True,
+    render_item=render,
+    process_revision_directives=counted,
+    transaction_per_migration=False,
 )
 context.run_migrations()

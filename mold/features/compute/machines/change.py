@@ -19,18 +19,38 @@ from mold.work import Operation, look, operation, step
 
 
 @command(
-    "updateVirtualMachine", answers=VirtualMachine, event="VM.UPDATE",
+    "updateVirtualMachine",
+    answers=VirtualMachine,
+    event="VM.UPDATE",
     refused={
-        "cleanupextraconfig:boolean": LATER, "customid:string": LATER, "dhcpoptionsnetworklist:map": LATER, "extraconfig:string": LATER, "leaseduration:integer": LATER, "leaseexpiryaction:string": LATER,
-        "securitygroupids:list/uuid": "security groups are not offered yet", "securitygroupnames:list": "security groups are not offered yet", "instancename:string": "for VMware, which is not offered yet",
+        "cleanupextraconfig:boolean": LATER,
+        "customid:string": LATER,
+        "dhcpoptionsnetworklist:map": LATER,
+        "extraconfig:string": LATER,
+        "leaseduration:integer": LATER,
+        "leaseexpiryaction:string": LATER,
+        "securitygroupids:list/uuid": "security groups are not offered yet",
+        "securitygroupnames:list": "security groups are not offered yet",
+        "instancename:string": "for VMware, which is not offered yet",
     },
-)  # fmt: skip
+)
 def update(
-    ctx: Ctx, id: VirtualMachine, name: Annotated[str | None, Param(label=True)] = None, displayname: str | None = None, group: str | None = None, haenable: bool | None = None,
-    isdynamicallyscalable: bool | None = None, ostypeid: OsType | None = None, userdata: Annotated[str | None, Param(length=1048576, secret=True)] = None, userdataid: UserData | None = None,
-    userdatadetails: Details | None = None, details: Details | None = None, cleanupdetails: bool = False, deleteprotection: bool | None = None,
+    ctx: Ctx,
+    id: VirtualMachine,
+    name: Annotated[str | None, Param(label=True)] = None,
+    displayname: str | None = None,
+    group: str | None = None,
+    haenable: bool | None = None,
+    isdynamicallyscalable: bool | None = None,
+    ostypeid: OsType | None = None,
+    userdata: Annotated[str | None, Param(length=1048576, secret=True)] = None,
+    userdataid: UserData | None = None,
+    userdatadetails: Details | None = None,
+    details: Details | None = None,
+    cleanupdetails: bool = False,
+    deleteprotection: bool | None = None,
     displayvm: Annotated[bool | None, Param(roles=ROOT)] = None,
-) -> VirtualMachine:  # fmt: skip
+) -> VirtualMachine:
     """Changes a machine's names and settings; what the host must know counts from the next start.
 
     name: its host name
@@ -40,9 +60,16 @@ def update(
     """
     tx = ctx.tx
     changes: dict[str, Any] = {
-        "name": name, "display_name": displayname, "group": group, "ha_enabled": haenable, "is_dynamically_scalable": isdynamicallyscalable, "os_type_id": ostypeid.id if ostypeid else None,
-        "delete_protection": deleteprotection, "display": displayvm, "userdata_details": _json(userdatadetails),
-    }  # fmt: skip
+        "name": name,
+        "display_name": displayname,
+        "group": group,
+        "ha_enabled": haenable,
+        "is_dynamically_scalable": isdynamicallyscalable,
+        "os_type_id": ostypeid.id if ostypeid else None,
+        "delete_protection": deleteprotection,
+        "display": displayvm,
+        "userdata_details": _json(userdatadetails),
+    }
     changes = {k: v for k, v in changes.items() if v is not None}
     if (details or cleanupdetails or ostypeid) and id.state not in ("Stopped",):
         raise Conflict(f"The machine {id.name} is {id.state}; stop it to change its details.", state=id.state)
@@ -73,9 +100,15 @@ def _tell_networks(tx: Tx, vm: VirtualMachine) -> None:
 
 @command("resetUserDataForVirtualMachine", answers=VirtualMachine, event="VM.RESETUSERDATA")
 def reset_userdata(
-    ctx: Ctx, id: VirtualMachine, userdata: Annotated[str | None, Param(length=1048576, secret=True)] = None, userdataid: UserData | None = None, userdatadetails: Details | None = None,
-    account: str | None = None, domainid: str | None = None, projectid: str | None = None,
-) -> VirtualMachine:  # fmt: skip
+    ctx: Ctx,
+    id: VirtualMachine,
+    userdata: Annotated[str | None, Param(length=1048576, secret=True)] = None,
+    userdataid: UserData | None = None,
+    userdatadetails: Details | None = None,
+    account: str | None = None,
+    domainid: str | None = None,
+    projectid: str | None = None,
+) -> VirtualMachine:
     """Gives a stopped machine other user data."""
     if id.state != "Stopped":
         raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
@@ -100,13 +133,27 @@ class TellNetworks(Operation):
 
     @step
     async def apply(self) -> None:
-        served = await look(lambda tx: [n.network_id for n in nics_of(tx, self.vm) if tx.one(networks.Network, n.network_id).state in ("Implemented", "Implementing")])
+        served = await look(
+            lambda tx: [
+                n.network_id
+                for n in nics_of(tx, self.vm)
+                if tx.one(networks.Network, n.network_id).state in ("Implemented", "Implementing")
+            ]
+        )
         for network in served:
             await networks.apply(network)
 
 
-@command("resetSSHKeyForVirtualMachine", answers=VirtualMachine, envelope="resetSSHKeyforvirtualmachineresponse", job=True, event="VM.RESETSSHKEY")
-def reset_keys(ctx: Ctx, owner: Owner, id: VirtualMachine, keypair: str | None = None, keypairs: list[str] | None = None) -> VirtualMachine:
+@command(
+    "resetSSHKeyForVirtualMachine",
+    answers=VirtualMachine,
+    envelope="resetSSHKeyforvirtualmachineresponse",
+    job=True,
+    event="VM.RESETSSHKEY",
+)
+def reset_keys(
+    ctx: Ctx, owner: Owner, id: VirtualMachine, keypair: str | None = None, keypairs: list[str] | None = None
+) -> VirtualMachine:
     """Gives a stopped machine other SSH keys; it takes them at its next boot."""
     if id.state != "Stopped":
         raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
@@ -125,7 +172,9 @@ def reset_keys(ctx: Ctx, owner: Owner, id: VirtualMachine, keypair: str | None =
 
 
 @command("resetPasswordForVirtualMachine", answers=VirtualMachine, job=True, event="VM.RESETPASSWORD")
-def reset_password(ctx: Ctx, id: VirtualMachine, password: Annotated[str | None, Param(secret=True)] = None) -> VirtualMachine:
+def reset_password(
+    ctx: Ctx, id: VirtualMachine, password: Annotated[str | None, Param(secret=True)] = None
+) -> VirtualMachine:
     """Gives a stopped machine a new password; it takes it at its next boot. Read it with getVMPassword.
 
     password: the new password; default: a random one
@@ -141,7 +190,9 @@ def reset_password(ctx: Ctx, id: VirtualMachine, password: Annotated[str | None,
     return id
 
 
-@command("getVMPassword", shape="object", key="password", reads=True, fields=(Field("encryptedpassword"), Field("password")))
+@command(
+    "getVMPassword", shape="object", key="password", reads=True, fields=(Field("encryptedpassword"), Field("password"))
+)
 def get_password(ctx: Ctx, id: Annotated[VirtualMachine, Param(access="operate")]) -> dict[str, Any]:
     """Gives a machine's password."""
     if not id.password:
@@ -149,7 +200,15 @@ def get_password(ctx: Ctx, id: Annotated[VirtualMachine, Param(access="operate")
     return {"password": {"password": id.password}}
 
 
-@command("getVirtualMachineUserData", shape="object", key="virtualmachineuserdata", reads=True, fields=(Field("virtualmachineid"), Field("userdata")))
+@command(
+    "getVirtualMachineUserData",
+    shape="object",
+    key="virtualmachineuserdata",
+    reads=True,
+    fields=(Field("virtualmachineid"), Field("userdata")),
+)
 def get_userdata(ctx: Ctx, virtualmachineid: Annotated[VirtualMachine, Param(access="operate")]) -> dict[str, Any]:
     """Gives a machine's user data, base64."""
-    return {"virtualmachineuserdata": {"virtualmachineid": virtualmachineid.id, "userdata": virtualmachineid.userdata or ""}}
+    return {
+        "virtualmachineuserdata": {"virtualmachineid": virtualmachineid.id, "userdata": virtualmachineid.userdata or ""}
+    }

@@ -22,7 +22,6 @@ from mold.features.compute.placement import Need
 from mold.features.identity import limits
 from mold.features.identity.accounts import User
 from mold.features.infra.clusters import Cluster, hypervisor_named
-from mold.features.infra.guest_os import OsType
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import DiskOffering, ServiceOffering, ids_of, root_size
 from mold.features.infra.pods import Pod
@@ -54,24 +53,72 @@ class CreateVm(Operation):
 REFUSED = {
     **dict.fromkeys(("affinitygroupids:list/uuid", "affinitygroupnames:list"), "affinity groups are not offered yet"),
     **dict.fromkeys(("securitygroupids:list/uuid", "securitygroupnames:list"), "security groups are not offered yet"),
-    **dict.fromkeys(("snapshotid:uuid", "volumeid:uuid", "datadiskofferinglist:map", "datadisksdetails:map"), "not offered yet: data disks and snapshots come with volumes"),
+    **dict.fromkeys(
+        ("snapshotid:uuid", "volumeid:uuid", "datadiskofferinglist:map", "datadisksdetails:map"),
+        "not offered yet: data disks and snapshots come with volumes",
+    ),
     **dict.fromkeys(("ip6address:string",), "not offered yet: IPv6"),
-    **dict.fromkeys(("blankinstance:boolean", "copyimagetags:boolean", "dhcpoptionsnetworklist:map", "externaldetails:map", "extraconfig:string", "iodriverpolicy:string", "iothreadsenabled:boolean", "leaseduration:integer", "leaseexpiryaction:string", "nicmultiqueuenumber:integer", "nicnetworklist:map", "nicpackedvirtqueuesenabled:boolean", "properties:map", "rootdiskkmskeyid:uuid", "dynamicscalingenabled:boolean"), LATER),
-}  # fmt: skip
+    **dict.fromkeys(
+        (
+            "blankinstance:boolean",
+            "copyimagetags:boolean",
+            "dhcpoptionsnetworklist:map",
+            "externaldetails:map",
+            "extraconfig:string",
+            "iodriverpolicy:string",
+            "iothreadsenabled:boolean",
+            "leaseduration:integer",
+            "leaseexpiryaction:string",
+            "nicmultiqueuenumber:integer",
+            "nicnetworklist:map",
+            "nicpackedvirtqueuesenabled:boolean",
+            "properties:map",
+            "rootdiskkmskeyid:uuid",
+            "dynamicscalingenabled:boolean",
+        ),
+        LATER,
+    ),
+}
 
 
 @command("deployVirtualMachine", answers=VirtualMachine, job=True, creates=True, event="VM.CREATE", refused=REFUSED)
 def deploy(
-    ctx: Ctx, owner: Owner, serviceofferingid: ServiceOffering, zoneid: Zone, templateid: Template | None = None,
-    name: Annotated[str | None, Param(label=True)] = None, displayname: str | None = None, networkids: list[Network] | None = None,
-    iptonetworklist: Annotated[list[dict[str, str]] | None, Param(keys=("networkid", "ip", "ipv6", "mac"))] = None, ipaddress: str | None = None, macaddress: str | None = None,
-    diskofferingid: DiskOffering | None = None, size: Long | None = None, rootdisksize: Long | None = None, overridediskofferingid: DiskOffering | None = None,
-    keypair: str | None = None, keypairs: list[str] | None = None, userdata: Annotated[str | None, Param(length=1048576, secret=True)] = None, userdataid: UserData | None = None,
-    userdatadetails: Details | None = None, password: Annotated[str | None, Param(secret=True)] = None, hypervisor: str | None = None, group: str | None = None, details: Details | None = None,
-    hostid: Host | None = None, clusterid: Cluster | None = None, podid: Pod | None = None, deploymentplanner: Annotated[str | None, Param(roles=ROOT)] = None, startvm: bool = True,
-    boottype: Literal["BIOS", "UEFI"] | None = None, bootmode: Literal["LEGACY", "SECURE"] | None = None, bootintosetup: bool = False, keyboard: str | None = None,
-    displayvm: Annotated[bool, Param(roles=ROOT)] = True, customid: str | None = None,
-) -> VirtualMachine:  # fmt: skip
+    ctx: Ctx,
+    owner: Owner,
+    serviceofferingid: ServiceOffering,
+    zoneid: Zone,
+    templateid: Template | None = None,
+    name: Annotated[str | None, Param(label=True)] = None,
+    displayname: str | None = None,
+    networkids: list[Network] | None = None,
+    iptonetworklist: Annotated[list[dict[str, str]] | None, Param(keys=("networkid", "ip", "ipv6", "mac"))] = None,
+    ipaddress: str | None = None,
+    macaddress: str | None = None,
+    diskofferingid: DiskOffering | None = None,
+    size: Long | None = None,
+    rootdisksize: Long | None = None,
+    overridediskofferingid: DiskOffering | None = None,
+    keypair: str | None = None,
+    keypairs: list[str] | None = None,
+    userdata: Annotated[str | None, Param(length=1048576, secret=True)] = None,
+    userdataid: UserData | None = None,
+    userdatadetails: Details | None = None,
+    password: Annotated[str | None, Param(secret=True)] = None,
+    hypervisor: str | None = None,
+    group: str | None = None,
+    details: Details | None = None,
+    hostid: Host | None = None,
+    clusterid: Cluster | None = None,
+    podid: Pod | None = None,
+    deploymentplanner: Annotated[str | None, Param(roles=ROOT)] = None,
+    startvm: bool = True,
+    boottype: Literal["BIOS", "UEFI"] | None = None,
+    bootmode: Literal["LEGACY", "SECURE"] | None = None,
+    bootintosetup: bool = False,
+    keyboard: str | None = None,
+    displayvm: Annotated[bool, Param(roles=ROOT)] = True,
+    customid: str | None = None,
+) -> VirtualMachine:
     """Deploys a machine: makes it and, unless startvm is false, starts it.
 
     name: its host name, a label of letters, digits and hyphens
@@ -103,7 +150,15 @@ def deploy(
         if not ids.UUID.match(customid):
             raise Invalid("customid must be a uuid.", parameter="customid")
         vm_id = customid.lower()
-    host_name = name or (ids.label(displayname) if displayname and ids.is_label(ids.label(displayname)) and ids.label(displayname) == displayname else None) or f"VM-{vm_id}"
+    host_name = (
+        name
+        or (
+            ids.label(displayname)
+            if displayname and ids.is_label(ids.label(displayname)) and ids.label(displayname) == displayname
+            else None
+        )
+        or f"VM-{vm_id}"
+    )
     keys = _keys(tx, owner, [*(keypairs or []), *([keypair] if keypair else [])])
     data, data_id = _userdata(ctx, template, userdata, userdataid)
     if password is not None and not template.password_enabled:
@@ -112,25 +167,63 @@ def deploy(
     if overridediskofferingid is not None and not overridediskofferingid.is_customized:
         bytes_ = max(template.size, overridediskofferingid.disksize * GIB)
     vm = VirtualMachine(
-        name=host_name, display_name=displayname or host_name, user_id=ctx.caller.user_id or None, zone_id=zone.id, service_offering_id=offering.id, template_id=template.id,
-        os_type_id=template.os_type_id, userdata_id=data_id, hypervisor=template.hypervisor, arch=template.arch, cpu_number=cores, cpu_speed=mhz, memory=memory, host_tags=_tags(offering, template),
-        planner=deploymentplanner or offering.deployment_planner, ha_enabled=offering.offer_ha, is_dynamically_scalable=template.is_dynamically_scalable, password_enabled=template.password_enabled,
-        password=(password or ids.password()) if template.password_enabled else None, password_serial=ids.token(8) if template.password_enabled else "", vnc_password=ids.token(6)[:8], userdata=data,
-        userdata_details=_json(userdatadetails), keypairs=",".join(k.name for k in keys) or None, publickeys=[k.publickey for k in keys] or None, group=group,
-        details=_kept(details), display=displayvm, boot_type=boottype or "BIOS", boot_mode=bootmode or "LEGACY", keyboard=keyboard, **owner.columns(),
-    )  # fmt: skip
+        name=host_name,
+        display_name=displayname or host_name,
+        user_id=ctx.caller.user_id or None,
+        zone_id=zone.id,
+        service_offering_id=offering.id,
+        template_id=template.id,
+        os_type_id=template.os_type_id,
+        userdata_id=data_id,
+        hypervisor=template.hypervisor,
+        arch=template.arch,
+        cpu_number=cores,
+        cpu_speed=mhz,
+        memory=memory,
+        host_tags=_tags(offering, template),
+        planner=deploymentplanner or offering.deployment_planner,
+        ha_enabled=offering.offer_ha,
+        is_dynamically_scalable=template.is_dynamically_scalable,
+        password_enabled=template.password_enabled,
+        password=(password or ids.password()) if template.password_enabled else None,
+        password_serial=ids.token(8) if template.password_enabled else "",
+        vnc_password=ids.token(6)[:8],
+        userdata=data,
+        userdata_details=_json(userdatadetails),
+        keypairs=",".join(k.name for k in keys) or None,
+        publickeys=[k.publickey for k in keys] or None,
+        group=group,
+        details=_kept(details),
+        display=displayvm,
+        boot_type=boottype or "BIOS",
+        boot_mode=bootmode or "LEGACY",
+        keyboard=keyboard,
+        **owner.columns(),
+    )
     vm.id = vm_id
     tx.add(vm)
     user = tx.get(User, ctx.caller.user_id) if ctx.caller.user_id else None
     last = displayname if NAME_FLAG.get(tx) and displayname and ids.is_label(displayname) else INSTANCE_NAME.get(tx)
-    tx.execute(sa.update(VirtualMachine.table).where(VirtualMachine.c.id == vm.id).values(instance_name=f"i-{user.number if user else 1}-{vm.number}-{last}"))
+    tx.execute(
+        sa.update(VirtualMachine.table)
+        .where(VirtualMachine.c.id == vm.id)
+        .values(instance_name=f"i-{user.number if user else 1}-{vm.number}-{last}")
+    )
     vm.instance_name = f"i-{user.number if user else 1}-{vm.number}-{last}"
     root = tx.add(
         Volume(
-            name=f"ROOT-{vm.number}", zone_id=zone.id, type="ROOT", size=bytes_, template_id=template.id, service_offering_id=offering.id, hypervisor=vm.hypervisor, provisioning_type=offering.provisioning_type,
-            disk_offering_id=overridediskofferingid.id if overridediskofferingid else None, **owner.columns(),
+            name=f"ROOT-{vm.number}",
+            zone_id=zone.id,
+            type="ROOT",
+            size=bytes_,
+            template_id=template.id,
+            service_offering_id=offering.id,
+            hypervisor=vm.hypervisor,
+            provisioning_type=offering.provisioning_type,
+            disk_offering_id=overridediskofferingid.id if overridediskofferingid else None,
+            **owner.columns(),
         )
-    )  # fmt: skip
+    )
     tx.add(Disk(machine_id=vm.id, volume_id=root.id, device=0))
     for device, wish in enumerate(_networks(ctx, owner, zone, networkids, iptonetworklist, ipaddress, macaddress)):
         add_nic(tx, vm, device, *wish)
@@ -138,7 +231,15 @@ def deploy(
     limits.reserve(tx, owner.account, user_vm=1, cpu=cores, memory=memory, volume=1, primary_storage=bytes_)
     if startvm:
         ctx.start(
-            StartVm(vm=vm.id, host=hostid.id if hostid else None, cluster=clusterid.id if clusterid else None, pod=podid.id if podid else None, planner=deploymentplanner, first=True, boot_menu=bootintosetup)
+            StartVm(
+                vm=vm.id,
+                host=hostid.id if hostid else None,
+                cluster=clusterid.id if clusterid else None,
+                pod=podid.id if podid else None,
+                planner=deploymentplanner,
+                first=True,
+                boot_menu=bootintosetup,
+            )
         )
     else:
         ctx.start(CreateVm(vm=vm.id))
@@ -151,7 +252,11 @@ def _check_place(ctx: Ctx, zone: Zone, offering: ServiceOffering, template: Temp
     if template.zone_id != zone.id:
         raise Invalid(f"The template {template.name} is not in the zone {zone.name}.", parameter="templateid")
     if template.state != "Ready":
-        raise Invalid(f"The template {template.name} is not ready: {template.status or template.state}.", parameter="templateid", status=template.status)
+        raise Invalid(
+            f"The template {template.name} is not ready: {template.status or template.state}.",
+            parameter="templateid",
+            status=template.status,
+        )
     if offering.state != "Active" or offering.is_system:
         raise Invalid(f"The offering {offering.name} cannot be used for machines.", parameter="serviceofferingid")
     if offering.zone_ids and zone.id not in ids_of(offering.zone_ids):
@@ -168,21 +273,32 @@ def _sizes(offering: ServiceOffering, details: dict[str, str] | None) -> tuple[i
     def pick(name: str, fixed: int | None, low: int, high: int, fallback: int | None = None) -> int:
         if fixed is not None:
             if name in given and offering.is_customized is False:
-                raise Invalid(f"The offering {offering.name} fixes {name}; leave it out of details.", parameter="details")
+                raise Invalid(
+                    f"The offering {offering.name} fixes {name}; leave it out of details.", parameter="details"
+                )
             return fixed
         text = given.get(name) or (str(fallback) if fallback is not None else None)
         if text is None or not text.isdigit():
-            raise Invalid(f"The offering {offering.name} leaves {name} open: give details[0].{'cpuNumber' if name == 'cpunumber' else 'cpuSpeed' if name == 'cpuspeed' else name}.", parameter="details")
+            raise Invalid(
+                f"The offering {offering.name} leaves {name} open: give details[0].{'cpuNumber' if name == 'cpunumber' else 'cpuSpeed' if name == 'cpuspeed' else name}.",
+                parameter="details",
+            )
         low, high = limits_.get(f"min{name}", low), limits_.get(f"max{name}", high)
         if not low <= int(text) <= high:
-            raise Invalid(f"{name} must lie between {low} and {high} with the offering {offering.name}.", parameter="details")
+            raise Invalid(
+                f"{name} must lie between {low} and {high} with the offering {offering.name}.", parameter="details"
+            )
         return int(text)
 
-    return pick("cpunumber", offering.cpunumber, 1, 256), pick("cpuspeed", offering.cpuspeed, 0, 100_000, 1000), pick("memory", offering.memory, 32, 4 * 1024 * 1024)
+    return (
+        pick("cpunumber", offering.cpunumber, 1, 256),
+        pick("cpuspeed", offering.cpuspeed, 0, 100_000, 1000),
+        pick("memory", offering.memory, 32, 4 * 1024 * 1024),
+    )
 
 
 def _tags(offering: ServiceOffering, template: Template) -> str | None:
-    tags = [t for t in ((offering.host_tags or "").split(",") + [template.templatetag or ""]) if t.strip()]
+    tags = [t for t in (*(offering.host_tags or "").split(","), template.templatetag or "") if t.strip()]
     return ",".join(tags) or None
 
 
@@ -190,7 +306,9 @@ def _kept(details: dict[str, str] | None) -> dict[str, str] | None:
     out = {k: v for k, v in (details or {}).items() if k.lower() not in ("cpunumber", "cpuspeed", "memory")}
     for bad in FORBIDDEN_DETAILS:
         if any(k.lower().startswith(bad) for k in out):
-            raise Denied(f"The detail {bad} would change how the host runs the machine and is not offered.", parameter="details")
+            raise Denied(
+                f"The detail {bad} would change how the host runs the machine and is not offered.", parameter="details"
+            )
     return out or None
 
 
@@ -210,10 +328,18 @@ def _keys(tx: Tx, owner: Owner, names: list[str]) -> list[SshKeyPair]:
     return found
 
 
-def _userdata(ctx: Ctx, template: Template, userdata: str | None, kept: UserData | None) -> tuple[str | None, str | None]:
+def _userdata(
+    ctx: Ctx, template: Template, userdata: str | None, kept: UserData | None
+) -> tuple[str | None, str | None]:
     if userdata is not None and kept is not None:
         raise Invalid("Give userdata or userdataid, not both.", parameter="userdata")
-    text, of = (check_userdata(ctx, userdata), None) if userdata is not None else (kept.userdata, kept.id) if kept is not None else (None, None)
+    text, of = (
+        (check_userdata(ctx, userdata), None)
+        if userdata is not None
+        else (kept.userdata, kept.id)
+        if kept is not None
+        else (None, None)
+    )
     linked = ctx.tx.get(UserData, template.userdata_id)
     if linked is not None:
         if text is not None and template.userdata_policy == "DENYOVERRIDE":
@@ -228,7 +354,15 @@ def _userdata(ctx: Ctx, template: Template, userdata: str | None, kept: UserData
 Wish = tuple[Network, str | None, str | None]
 
 
-def _networks(ctx: Ctx, owner: Owner, zone: Zone, chosen: list[Network] | None, pairs: list[dict[str, str]] | None, ip: str | None, mac: str | None) -> list[Wish]:
+def _networks(
+    ctx: Ctx,
+    owner: Owner,
+    zone: Zone,
+    chosen: list[Network] | None,
+    pairs: list[dict[str, str]] | None,
+    ip: str | None,
+    mac: str | None,
+) -> list[Wish]:
     """Networks with wished addresses; without any, the account's only isolated network."""
     tx = ctx.tx
     out: list[Wish] = []
@@ -242,14 +376,26 @@ def _networks(ctx: Ctx, owner: Owner, zone: Zone, chosen: list[Network] | None, 
                 raise Invalid("IPv6 is not offered yet.", parameter="iptonetworklist")
             row = find(tx, Network, ctx.caller, pair.get("networkid", ""), "use")
             if not isinstance(row, Network):
-                raise NotFound(f"There is no network {pair.get('networkid', '')[:80]}, or you may not use it.", parameter="iptonetworklist")
+                raise NotFound(
+                    f"There is no network {pair.get('networkid', '')[:80]}, or you may not use it.",
+                    parameter="iptonetworklist",
+                )
             out.append((row, pair.get("ip") or None, pair.get("mac") or None))
     elif chosen:
         out = [(n, ip if i == 0 else None, mac if i == 0 else None) for i, n in enumerate(chosen)]
     else:
-        mine = tx.find(Network, Network.c.account_id == owner.account_id, Network.c.zone_id == zone.id, Network.c.state != "Destroy", limit=2)
+        mine = tx.find(
+            Network,
+            Network.c.account_id == owner.account_id,
+            Network.c.zone_id == zone.id,
+            Network.c.state != "Destroy",
+            limit=2,
+        )
         if len(mine) != 1:
-            raise Invalid("Give networkids: the account has " + ("several networks" if mine else "no network") + " in this zone.", parameter="networkids")
+            raise Invalid(
+                "Give networkids: the account has " + ("several networks" if mine else "no network") + " in this zone.",
+                parameter="networkids",
+            )
         out = [(mine[0], ip, mac)]
     seen = set()
     for network, _, _ in out:
@@ -273,16 +419,28 @@ def add_nic(tx: Tx, vm: VirtualMachine, device: int, network: Network, ip: str |
     if network.start_ip:
         first, last = net.span(network.start_ip, network.end_ip, block)
     if mac is not None and not _is_mac(mac):
-        raise Invalid(f"'{mac[:40]}' is not a MAC address that a machine may have; write it like 02:00:0a:00:00:01.", parameter="macaddress")
+        raise Invalid(
+            f"'{mac[:40]}' is not a MAC address that a machine may have; write it like 02:00:0a:00:00:01.",
+            parameter="macaddress",
+        )
     if ip is not None:
         number = int(net.ip(ip, "ipaddress"))
         if not first <= number <= last or number == gateway:
-            raise Invalid(f"{ip} is not an address that machines of the network {network.name} may have.", parameter="ipaddress")
+            raise Invalid(
+                f"{ip} is not an address that machines of the network {network.name} may have.", parameter="ipaddress"
+            )
         candidates = iter([number])
     else:
         candidates = _free(tx, network.id, first, last, gateway)
     for number in candidates:
-        row = Nic(machine_id=vm.id, network_id=network.id, ip=net.dotted(number), mac=(mac or net.mac(random.getrandbits(40))).lower(), device=device, is_default=device == 0)
+        row = Nic(
+            machine_id=vm.id,
+            network_id=network.id,
+            ip=net.dotted(number),
+            mac=(mac or net.mac(random.getrandbits(40))).lower(),
+            device=device,
+            is_default=device == 0,
+        )
         try:
             with tx.savepoint():
                 made = tx.add(row)
@@ -292,7 +450,10 @@ def add_nic(tx: Tx, vm: VirtualMachine, device: int, network: Network, ip: str |
             continue
         networks.bump(tx, network.id)
         return made
-    raise NoCapacity(f"The network {network.name} has no free address left ({network.cidr}).", public=f"The network {network.name} has no free address left.")
+    raise NoCapacity(
+        f"The network {network.name} has no free address left ({network.cidr}).",
+        public=f"The network {network.name} has no free address left.",
+    )
 
 
 def _free(tx: Tx, network_id: str, first: int, last: int, gateway: int) -> Any:
@@ -313,25 +474,53 @@ def _free(tx: Tx, network_id: str, first: int, last: int, gateway: int) -> Any:
 
 def _is_mac(word: str) -> bool:
     parts = word.split(":")
-    return len(parts) == 6 and all(len(p) == 2 and all(c in "0123456789abcdefABCDEF" for c in p) for p in parts) and not int(parts[0], 16) & 1
+    return (
+        len(parts) == 6
+        and all(len(p) == 2 and all(c in "0123456789abcdefABCDEF" for c in p) for p in parts)
+        and not int(parts[0], 16) & 1
+    )
 
 
-PLAN_FIELDS = (Field("candidate", "list"), Field("accepted", "integer"), Field("rejected", "integer"), Field("reasons", "map"), Field("quota", "map"))
+PLAN_FIELDS = (
+    Field("candidate", "list"),
+    Field("accepted", "integer"),
+    Field("rejected", "integer"),
+    Field("reasons", "map"),
+    Field("quota", "map"),
+)
 
 
 @command("findDeploymentPlan", shape="object", key="deploymentplan", reads=True, fields=PLAN_FIELDS)
 def find_plan(
-    ctx: Ctx, owner: Owner, serviceofferingid: ServiceOffering, zoneid: Zone, templateid: Template, details: Details | None = None, hostid: Host | None = None, clusterid: Cluster | None = None,
-    podid: Pod | None = None, deploymentplanner: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    ctx: Ctx,
+    owner: Owner,
+    serviceofferingid: ServiceOffering,
+    zoneid: Zone,
+    templateid: Template,
+    details: Details | None = None,
+    hostid: Host | None = None,
+    clusterid: Cluster | None = None,
+    podid: Pod | None = None,
+    deploymentplanner: str | None = None,
+) -> dict[str, Any]:
     """Says where a machine would run, and for every host that would not do, why. Tenants get counts without names."""
     tx = ctx.tx
     _check_place(ctx, zoneid, serviceofferingid, templateid, None)
     cores, mhz, memory = _sizes(serviceofferingid, details)
     need = Need(
-        zone_id=zoneid.id, hypervisor=templateid.hypervisor, arch=templateid.arch, cores=cores, mhz=mhz, memory=memory * MIB, account_id=owner.account_id, planner=deploymentplanner,
-        tags=tuple(t for t in (_tags(serviceofferingid, templateid) or "").split(",") if t), host_id=hostid.id if hostid else None, cluster_id=clusterid.id if clusterid else None, pod_id=podid.id if podid else None,
-    )  # fmt: skip
+        zone_id=zoneid.id,
+        hypervisor=templateid.hypervisor,
+        arch=templateid.arch,
+        cores=cores,
+        mhz=mhz,
+        memory=memory * MIB,
+        account_id=owner.account_id,
+        planner=deploymentplanner,
+        tags=tuple(t for t in (_tags(serviceofferingid, templateid) or "").split(",") if t),
+        host_id=hostid.id if hostid else None,
+        cluster_id=clusterid.id if clusterid else None,
+        pod_id=podid.id if podid else None,
+    )
     verdicts = placement.explain(tx, need)
     counts: dict[str, int] = {}
     for v in verdicts:
@@ -339,7 +528,12 @@ def find_plan(
         for reason in reasons:
             counts[reason["code"]] = counts.get(reason["code"], 0) + 1
     accepted = sum(1 for v in verdicts if v["accepted"])
-    body: dict[str, Any] = {"accepted": accepted, "rejected": len(verdicts) - accepted, "reasons": counts, "quota": _quota(tx, owner, cores, memory)}
+    body: dict[str, Any] = {
+        "accepted": accepted,
+        "rejected": len(verdicts) - accepted,
+        "reasons": counts,
+        "quota": _quota(tx, owner, cores, memory),
+    }
     if ctx.caller.root or ctx.caller.internal:
         body["candidate"] = sorted(verdicts, key=lambda v: (not v["accepted"], -int(str(v["score"]))))
     return {"deploymentplan": body}

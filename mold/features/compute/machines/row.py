@@ -26,12 +26,36 @@ from mold.features.storage.volumes import Volume
 from mold.store import Resource, Tx, column, created, refers
 
 INSTANCE_NAME = setting("instance.name", "VM", "Last part of machines' internal names.", group="Compute")
-NAME_FLAG = setting("vm.instancename.flag", False, "Put the display name, if one was given, into the internal name.", group="Compute")
-EXPUNGE_DELAY = setting("expunge.delay", 86400, "Seconds that a destroyed machine can be recovered.", group="Compute", low=0)
-EXPUNGE_INTERVAL = setting("expunge.interval", 86400, "Seconds between looks for machines to expunge.", group="Compute", low=1)
-USERS_EXPUNGE = setting("allow.user.expunge.recover.vm", False, "Whether users expunge and recover their machines.", group="Compute", scopes=("account",))
-USERS_SEE_DESTROYED = setting("allow.user.view.destroyed.vm", False, "Whether users see their destroyed machines.", group="Compute", scopes=("account",))
-STOP_GRACE = setting("vm.stop.grace.seconds", 60, "Seconds that a guest may take to shut down before it is forced.", group="Compute", low=0)
+NAME_FLAG = setting(
+    "vm.instancename.flag", False, "Put the display name, if one was given, into the internal name.", group="Compute"
+)
+EXPUNGE_DELAY = setting(
+    "expunge.delay", 86400, "Seconds that a destroyed machine can be recovered.", group="Compute", low=0
+)
+EXPUNGE_INTERVAL = setting(
+    "expunge.interval", 86400, "Seconds between looks for machines to expunge.", group="Compute", low=1
+)
+USERS_EXPUNGE = setting(
+    "allow.user.expunge.recover.vm",
+    False,
+    "Whether users expunge and recover their machines.",
+    group="Compute",
+    scopes=("account",),
+)
+USERS_SEE_DESTROYED = setting(
+    "allow.user.view.destroyed.vm",
+    False,
+    "Whether users see their destroyed machines.",
+    group="Compute",
+    scopes=("account",),
+)
+STOP_GRACE = setting(
+    "vm.stop.grace.seconds",
+    60,
+    "Seconds that a guest may take to shut down before it is forced.",
+    group="Compute",
+    low=0,
+)
 
 
 class VirtualMachine(Owned):
@@ -43,10 +67,21 @@ class VirtualMachine(Owned):
     indexes = (("account_id", "state"), ("zone_id", "state"), ("state", "host_id"))
     states = machine(
         "Stopped",
-        start="Stopped>Starting", started="Starting>Running", start_failed="Starting>Stopped", stop="Running|Unknown>Stopping", stopped="Stopping>Stopped",
-        stop_failed="Stopping>Running", lost="Running>Stopped", found="Stopped>Running", migrate="Running>Migrating", migrated="Migrating>Running",
-        destroy="Stopped|Error>Destroyed", recover="Destroyed>Stopped", expunge="Stopped|Destroyed|Error|Expunging>Expunging", broke="Stopped|Starting>Error",
-    )  # fmt: skip
+        start="Stopped>Starting",
+        started="Starting>Running",
+        start_failed="Starting>Stopped",
+        stop="Running|Unknown>Stopping",
+        stopped="Stopping>Stopped",
+        stop_failed="Stopping>Running",
+        lost="Running>Stopped",
+        found="Stopped>Running",
+        migrate="Running>Migrating",
+        migrated="Migrating>Running",
+        destroy="Stopped|Error>Destroyed",
+        recover="Destroyed>Stopped",
+        expunge="Stopped|Destroyed|Error|Expunging>Expunging",
+        broke="Stopped|Starting>Error",
+    )
 
     name: str = column(filter=True, keyword=True, doc="host name")
     display_name: str = column(keyword=True)
@@ -57,8 +92,19 @@ class VirtualMachine(Owned):
     host_id: str | None = refers("host", default=None, admin=True)
     last_host_id: str | None = column(default=None, hidden=True)
     service_offering_id: str = refers("serviceoffering")
-    template_id: str = refers("template", shows={"templateid": "id", "templatename": "name", "templatedisplaytext": "displaytext", "templatetype": "template_type", "templateformat": "format"})
-    os_type_id: str | None = refers("ostype", default=None, shows={"ostypeid": "id", "guestosid": "id", "osdisplayname": "name"}, filter=False)
+    template_id: str = refers(
+        "template",
+        shows={
+            "templateid": "id",
+            "templatename": "name",
+            "templatedisplaytext": "displaytext",
+            "templatetype": "template_type",
+            "templateformat": "format",
+        },
+    )
+    os_type_id: str | None = refers(
+        "ostype", default=None, shows={"ostypeid": "id", "guestosid": "id", "osdisplayname": "name"}, filter=False
+    )
     userdata_id: str | None = refers(UserData.kind, default=None)
     hypervisor: str = column(default="KVM", filter=True)
     arch: str = column(default="x86_64", filter=True)
@@ -121,26 +167,68 @@ class Disk(Resource):
 NIC_FIELDS = tuple(
     Field(n, t)
     for n, t in (
-        ("id", "string"), ("networkid", "string"), ("networkname", "string"), ("netmask", "string"), ("gateway", "string"), ("ipaddress", "string"), ("isolationuri", "string"), ("broadcasturi", "string"),
-        ("traffictype", "string"), ("type", "string"), ("isdefault", "boolean"), ("macaddress", "string"), ("deviceid", "string"), ("secondaryip", "list"), ("extradhcpoption", "list"), ("enabled", "boolean"),
+        ("id", "string"),
+        ("networkid", "string"),
+        ("networkname", "string"),
+        ("netmask", "string"),
+        ("gateway", "string"),
+        ("ipaddress", "string"),
+        ("isolationuri", "string"),
+        ("broadcasturi", "string"),
+        ("traffictype", "string"),
+        ("type", "string"),
+        ("isdefault", "boolean"),
+        ("macaddress", "string"),
+        ("deviceid", "string"),
+        ("secondaryip", "list"),
+        ("extradhcpoption", "list"),
+        ("enabled", "boolean"),
     )
-)  # fmt: skip
+)
 
 
 @shown(VirtualMachine, Field("nic", "set", of=NIC_FIELDS), Field("ipaddress"), detail="nics")
 def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     n, w = Nic.c, Network.c
     found = tx.execute(
-        sa.select(n.id, n.machine_id, n.ip, n.mac, n.device, n.is_default, w.id, w.name, w.netmask, w.gateway, w.type, w.traffic_type, w.tag)
-        .join(Network.table, w.id == n.network_id).where(tx.any_of(n.machine_id, [r.id for r in rows])).order_by(n.number)
-    )  # fmt: skip
+        sa.select(
+            n.id,
+            n.machine_id,
+            n.ip,
+            n.mac,
+            n.device,
+            n.is_default,
+            w.id,
+            w.name,
+            w.netmask,
+            w.gateway,
+            w.type,
+            w.traffic_type,
+            w.tag,
+        )
+        .join(Network.table, w.id == n.network_id)
+        .where(tx.any_of(n.machine_id, [r.id for r in rows]))
+        .order_by(n.number)
+    )
     out: dict[str, dict[str, Any]] = {}
     root = caller.root or caller.internal
     for nic_id, vm, ip, mac, device, default, network_id, name, netmask, gateway, kind, traffic, tag in found:
         shape: dict[str, Any] = {
-            "id": nic_id, "networkid": network_id, "networkname": name, "netmask": netmask, "gateway": gateway, "ipaddress": ip, "traffictype": traffic, "type": kind, "isdefault": default,
-            "macaddress": mac, "deviceid": str(device), "secondaryip": [], "extradhcpoption": [], "enabled": True,
-        }  # fmt: skip
+            "id": nic_id,
+            "networkid": network_id,
+            "networkname": name,
+            "netmask": netmask,
+            "gateway": gateway,
+            "ipaddress": ip,
+            "traffictype": traffic,
+            "type": kind,
+            "isdefault": default,
+            "macaddress": mac,
+            "deviceid": str(device),
+            "secondaryip": [],
+            "extradhcpoption": [],
+            "enabled": True,
+        }
         if root and tag is not None:
             shape["broadcasturi"] = shape["isolationuri"] = f"vlan://{tag}"
         values = out.setdefault(vm, {"nic": []})
@@ -150,18 +238,37 @@ def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return out
 
 
-@shown(VirtualMachine, Field("rootdeviceid", "long"), Field("rootdevicetype"), Field("pooltype"), Field("diskofferingid"), Field("diskofferingname"), detail="volume")
+@shown(
+    VirtualMachine,
+    Field("rootdeviceid", "long"),
+    Field("rootdevicetype"),
+    Field("pooltype"),
+    Field("diskofferingid"),
+    Field("diskofferingname"),
+    detail="volume",
+)
 def _disks(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     found = tx.execute(
-        sa.select(Disk.c.machine_id, StoragePool.c.type).join(Volume.table, Volume.c.id == Disk.c.volume_id).outerjoin(StoragePool.table, StoragePool.c.id == Volume.c.pool_id)
+        sa.select(Disk.c.machine_id, StoragePool.c.type)
+        .join(Volume.table, Volume.c.id == Disk.c.volume_id)
+        .outerjoin(StoragePool.table, StoragePool.c.id == Volume.c.pool_id)
         .where(Disk.c.device == 0, tx.any_of(Disk.c.machine_id, [r.id for r in rows]))
-    )  # fmt: skip
+    )
     return {vm: {"rootdeviceid": 0, "rootdevicetype": "ROOT", "pooltype": kind} for vm, kind in found}
 
 
 @shown(
-    VirtualMachine, Field("userid"), Field("username"), Field("tags", "set"), Field("securitygroup", "set"), Field("affinitygroup", "set"), Field("vmtype"), Field("forvirtualnetwork", "boolean"), Field("userdata"), Field("userdatadetails"),
-)  # fmt: skip
+    VirtualMachine,
+    Field("userid"),
+    Field("username"),
+    Field("tags", "set"),
+    Field("securitygroup", "set"),
+    Field("affinitygroup", "set"),
+    Field("vmtype"),
+    Field("forvirtualnetwork", "boolean"),
+    Field("userdata"),
+    Field("userdatadetails"),
+)
 def _rest(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     users = tx.among(User, list({r.user_id for r in rows if r.user_id}))
     tags = tags_of(tx, "virtualmachine", [r.id for r in rows])
@@ -169,27 +276,70 @@ def _rest(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     for r in rows:
         user = users.get(r.user_id)
         out[r.id] = {
-            "tags": tags.get(r.id, []), "securitygroup": [], "affinitygroup": [], "vmtype": "User", "forvirtualnetwork": True,
-            "userid": user.id if user else None, "username": user.username if user else None,
-        }  # fmt: skip
+            "tags": tags.get(r.id, []),
+            "securitygroup": [],
+            "affinitygroup": [],
+            "vmtype": "User",
+            "forvirtualnetwork": True,
+            "userid": user.id if user else None,
+            "username": user.username if user else None,
+        }
     return out
 
 
-DETAILS = ("group", "nics", "stats", "secgrp", "tmpl", "servoff", "diskoff", "backoff", "iso", "volume", "min", "affgrp", "all")
+DETAILS = (
+    "group",
+    "nics",
+    "stats",
+    "secgrp",
+    "tmpl",
+    "servoff",
+    "diskoff",
+    "backoff",
+    "iso",
+    "volume",
+    "min",
+    "affgrp",
+    "all",
+)
 
 
 @lists(
-    "listVirtualMachines", VirtualMachine,
+    "listVirtualMachines",
+    VirtualMachine,
     refused={
-        "accumulate:boolean": LATER, "affinitygroupid:uuid": "affinity groups are not offered yet", "autoscalevmgroupid:uuid": LATER, "backupofferingid:uuid": LATER, "extensionid:uuid": LATER, "gpuenabled:boolean": LATER,
-        "isoid:uuid": "ISOs are not offered yet", "isvnf:boolean": LATER, "leased:boolean": LATER, "securitygroupid:uuid": "security groups are not offered yet", "vpcid:uuid": "VPCs are not offered yet", "groupid:uuid": LATER,
+        "accumulate:boolean": LATER,
+        "affinitygroupid:uuid": "affinity groups are not offered yet",
+        "autoscalevmgroupid:uuid": LATER,
+        "backupofferingid:uuid": LATER,
+        "extensionid:uuid": LATER,
+        "gpuenabled:boolean": LATER,
+        "isoid:uuid": "ISOs are not offered yet",
+        "isvnf:boolean": LATER,
+        "leased:boolean": LATER,
+        "securitygroupid:uuid": "security groups are not offered yet",
+        "vpcid:uuid": "VPCs are not offered yet",
+        "groupid:uuid": LATER,
     },
-)  # fmt: skip
+)
 def _list(
-    q: Query, ids: list[VirtualMachine] | None = None, state: str | None = None, details: list[str] | None = None, clusterid: Cluster | None = None, podid: Pod | None = None, forvirtualnetwork: bool | None = None,
-    keypair: str | None = None, networkid: Network | None = None, storageid: StoragePool | None = None, userid: User | None = None, displayvm: Annotated[bool | None, Param(roles=ROOT)] = None,
-    retrieveonlyresourcecount: bool | None = None, showicon: bool | None = None, userdata: bool | None = None, tags: dict[str, str] | None = None,
-) -> None:  # fmt: skip
+    q: Query,
+    ids: list[VirtualMachine] | None = None,
+    state: str | None = None,
+    details: list[str] | None = None,
+    clusterid: Cluster | None = None,
+    podid: Pod | None = None,
+    forvirtualnetwork: bool | None = None,
+    keypair: str | None = None,
+    networkid: Network | None = None,
+    storageid: StoragePool | None = None,
+    userid: User | None = None,
+    displayvm: Annotated[bool | None, Param(roles=ROOT)] = None,
+    retrieveonlyresourcecount: bool | None = None,
+    showicon: bool | None = None,
+    userdata: bool | None = None,
+    tags: dict[str, str] | None = None,
+) -> None:
     """Lists machines.
 
     state: a state; Present for all that are not destroyed
@@ -203,7 +353,12 @@ def _list(
     if state is not None:
         word = state.strip().lower()
         q.where(c.state.not_in(("Destroyed", "Expunging")) if word == "present" else sa.func.lower(c.state) == word)
-    if not caller.root and not caller.internal and caller.rank < 1 and not USERS_SEE_DESTROYED.get(q.tx, account=caller.account_id):
+    if (
+        not caller.root
+        and not caller.internal
+        and caller.rank < 1
+        and not USERS_SEE_DESTROYED.get(q.tx, account=caller.account_id)
+    ):
         q.where(c.state.not_in(("Destroyed", "Expunging")))
     if details:
         q.details = frozenset(d.strip().lower() for d in details)
@@ -214,7 +369,13 @@ def _list(
     if networkid is not None:
         q.where(c.id.in_(sa.select(Nic.c.machine_id).where(Nic.c.network_id == networkid.id)))
     if storageid is not None:
-        q.where(c.id.in_(sa.select(Disk.c.machine_id).join(Volume.table, Volume.c.id == Disk.c.volume_id).where(Volume.c.pool_id == storageid.id)))
+        q.where(
+            c.id.in_(
+                sa.select(Disk.c.machine_id)
+                .join(Volume.table, Volume.c.id == Disk.c.volume_id)
+                .where(Volume.c.pool_id == storageid.id)
+            )
+        )
     if userid is not None:
         q.where(c.user_id == userid.id)
     if keypair is not None:
@@ -241,13 +402,22 @@ def disks_of(tx: Tx, vm_id: str) -> list[tuple[Disk, Volume]]:
     return [(d, rows[d.volume_id]) for d in found]
 
 
-@shown(Volume, Field("virtualmachineid"), Field("vmname"), Field("vmdisplayname"), Field("vmstate"), Field("tags", "set"))
+@shown(
+    Volume, Field("virtualmachineid"), Field("vmname"), Field("vmdisplayname"), Field("vmstate"), Field("tags", "set")
+)
 def _of_volume(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     ids = [v.id for v in rows]
     found = tx.execute(
-        sa.select(Disk.c.volume_id, VirtualMachine.c.id, VirtualMachine.c.name, VirtualMachine.c.display_name, VirtualMachine.c.state)
-        .join(VirtualMachine.table, VirtualMachine.c.id == Disk.c.machine_id).where(tx.any_of(Disk.c.volume_id, ids))
-    )  # fmt: skip
+        sa.select(
+            Disk.c.volume_id,
+            VirtualMachine.c.id,
+            VirtualMachine.c.name,
+            VirtualMachine.c.display_name,
+            VirtualMachine.c.state,
+        )
+        .join(VirtualMachine.table, VirtualMachine.c.id == Disk.c.machine_id)
+        .where(tx.any_of(Disk.c.volume_id, ids))
+    )
     tags = tags_of(tx, "volume", ids)
     out: dict[str, dict[str, Any]] = {i: {"tags": tags.get(i, [])} for i in ids}
     for volume, vm, name, display, state in found:

@@ -45,14 +45,35 @@ class Place(msgspec.Struct):
     memory: int
 
 
-def need_of(tx: Tx, vm: VirtualMachine, *, host_id: str | None = None, cluster_id: str | None = None, pod_id: str | None = None, planner: str | None = None) -> Need:
+def need_of(
+    tx: Tx,
+    vm: VirtualMachine,
+    *,
+    host_id: str | None = None,
+    cluster_id: str | None = None,
+    pod_id: str | None = None,
+    planner: str | None = None,
+) -> Need:
     """What a machine needs of a host."""
     offering = tx.one(ServiceOffering, vm.service_offering_id)
     return Need(
-        zone_id=vm.zone_id, hypervisor=vm.hypervisor, arch=vm.arch, cores=vm.cpu_number, mhz=vm.cpu_speed, memory=vm.memory * MIB, account_id=vm.account_id, machine_id=vm.id,
-        tags=tuple(t.strip() for t in (vm.host_tags or "").split(",") if t.strip()), host_id=host_id, cluster_id=cluster_id, pod_id=pod_id, planner=planner or vm.planner,
-        prefer_host_id=vm.last_host_id, storage_tags=offering.storage_tags, local_storage=offering.storage_type == "local",
-    )  # fmt: skip
+        zone_id=vm.zone_id,
+        hypervisor=vm.hypervisor,
+        arch=vm.arch,
+        cores=vm.cpu_number,
+        mhz=vm.cpu_speed,
+        memory=vm.memory * MIB,
+        account_id=vm.account_id,
+        machine_id=vm.id,
+        tags=tuple(t.strip() for t in (vm.host_tags or "").split(",") if t.strip()),
+        host_id=host_id,
+        cluster_id=cluster_id,
+        pod_id=pod_id,
+        planner=planner or vm.planner,
+        prefer_host_id=vm.last_host_id,
+        storage_tags=offering.storage_tags,
+        local_storage=offering.storage_type == "local",
+    )
 
 
 def reach(tx: Tx, volumes: list[Volume]) -> Any:
@@ -123,7 +144,9 @@ class StartVm(Operation):
             networks.implement(tx, nic.network_id, host)
         fresh = settle_volumes(tx, host, offering, disks)
         tx.set(vm, host_id=host.id, pod_id=host.pod_id, last_host_id=host.id)
-        return Place(host=host.id, networks=[n.network_id for n in nics], fresh=fresh, cpu_mhz=need.cpu_mhz, memory=need.memory)
+        return Place(
+            host=host.id, networks=[n.network_id for n in nics], fresh=fresh, cpu_mhz=need.cpu_mhz, memory=need.memory
+        )
 
     @choose.undo
     def unchoose(self, tx: Tx, choose: Place) -> None:
@@ -138,11 +161,14 @@ class StartVm(Operation):
     @step
     async def prepare(self, choose: Place) -> list[w.VolumeFacts]:
         """Serve its networks and make its disks, at the same time."""
-        made, *_ = await asyncio.gather(self._disks(choose), *(networks.apply(n) for n in choose.networks))
-        return made
+        disks = asyncio.ensure_future(self._disks(choose))
+        await asyncio.gather(disks, *(networks.apply(n) for n in choose.networks))
+        return disks.result()
 
     async def _disks(self, choose: Place) -> list[w.VolumeFacts]:
-        plan = await look(lambda tx: [(v, tx.one(StoragePool, v.pool_id).spec()) for v in tx.among(Volume, choose.fresh).values()])
+        plan = await look(
+            lambda tx: [(v, tx.one(StoragePool, v.pool_id).spec()) for v in tx.among(Volume, choose.fresh).values()]
+        )
         made = []
         for volume, pool in plan:
             if volume.template_id:
@@ -150,13 +176,28 @@ class StartVm(Operation):
             else:
                 await ask(choose.host, w.MountPool(pool=pool))
             made.append(
-                await ask(choose.host, w.CreateVolume(pool=pool, volume=volume.id, size=volume.size, base=volume.template_id or "", provisioning=volume.provisioning_type))
+                await ask(
+                    choose.host,
+                    w.CreateVolume(
+                        pool=pool,
+                        volume=volume.id,
+                        size=volume.size,
+                        base=volume.template_id or "",
+                        provisioning=volume.provisioning_type,
+                    ),
+                )
             )
         return made
 
     @prepare.undo
     async def unprepare(self, choose: Place) -> None:
-        plan = await look(lambda tx: [(v.id, tx.one(StoragePool, v.pool_id).spec()) for v in tx.among(Volume, choose.fresh).values() if v.pool_id])
+        plan = await look(
+            lambda tx: [
+                (v.id, tx.one(StoragePool, v.pool_id).spec())
+                for v in tx.among(Volume, choose.fresh).values()
+                if v.pool_id
+            ]
+        )
         for volume, pool in plan:
             await ask(choose.host, w.RemoveVolume(pool=pool, volume=volume))
 
@@ -178,7 +219,14 @@ class StartVm(Operation):
         facts = dict(zip(choose.fresh, prepare, strict=False))
         for volume in tx.find(Volume, tx.any_of(Volume.c.id, choose.fresh)):
             made = facts.get(volume.id)
-            tx.move(volume, "made", path=made.path if made else None, size=made.size if made else volume.size, physical_size=made.physical if made else 0, attached=clock.now())
+            tx.move(
+                volume,
+                "made",
+                path=made.path if made else None,
+                size=made.size if made else volume.size,
+                physical_size=made.physical if made else 0,
+                attached=clock.now(),
+            )
         tx.move(vm, "started", fresh=False, state_since=clock.now())
 
 
@@ -193,24 +241,62 @@ def machine_spec(tx: Tx, vm_id: str, *, boot_menu: bool = False) -> w.MachineSpe
         rates: Any = tx.get(DiskOffering, volume.disk_offering_id) or offering
         disks.append(
             w.DiskSpec(
-                pool=pool.spec(), path=volume.path or f"volumes/{volume.id}.qcow2", device=disk.device, bus=_bus(details.get("rootDiskController" if disk.device == 0 else "dataDiskController")),
-                format=volume.format, cache=rates.cache_mode or "none", serial=volume.id.replace("-", "")[:20], bytes_read_rate=rates.bytesreadrate or 0, bytes_write_rate=rates.byteswriterate or 0,
-                iops_read_rate=rates.iopsreadrate or 0, iops_write_rate=rates.iopswriterate or 0,
+                pool=pool.spec(),
+                path=volume.path or f"volumes/{volume.id}.qcow2",
+                device=disk.device,
+                bus=_bus(details.get("rootDiskController" if disk.device == 0 else "dataDiskController")),
+                format=volume.format,
+                cache=rates.cache_mode or "none",
+                serial=volume.id.replace("-", "")[:20],
+                bytes_read_rate=rates.bytesreadrate or 0,
+                bytes_write_rate=rates.byteswriterate or 0,
+                iops_read_rate=rates.iopsreadrate or 0,
+                iops_write_rate=rates.iopswriterate or 0,
             )
-        )  # fmt: skip
+        )
     nics = []
     for nic in nics_of(tx, vm.id):
         network = tx.one(Network, nic.network_id)
-        nics.append(w.NicSpec(mac=nic.mac, segment=networks.segment(tx, network), device=nic.device, model=_model(details.get("nicAdapter")), rate_mbps=offering.network_rate or 0))
+        nics.append(
+            w.NicSpec(
+                mac=nic.mac,
+                segment=networks.segment(tx, network),
+                device=nic.device,
+                model=_model(details.get("nicAdapter")),
+                rate_mbps=offering.network_rate or 0,
+            )
+        )
     os_type = tx.get(OsType, vm.os_type_id)
     return w.MachineSpec(
-        id=vm.id, name=vm.instance_name or "", title=vm.display_name, cores=vm.cpu_number, cpu_mhz=vm.cpu_speed, cpu_capped=offering.limit_cpu_use, memory=vm.memory * MIB, disks=disks, nics=nics,
-        firmware=vm.boot_type.lower(), secure_boot=vm.boot_mode.upper() == "SECURE", arch=vm.arch, keyboard=vm.keyboard or "", vnc_password=vm.vnc_password, boot_menu=boot_menu,
-        os=os_type.name if os_type else "", details=details,
-    )  # fmt: skip
+        id=vm.id,
+        name=vm.instance_name or "",
+        title=vm.display_name,
+        cores=vm.cpu_number,
+        cpu_mhz=vm.cpu_speed,
+        cpu_capped=offering.limit_cpu_use,
+        memory=vm.memory * MIB,
+        disks=disks,
+        nics=nics,
+        firmware=vm.boot_type.lower(),
+        secure_boot=vm.boot_mode.upper() == "SECURE",
+        arch=vm.arch,
+        keyboard=vm.keyboard or "",
+        vnc_password=vm.vnc_password,
+        boot_menu=boot_menu,
+        os=os_type.name if os_type else "",
+        details=details,
+    )
 
 
-BUSES = {"virtio": "virtio", "scsi": "scsi", "virtio-scsi": "scsi", "ide": "ide", "sata": "sata", "osdefault": "virtio", "virtio-blk": "virtio"}
+BUSES = {
+    "virtio": "virtio",
+    "scsi": "scsi",
+    "virtio-scsi": "scsi",
+    "ide": "ide",
+    "sata": "sata",
+    "osdefault": "virtio",
+    "virtio-blk": "virtio",
+}
 MODELS = {"virtio": "virtio", "e1000": "e1000", "rtl8139": "rtl8139", "vmxnet3": "vmxnet3"}
 
 
@@ -241,10 +327,22 @@ def forget(tx: Tx, vm: VirtualMachine) -> None:
     tx.remove(vm)
 
 
-@command("startVirtualMachine", answers=VirtualMachine, job=True, event="VM.START", refused={"considerlasthost:boolean": LATER})
+@command(
+    "startVirtualMachine",
+    answers=VirtualMachine,
+    job=True,
+    event="VM.START",
+    refused={"considerlasthost:boolean": LATER},
+)
 def start(
-    ctx: Ctx, id: VirtualMachine, hostid: Host | None = None, clusterid: Cluster | None = None, podid: Pod | None = None, deploymentplanner: str | None = None, bootintosetup: bool = False,
-) -> VirtualMachine:  # fmt: skip
+    ctx: Ctx,
+    id: VirtualMachine,
+    hostid: Host | None = None,
+    clusterid: Cluster | None = None,
+    podid: Pod | None = None,
+    deploymentplanner: str | None = None,
+    bootintosetup: bool = False,
+) -> VirtualMachine:
     """Starts a stopped machine.
 
     hostid: the host to start it on (admins)
@@ -259,9 +357,13 @@ def start(
         raise Conflict(f"The machine {id.name} is {id.state}; only a stopped one can be started.", state=id.state)
     ctx.start(
         StartVm(
-            vm=id.id, host=hostid.id if hostid else None, cluster=clusterid.id if clusterid else None, pod=podid.id if podid else None, planner=deploymentplanner, boot_menu=bootintosetup, first=False,
+            vm=id.id,
+            host=hostid.id if hostid else None,
+            cluster=clusterid.id if clusterid else None,
+            pod=podid.id if podid else None,
+            planner=deploymentplanner,
+            boot_menu=bootintosetup,
+            first=False,
         )
-    )  # fmt: skip
+    )
     return id
-
-

@@ -21,7 +21,6 @@ from mold.wire import calls as w
 from mold.work import Engine, Job, Operation, ask, change, look, operation, reconciler, step
 
 
-
 def settle_stopped(tx: Tx, vm: VirtualMachine, move: str) -> None:
     """A machine does not run any more: give its host's capacity back."""
     host_id = vm.host_id
@@ -57,7 +56,11 @@ class StopVm(Operation):
     async def halt(self, begin: list[str]) -> None:
         if begin and begin[0]:
             grace = float(begin[2])
-            await ask(begin[0], w.StopMachine(name=begin[1], force=self.force, grace=0 if self.force else grace), seconds=grace + 90)
+            await ask(
+                begin[0],
+                w.StopMachine(name=begin[1], force=self.force, grace=0 if self.force else grace),
+                seconds=grace + 90,
+            )
 
     @step
     def say(self, tx: Tx, begin: list[str]) -> None:
@@ -96,10 +99,20 @@ class RebootVm(Operation):
     @step
     async def restart(self, where: list[str]) -> None:
         grace = float(where[2])
-        await ask(where[0], w.RebootMachine(name=where[1], force=self.force, grace=0 if self.force else grace), seconds=grace + 90)
+        await ask(
+            where[0],
+            w.RebootMachine(name=where[1], force=self.force, grace=0 if self.force else grace),
+            seconds=grace + 90,
+        )
 
 
-@command("rebootVirtualMachine", answers=VirtualMachine, job=True, event="VM.REBOOT", refused={"bootintosetup:boolean": "start the machine with it instead"})
+@command(
+    "rebootVirtualMachine",
+    answers=VirtualMachine,
+    job=True,
+    event="VM.REBOOT",
+    refused={"bootintosetup:boolean": "start the machine with it instead"},
+)
 def reboot(ctx: Ctx, id: VirtualMachine, forced: bool = False) -> VirtualMachine:
     """Restarts a running machine's guest.
 
@@ -161,7 +174,13 @@ def _may_expunge(ctx: Ctx) -> bool:
     return ctx.caller.rank >= 1 or ctx.caller.internal or USERS_EXPUNGE.get(ctx.tx, account=ctx.caller.account_id)
 
 
-@command("destroyVirtualMachine", answers=VirtualMachine, job=True, event="VM.DESTROY", refused={"volumeids:list/uuid": "data disks are not offered yet"})
+@command(
+    "destroyVirtualMachine",
+    answers=VirtualMachine,
+    job=True,
+    event="VM.DESTROY",
+    refused={"volumeids:list/uuid": "data disks are not offered yet"},
+)
 def destroy(ctx: Ctx, id: VirtualMachine, expunge: bool = False, forced: bool = False) -> VirtualMachine:
     """Destroys a machine; it can be recovered until it is expunged.
 
@@ -169,9 +188,13 @@ def destroy(ctx: Ctx, id: VirtualMachine, expunge: bool = False, forced: bool = 
     forced: pull the plug, which destroying does anyhow
     """
     if expunge and not _may_expunge(ctx):
-        raise Denied("Only admins expunge machines here (allow.user.expunge.recover.vm); leave expunge out.", parameter="expunge")
+        raise Denied(
+            "Only admins expunge machines here (allow.user.expunge.recover.vm); leave expunge out.", parameter="expunge"
+        )
     if id.delete_protection:
-        raise Denied(f"The machine {id.name} is protected from deletion; change that with updateVirtualMachine deleteprotection=false.")
+        raise Denied(
+            f"The machine {id.name} is protected from deletion; change that with updateVirtualMachine deleteprotection=false."
+        )
     if id.state == "Expunging" or (id.state == "Destroyed" and not expunge):
         raise Conflict(f"The machine {id.name} is {id.state} already.", state=id.state)
     ctx.start(ExpungeVm(vm=id.id) if expunge else DestroyVm(vm=id.id, force=forced))
@@ -185,7 +208,9 @@ def recover(ctx: Ctx, id: VirtualMachine) -> VirtualMachine:
         raise Denied("Only admins recover machines here (allow.user.expunge.recover.vm).")
     under_way = ctx.tx.first(Job, Job.c.phase != "over", Job.c.instance_id == id.id)
     if under_way is not None:
-        raise Conflict(f"The machine {id.name} is being worked on; try again when job {under_way.id} is over.", jobid=under_way.id)
+        raise Conflict(
+            f"The machine {id.name} is being worked on; try again when job {under_way.id} is over.", jobid=under_way.id
+        )
     ctx.tx.move(id, "recover", state_since=clock.now())
     for _disk, volume in disks_of(ctx.tx, id.id):
         ctx.tx.move(volume, "recover" if volume.pool_id else "reallocate", state_since=clock.now())
@@ -295,5 +320,3 @@ async def expunge_destroyed() -> int:
         return count
 
     return await change(go)
-
-
