@@ -177,6 +177,13 @@ class Tx:
     def remove(self, row: Resource) -> None:
         """Delete a row. InUse names what still refers to it; rows declared `cascade` go with it."""
         kind = type(row)
+        self.unused(row)
+        self.conn.execute(sa.delete(kind.table).where(kind.c.id == row.id))
+        self.changes.append(Change("remove", kind.kind, row.id, {}))
+
+    def unused(self, row: Resource) -> None:
+        """InUse when something still refers to the row; it names the first that does."""
+        kind = type(row)
         for other, name, cascade in referrers(kind.kind):
             if cascade:
                 continue
@@ -191,8 +198,6 @@ class Tx:
                     usedby=other.kind,
                     usedbyid=user.id,
                 )
-        self.conn.execute(sa.delete(kind.table).where(kind.c.id == row.id))
-        self.changes.append(Change("remove", kind.kind, row.id, {}))
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
