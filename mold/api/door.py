@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from mold.api import events
 from mold.api.answer import as_json, as_xml, show
 from mold.api.command import COMMANDS, Asked, Command, Ctx
+from mold.api.outcome import outcomes
 from mold.api.permit import Caller
 from mold.api.read import arguments
 from mold.base import ids
@@ -244,7 +245,7 @@ class Door:
                     f"{made.name} is still under way as job {job.id}; look at it with queryAsyncJobResult.",
                     jobid=job.id,
                 )
-            body = await self.engine.reading(lambda tx: self.result(tx, job, caller))
+            body = await self.engine.reading(lambda tx: outcomes(tx, [job], caller)[job.id])
             if made.shape == "list" or made.answers is None:
                 return caller, self._reshape(made, body)
             return caller, body
@@ -318,20 +319,6 @@ class Door:
         )
         if job is not None:
             ctx.tx.set(job, event_id=noted.id)
-
-    def result(self, tx: Tx, job: Job, caller: Caller) -> dict[str, Any]:
-        """What a finished job answers: its thing as it is now, or success."""
-        from mold.work.operation import OPERATIONS
-
-        kind = OPERATIONS[job.operation]
-        made = COMMANDS.get(job.cmd)
-        if kind.answers is None or (made is not None and made.shape == "success"):
-            return {"success": True}
-        resource, attribute = kind.answers
-        target = tx.get(resource, job.args.get(attribute))
-        if target is None:
-            return {resource.kind: {"id": job.args.get(attribute)}}
-        return {made.key if made and made.key else resource.kind: show(tx, target, caller)}
 
 
 class _Frank(Refusal):
