@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 import uvicorn
+from sqlalchemy.exc import OperationalError
 
 from mold.server.app import Manager, Options
 
@@ -90,8 +91,20 @@ async def run(chosen: Options) -> int:
     """Serve until a signal comes."""
     from mold.server.http import application, integration
 
-    manager = Manager(chosen)
-    await manager.start()
+    try:
+        manager = Manager(chosen)
+        await manager.start()
+    except OperationalError as broken:
+        why = str(broken.orig).strip().splitlines()[0]
+        log.error(
+            "cannot start", text=f"The database does not answer: {why}. Check --database and the server behind it."
+        )  # noqa: TRY400
+        return 1
+    except OSError as broken:
+        log.error(
+            "cannot start", text=f"The agent port {chosen.agent_port} or the data folder cannot be used: {broken}."
+        )  # noqa: TRY400
+        return 1
     servers = [uvicorn.Server(_config(application(manager), chosen.bind, chosen.port))]
     if chosen.integration_port > 0:
         servers.append(uvicorn.Server(_config(integration(manager), "127.0.0.1", chosen.integration_port)))
