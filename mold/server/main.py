@@ -96,14 +96,14 @@ async def run(chosen: Options) -> int:
         await manager.start()
     except OperationalError as broken:
         why = str(broken.orig).strip().splitlines()[0]
-        log.error(
+        log.error(  # noqa: TRY400 - the sentence says all there is to say
             "cannot start", text=f"The database does not answer: {why}. Check --database and the server behind it."
-        )  # noqa: TRY400
+        )
         return 1
     except OSError as broken:
-        log.error(
+        log.error(  # noqa: TRY400 - the sentence says all there is to say
             "cannot start", text=f"The agent port {chosen.agent_port} or the data folder cannot be used: {broken}."
-        )  # noqa: TRY400
+        )
         return 1
     servers = [uvicorn.Server(_config(application(manager), chosen.bind, chosen.port))]
     if chosen.integration_port > 0:
