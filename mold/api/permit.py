@@ -221,9 +221,14 @@ def condition(kind: type[Resource], caller: Caller, access: Access) -> Any:
     return rule
 
 
+def is_number(value: str) -> bool:
+    """Whether a text can be an internal number: ASCII digits, and few enough for a database."""
+    return value.isascii() and value.isdigit() and len(value) < 19
+
+
 def find(tx: Tx, kind: type[Resource], caller: Caller, value: str, access: Access) -> Resource | None:
     """The row that `value` (a uuid, or an internal number) names, if the caller has `access` to it."""
-    match = kind.c.number == int(value) if value.isdigit() and len(value) < 19 else kind.c.id == value.lower()
+    match = kind.c.number == int(value) if is_number(value) else kind.c.id == value.lower()
     return tx.first(kind, match, condition(kind, caller, access))
 
 

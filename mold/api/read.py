@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from mold.api.command import Command, Owner, Param
-from mold.api.permit import Caller, find, owner_of
+from mold.api.permit import Caller, find, is_number, owner_of
 from mold.base import clock, ids
 from mold.base.errors import Invalid, Malformed, Missing, Unsupported
 from mold.store import Resource, Tx
@@ -182,7 +182,7 @@ def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
     if word == "-1" and spec.name == "projectid" and made.shape == "list":
         return "-1"
     found: Resource | None = None
-    if ids.UUID.match(word) or (word.isdigit() and not spec.since):
+    if ids.UUID.match(word) or (is_number(word) and not spec.since):
         found = find(tx, spec.resource, caller, word, spec.access)
     if found is None:
         raise said(

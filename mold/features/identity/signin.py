@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from mold.api.answer import Field
 from mold.api.command import command
 from mold.api.door import Door, Entry, Request
-from mold.api.permit import Caller, RoleType
+from mold.api.permit import Caller, RoleType, is_number
 from mold.api.sign import REFUSED, verify
 from mold.base import ids
 from mold.base.errors import Denied, Invalid, Refusal, Unauthorized
@@ -156,7 +156,7 @@ async def login(door: Door, entry: Entry) -> Any:
         if domain_id:
             found = (
                 tx.first(Domain, Domain.c.number == int(domain_id))
-                if domain_id.isdigit()
+                if is_number(domain_id)
                 else tx.get(Domain, domain_id)
             )
             if found is None:
