@@ -169,6 +169,9 @@ def application(manager: Manager) -> Starlette:
             if len(touched) > 10_000:
                 touched.clear()
             await signin.keep_alive(manager.door, cookie)
+        if cookie and answer.status == 401:
+            # A cookie without its session key is a foreign page's, or a guess: the API ends the session then.
+            await signin.end(manager.door, cookie)
         return response(answer)
 
     async def metric(http: HttpRequest) -> Response:

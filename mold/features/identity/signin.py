@@ -98,6 +98,17 @@ async def keep_alive(door: Door, cookie: str) -> None:
     )
 
 
+async def end(door: Door, cookie: str) -> int:
+    """End the session of this cookie; returns how many there were."""
+    return int(
+        await door.engine.writing(
+            lambda tx: (
+                tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(cookie))).rowcount
+            )
+        )
+    )
+
+
 def system(tx: Tx) -> Caller:
     """The system itself: the caller on the integration port."""
     account = tx.first(Account, Account.c.name == "system")
@@ -241,13 +252,7 @@ def _plain_405() -> Any:
 async def logout(door: Door, entry: Entry) -> dict[str, str]:
     """Ends the session."""
     cookie = entry.request.cookies.get("JSESSIONID")
-    gone = 0
-    if cookie:
-        gone = await door.engine.writing(
-            lambda tx: (
-                tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(cookie))).rowcount
-            )
-        )
+    gone = await end(door, cookie) if cookie else 0
     for name in entry.request.cookies:
         entry.cookies.append((name, "", {"max_age": 0, "path": "/client" if name == "JSESSIONID" else "/"}))
     if not gone:
