@@ -284,6 +284,9 @@ def command(
             wait_seconds=wait_seconds,
         )
         access: Access = "see" if reads else "use"
+        if open:  # works on the request itself: its parameters are those that its docstring tells of
+            made.params = {n: Param(n, doc=text, secret=n == "password") for n, text in words.items()}
+            return _kept(made)
         for pname, p in list(inspect.signature(function).parameters.items())[1:]:
             hint = hints[pname]
             if hint is Owner:
@@ -303,13 +306,17 @@ def command(
         for text, reason in (refused or {}).items():
             spec = refused_param(text, reason)
             made.params[spec.name] = spec
-        if name in COMMANDS:
-            raise TypeError(f"two functions are the command {name}")
-        COMMANDS[name] = made
-        function.__dict__["command"] = made
-        return function
+        return _kept(made)
 
     return keep
+
+
+def _kept(made: Command) -> Callable[..., Any]:
+    if made.name in COMMANDS:
+        raise TypeError(f"two functions are the command {made.name}")
+    COMMANDS[made.name] = made
+    made.function.__dict__["command"] = made
+    return made.function
 
 
 LATER = "not offered by this version"

@@ -150,7 +150,13 @@ LOGIN_FIELDS = tuple(
 
 @command("login", shape="flat", open=True, fields=LOGIN_FIELDS)
 async def login(door: Door, entry: Entry) -> Any:
-    """Signs a user in with a password and begins a session. POST only."""
+    """Signs a user in with a password and begins a session. POST only.
+
+    username: the user's name
+    password: the user's password
+    domain: path of the user's domain, as /sales/asia; default: ROOT
+    domainid: id of the domain, instead of its path
+    """
     request = entry.request
     if not request.post:
         return _plain_405()
