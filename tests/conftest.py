@@ -1,7 +1,7 @@
 """What all tests share: real PostgreSQL, real libvirt, and a reason for every test that this machine cannot run.
 
-`--database sqlite|postgres` (may be repeated) chooses on which database the tests that take `database_url` run;
-on PostgreSQL they count as marked `postgres`. Whatever is started here is ended here, by its pid.
+`--database sqlite|postgres` (may be repeated) chooses on which database the tests that take `database_url` or a cloud
+run; on PostgreSQL they count as marked `postgres`. Whatever is started here is ended here, by its pid.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -18,6 +19,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # cloud.py and signing.py, whatever folder a test lies in
+
+from cloud import Blueprint, Cloud
 
 from mold.cli.prepare import NotPrepared, ensure_libvirtd
 
@@ -36,11 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    kinds = metafunc.config.getoption("--database") or ["sqlite"]
+    marks = {"postgres": [pytest.mark.postgres]}
+    chosen = [pytest.param(kind, marks=marks.get(kind, ()), id=kind) for kind in dict.fromkeys(kinds)]
     if "database_url" in metafunc.fixturenames:
-        kinds = metafunc.config.getoption("--database") or ["sqlite"]
-        marks = {"postgres": [pytest.mark.postgres]}
-        chosen = [pytest.param(kind, marks=marks.get(kind, ()), id=kind) for kind in dict.fromkeys(kinds)]
         metafunc.parametrize("database_url", chosen, indirect=True)
+    if "blueprint" in metafunc.fixturenames:
+        metafunc.parametrize("blueprint", chosen, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -164,3 +171,29 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         admin.execute(f"CREATE DATABASE {name}")
         yield server_url.replace("/postgres?", f"/{name}?")
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+# ── clouds in memory ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def blueprint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Blueprint:
+    """An installation on the kind of database that `--database` chose; clouds are copies of it."""
+    server_url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    return Blueprint(tmp_path_factory.mktemp(f"blueprint-{request.param}"), server_url)
+
+
+@pytest.fixture(scope="module")
+def cloud(blueprint: Blueprint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A cloud that the tests of one module share: each makes its own zones and tenants, and leaves settings as they were."""
+    made = blueprint.cloud(tmp_path_factory.mktemp("cloud"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def fresh_cloud(blueprint: Blueprint, tmp_path: Path) -> Iterator[Cloud]:
+    """A cloud of the test's own. Not in a module that uses `cloud`: one cloud lives at a time."""
+    made = blueprint.cloud(tmp_path)
+    yield made
+    made.stop()

@@ -130,7 +130,7 @@ class Door:
                         if request.integration
                         else BadRequest("no command specified")
                     )
-                raise UnknownCommand(f"Unknown API command: {name[:100]}", command=name[:100])
+                raise await self._unknown(name, request)
             caller, body = await self._run(made, request, entry)
             status = 200
         except Refusal as no:
@@ -266,6 +266,16 @@ class Door:
             if caller is not None:
                 return caller
         raise Unauthorized("unable to verify user credentials and/or request signature", inner="no credentials")
+
+    async def _unknown(self, name: str, request: Request) -> Refusal:
+        """The refusal of an unknown command: only who has a session, or the integration port, is told that it is unknown."""
+        if not request.integration:
+            if not request.cookies.get("JSESSIONID"):
+                return Unauthorized(
+                    f"The given command '{name[:100]}' either does not exist, is not available for user."
+                )
+            await self.engine.reading(lambda tx: self.who(tx, request))
+        return UnknownCommand(f"Unknown API command: {name[:100]}", command=name[:100])
 
     def shape(self, tx: Tx, made: Command, out: Any, caller: Caller) -> Any:
         """What a synchronous command answers."""

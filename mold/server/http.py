@@ -42,19 +42,22 @@ HEADERS = {
 }
 
 
-def query_pairs(text: str) -> dict[str, str]:
-    """A query string as the API reads it: tokens without `=` are skipped, the last of duplicate names wins."""
+def query_pairs(text: str, *, first_wins: bool = False) -> dict[str, str]:
+    """A query string as the API reads it: tokens without `=` are skipped, of duplicate names the last wins.
+
+    On the integration port the first one wins.
+    """
     out: dict[str, str] = {}
     for token in text.split("&")[: KEYS_MAX + 1]:
         name, sep, value = token.partition("=")
-        if sep and name:
+        if sep and name and not (first_wins and unquote_plus(name) in out):
             out[unquote_plus(name)] = unquote_plus(value)
     return out
 
 
 async def read_request(http: HttpRequest, *, integration: bool) -> Request | None:
     """The request as the door takes it; None when it is too large."""
-    params = query_pairs(http.url.query)
+    params = query_pairs(http.url.query, first_wins=integration)
     post = http.method == "POST"
     if post and not integration:
         size = 0
@@ -67,7 +70,9 @@ async def read_request(http: HttpRequest, *, integration: bool) -> Request | Non
         kind = http.headers.get("content-type", "").split(";")[0].strip().lower()
         if kind in ("application/x-www-form-urlencoded", ""):
             body = b"".join(chunks).decode("utf-8", "replace")
-            pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=KEYS_MAX) if body else []
+            if body.count("&") >= KEYS_MAX:
+                return None
+            pairs = parse_qsl(body, keep_blank_values=True) if body else []
             for name, value in reversed(pairs):
                 params[name] = value  # of a form the first value wins
     address = http.client.host if http.client else ""
@@ -89,7 +94,7 @@ def too_large() -> Response:
             "errorresponse": {
                 "uuidList": [],
                 "errorcode": 413,
-                "errortext": f"The request is larger than {BODY_MAX} bytes; send less.",
+                "errortext": f"The request is larger than {BODY_MAX} bytes, or has more than {KEYS_MAX} parameters; send less.",
             }
         },
         status_code=413,
@@ -169,6 +174,9 @@ def application(manager: Manager) -> Starlette:
             if len(touched) > 10_000:
                 touched.clear()
             await signin.keep_alive(manager.door, cookie)
+        if cookie and answer.status == 401:
+            # A cookie without its session key is a foreign page's, or a guess: the API ends the session then.
+            await signin.end(manager.door, cookie)
         return response(answer)
 
     async def metric(http: HttpRequest) -> Response:

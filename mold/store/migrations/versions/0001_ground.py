@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -133,6 +134,36 @@ def upgrade() -> None:
     with op.batch_alter_table("domain", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_domain_parent_id"), ["parent_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_domain_trail"), ["trail"], unique=False)
+
+    op.create_table(
+        "event",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("domain_id", sa.Text(), nullable=False),
+        sa.Column("project_id", sa.Text(), nullable=True),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("level", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=True),
+        sa.Column("username", sa.Text(), nullable=True),
+        sa.Column("parent", sa.Text(), nullable=True),
+        sa.Column("resource_kind", sa.Text(), nullable=True),
+        sa.Column("resource_id", sa.Text(), nullable=True),
+        sa.Column("resource_name", sa.Text(), nullable=True),
+        sa.Column("archived", sa.Boolean(), nullable=False),
+        sa.Column("created", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_event")),
+        sa.UniqueConstraint("id", name=op.f("uq_event_id")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_event_account_id"), ["account_id"], unique=False)
+        batch_op.create_index("ix_event_account_id_number", ["account_id", "number"], unique=False)
+        batch_op.create_index(batch_op.f("ix_event_domain_id"), ["domain_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_event_project_id"), ["project_id"], unique=False)
+        batch_op.create_index("ix_event_resource_id_number", ["resource_id", "number"], unique=False)
 
     op.create_table(
         "held",
@@ -543,39 +574,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_vlaniprange_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vlaniprange_physical_network_id"), ["physical_network_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vlaniprange_zone_id"), ["zone_id"], unique=False)
-
-    op.create_table(
-        "event",
-        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("account_id", sa.Text(), nullable=False),
-        sa.Column("domain_id", sa.Text(), nullable=False),
-        sa.Column("project_id", sa.Text(), nullable=True),
-        sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("level", sa.Text(), nullable=False),
-        sa.Column("description", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Text(), nullable=True),
-        sa.Column("username", sa.Text(), nullable=True),
-        sa.Column("parent", sa.Text(), nullable=True),
-        sa.Column("resource_kind", sa.Text(), nullable=True),
-        sa.Column("resource_id", sa.Text(), nullable=True),
-        sa.Column("resource_name", sa.Text(), nullable=True),
-        sa.Column("archived", sa.Boolean(), nullable=False),
-        sa.Column("created", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_event_account_id")),
-        sa.ForeignKeyConstraint(["domain_id"], ["domain.id"], name=op.f("fk_event_domain_id")),
-        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_event_project_id")),
-        sa.PrimaryKeyConstraint("number", name=op.f("pk_event")),
-        sa.UniqueConstraint("id", name=op.f("uq_event_id")),
-        sqlite_autoincrement=True,
-    )
-    with op.batch_alter_table("event", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_event_account_id"), ["account_id"], unique=False)
-        batch_op.create_index("ix_event_account_id_number", ["account_id", "number"], unique=False)
-        batch_op.create_index(batch_op.f("ix_event_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_event_project_id"), ["project_id"], unique=False)
-        batch_op.create_index("ix_event_resource_id_number", ["resource_id", "number"], unique=False)
 
     op.create_table(
         "host",
@@ -1328,14 +1326,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_host_cluster_id"))
 
     op.drop_table("host")
-    with op.batch_alter_table("event", schema=None) as batch_op:
-        batch_op.drop_index("ix_event_resource_id_number")
-        batch_op.drop_index(batch_op.f("ix_event_project_id"))
-        batch_op.drop_index(batch_op.f("ix_event_domain_id"))
-        batch_op.drop_index("ix_event_account_id_number")
-        batch_op.drop_index(batch_op.f("ix_event_account_id"))
-
-    op.drop_table("event")
     with op.batch_alter_table("vlaniprange", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_vlaniprange_zone_id"))
         batch_op.drop_index(batch_op.f("ix_vlaniprange_physical_network_id"))
@@ -1399,6 +1389,14 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_held_job"))
 
     op.drop_table("held")
+    with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.drop_index("ix_event_resource_id_number")
+        batch_op.drop_index(batch_op.f("ix_event_project_id"))
+        batch_op.drop_index(batch_op.f("ix_event_domain_id"))
+        batch_op.drop_index("ix_event_account_id_number")
+        batch_op.drop_index(batch_op.f("ix_event_account_id"))
+
+    op.drop_table("event")
     with op.batch_alter_table("domain", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_domain_trail"))
         batch_op.drop_index(batch_op.f("ix_domain_parent_id"))
