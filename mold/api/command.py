@@ -312,6 +312,9 @@ def _param(name: str, hint: Any, default: Any, words: dict[str, str], access: Ac
         kind = "double"
     if spec.kind != "string":
         kind = spec.kind
+    if origin is dict and not spec.keys:
+        # A plain `dict` in a signature is one map; without keys it would arrive as a list of groups.
+        spec = _with(spec, keys=("key", "value") if name == "tags" else ("*",))
     missing = default is inspect.Parameter.empty
     return _with(
         spec,

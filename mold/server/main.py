@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+import structlog.tracebacks
 import uvicorn
 from sqlalchemy.exc import OperationalError
 
@@ -31,7 +32,10 @@ def set_up_logs(level: str = "INFO") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            # Without the values of local variables: those hold passwords and keys.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
