@@ -163,6 +163,7 @@ def _config(app: Any, host: str, port: int) -> uvicorn.Config:
         proxy_headers=False,
         timeout_graceful_shutdown=3,
         ws_max_size=1 << 20,
+        ws_per_message_deflate=False,  # screens come compressed; once more costs a core and 300 KB each
         timeout_keep_alive=65,
         h11_max_incomplete_event_size=65536,
     )
