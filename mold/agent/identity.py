@@ -29,11 +29,15 @@ NAME_MAX = 64
 @serves(w.RenewCertificate)
 async def renew(_call: w.RenewCertificate, work: Work) -> w.SigningRequest:
     """A signing request with a fresh key. Asked again before the certificate came, it is the same key."""
-    settings = work.here.settings
+    return w.SigningRequest(csr=fresh_request(work.here.settings))
+
+
+def fresh_request(settings: Settings) -> str:
+    """A signing request (PEM) with a fresh key, which waits aside for its certificate; asked again, the same one's."""
     aside = _next(settings.key)
     if not aside.exists() or _next(settings.certificate).exists():
         config.write(aside, new_key(), 0o600)
-    return w.SigningRequest(csr=request(aside.read_bytes(), settings))
+    return request(aside.read_bytes(), settings)
 
 
 @serves(w.InstallCertificate)

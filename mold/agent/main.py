@@ -75,6 +75,16 @@ async def run(config_dir: str | Path) -> None:
     log.info("agent ends", dismissed=here.dismissed)
 
 
+def set_up(folder: Path, managers: list[str]) -> str:
+    """Write the managers' addresses and make a key; a signing request (PEM) whose certificate is to come as host.crt.next.
+
+    The key never leaves this machine. With `host.crt.next` and `ca.crt.next` beside it the next start takes all three.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config.keep_managers(folder, managers)
+    return identity.fresh_request(config.load(folder))
+
+
 def set_up_logs() -> None:
     """One JSON object per line, on standard error."""
     structlog.configure(
@@ -94,9 +104,17 @@ def main(argv: list[str] | None = None) -> int:
     """`mold agent [--config DIR]`; 0 after a clean end, 2 when the settings are wrong."""
     parser = argparse.ArgumentParser(prog="mold agent", description="Serve this host to a Mold cloud.")
     parser.add_argument("--config", default=config.DEFAULT_FOLDER, help="folder with agent.properties and certificates")
+    parser.add_argument(
+        "--set-up",
+        metavar="MANAGERS",
+        help="write the managers' addresses (host:port, with commas between), make a key, print a signing request, and end",
+    )
     words = parser.parse_args(argv)
     set_up_logs()
     try:
+        if words.set_up is not None:
+            sys.stdout.write(set_up(Path(words.config), words.set_up.split(",")))
+            return 0
         with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run(words.config))
     except Refusal as no:

@@ -31,7 +31,12 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "e2fsprogs",
     ),
     # What the tests need on top.
-    "test": ("postgresql", "chromium", "fonts-noto-cjk"),
+    "test": ("postgresql", "openssh-server", "tini", "chromium", "fonts-noto-cjk"),
+    # A host whose agent a manager installs over SSH, with its libraries: nothing is compiled and no image built there.
+    "agent": (
+        "python3", "libvirt-daemon-system", "qemu-system-x86", "qemu-utils", "ovmf",
+        "dnsmasq-base", "nftables", "iproute2", "kmod", "procps", "util-linux", "e2fsprogs",
+    ),
 }  # fmt: skip
 
 
@@ -40,7 +45,7 @@ class NotPrepared(Exception):
 
 
 def packages_for(role: str) -> tuple[str, ...]:
-    """The Debian packages of a role: `manager`, `host` or `test`. Raises `NotPrepared` for another word."""
+    """The Debian packages of a role: `manager`, `host`, `test` or `agent`. Raises `NotPrepared` for another word."""
     if role not in PACKAGES:
         raise NotPrepared(f"There is no role {role!r}. The roles are: {', '.join(PACKAGES)}.")
     return PACKAGES[role]

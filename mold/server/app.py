@@ -128,6 +128,10 @@ class Manager:
                 address=f"{self.options.advertise}:{self.options.agent_port}",
             )
             log.info("listening for agents", port=port)
+            from mold.features.infra import hosts
+            from mold.server.install import SshInstaller
+
+            hosts.install[:] = [SshInstaller(self.options.data, self.engine, self.hub)]
         self._task = asyncio.create_task(self.engine.run())
         await self.engine.ready.wait()
 

@@ -28,7 +28,7 @@ from mold.base import clock, ids
 from mold.base.errors import Cancelled, Failed, Fenced, Refusal, Unreachable, revive
 from mold.store import Store, Tx
 from mold.wire.calls import Call, Facts
-from mold.work.job import Job, held, lease, session
+from mold.work.job import Job, database_time, held, lease, session
 from mold.work.operation import OPERATIONS, Operation, Part, Step
 
 log = structlog.get_logger()
@@ -595,9 +595,7 @@ class Engine:
 
     def _clock(self, tx: Tx) -> float:
         """The time all managers agree on: the database's."""
-        if tx.postgres:
-            return float(tx.execute(sa.text("select extract(epoch from clock_timestamp())")).scalar_one())
-        return time.time()
+        return database_time(tx)
 
     async def run(self) -> None:
         """Work until `stop`: keep the lease, take over what dead managers left, run reconcilers."""

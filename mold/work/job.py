@@ -7,11 +7,12 @@ over) finds that its writes change nothing and stops.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import sqlalchemy as sa
 
-from mold.store import Resource, column, created, metadata
+from mold.store import Resource, Tx, column, created, metadata
 from mold.store.resource import NUMBER
 
 
@@ -73,3 +74,15 @@ lease = sa.Table(
     sa.Column("until", sa.Float, nullable=False),
 )
 """Who runs which reconciler, and until when."""
+
+
+def database_time(tx: Tx) -> float:
+    """The time all managers agree on: the database's, seconds since the epoch."""
+    if tx.postgres:
+        return float(tx.execute(sa.text("select extract(epoch from clock_timestamp())")).scalar_one())
+    return time.time()
+
+
+def alive(tx: Tx) -> sa.ColumnElement[bool]:
+    """What the session of a living manager fulfils: its lease has not ended."""
+    return session.c.until > database_time(tx)

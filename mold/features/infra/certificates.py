@@ -11,6 +11,7 @@ import ipaddress
 import time
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -64,7 +65,7 @@ class Certificate(Resource):
     subject: str = column(index=True)
     guid: str | None = column(default=None, index=True)
     expires: str = column(kind="date")
-    revoked: str | None = column(default=None, kind="date")
+    revoked: str | None = column(default=None, kind="date", index=True)
     created: str = created()
 
 
@@ -148,10 +149,20 @@ def issue(
     addresses: list[str] | None = None,
     days: int | None = None,
     server: bool = False,
+    guid: str | None = None,
 ) -> tuple[str, str, str]:
-    """A fresh key and certificate: (certificate, key, authority), PEM."""
+    """A fresh key and certificate: (certificate, key, authority), PEM. With `guid` it is that agent's (or manager's) alone."""
     key = ec.generate_private_key(ec.SECP256R1())
-    made = _sign(tx, key.public_key(), common, names or [], addresses or [], days or VALID_DAYS.get(tx), server=server)
+    made = _sign(
+        tx,
+        key.public_key(),
+        common,
+        names or [],
+        addresses or [],
+        days or VALID_DAYS.get(tx),
+        server=server,
+        guid=guid,
+    )
     return made, _pem(key), authority(tx)[2]
 
 
@@ -194,6 +205,12 @@ def revoked(tx: Tx, serial: int) -> bool:
     """Whether a certificate is revoked, or none of ours."""
     found = tx.first(Certificate, Certificate.c.serial == f"{serial:x}")
     return found is None or found.revoked is not None
+
+
+def revoked_since(tx: Tx, at: str) -> list[int]:
+    """Serial numbers of the certificates revoked since a time (API form)."""
+    found = tx.execute(sa.select(Certificate.c.serial).where(Certificate.c.revoked >= at)).scalars()
+    return [int(each, 16) for each in found]
 
 
 # -- commands ------------------------------------------------------------------------------------------------------
@@ -345,7 +362,7 @@ async def renew_certificates() -> int:
         for host in tx.find(Host, Host.c.state == "Up", Host.c.hypervisor == "KVM"):
             last = tx.first(
                 Certificate,
-                Certificate.c.subject == host.name,
+                (Certificate.c.guid == host.guid) | (Certificate.c.subject == host.name),
                 Certificate.c.revoked.is_(None),
                 order=Certificate.c.number.desc(),
             )

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,6 +33,8 @@ from mold.features.infra.zones import Allocation, Zone
 from mold.store import Resource, Tx, column, created, metadata, refers
 from mold.wire import calls as w
 from mold.work import Operation, ask, change, look, operation, reconciler, step
+from mold.work.job import alive, database_time
+from mold.work.job import session as sessions
 
 log = structlog.get_logger()
 PING_SECONDS = setting("ping.interval", 10, "Seconds between an agent's pings.", group="Hosts", low=1)
@@ -43,6 +45,7 @@ ALERT_WAIT = setting(
 CONNECT_SECONDS = setting(
     "host.connect.timeout", 120, "Seconds that addHost waits for the agent to connect.", group="Hosts", low=1
 )
+FILE_OF_AGENT = "/etc/mold/agent/agent.properties"
 MEMORY_RESERVED = setting(
     "host.reserved.mem.mb",
     1024,
@@ -247,9 +250,27 @@ def _list(
 
 # -- adding ------------------------------------------------------------------------------------------------------
 
-Installer = Callable[[str, str, str, dict[str, Any]], Awaitable[str]]
+
+class Installer(Protocol):
+    """Puts an agent on a machine over SSH, and takes it off again."""
+
+    async def install(self, host: str, address: str, user: str, password: str) -> str:
+        """Set the agent up (again) and start it; its guid. `host` is the row's id."""
+
+    async def remove(self, host: str, address: str, user: str, password: str) -> None:
+        """Take off what `install` put there for this row; an agent that was there before it stays."""
+
+
 install: list[Installer] = []
 """How an agent is put on a machine over SSH; set by the server, which has the files."""
+
+
+async def over_ssh(host: str) -> str:
+    """Install or repair a host's agent with the user and password of its row; the agent's guid."""
+    given = await look(lambda tx: tx.one(Host, host))
+    if not install:
+        raise Failed("This manager cannot install agents over SSH; set the agent up on the host first.")
+    return await install[0].install(host, given.url, given.username or "root", given.password or "")
 
 
 @operation
@@ -280,22 +301,29 @@ class AddHost(Operation):
         if self.hypervisor == "Simulator":
             found: w.HostFacts = await ask(self.host, w.GetFacts())
             return found
-        if self.install:
-            given = await look(lambda tx: tx.one(Host, self.host))
-            if not install:
-                raise Failed("This manager cannot install agents over SSH; set the agent up on the host first.")
-            await install[0](self.address, given.username or "root", given.password or "", {"host": self.host})
+        wanted = await over_ssh(self.host) if self.install else self.address
         until = time.monotonic() + self.seconds
         while True:
-            facts = await look(lambda tx: stranger(tx, self.address))
+            facts = await look(lambda tx: stranger(tx, wanted))
             if facts is not None:
                 return facts
+            if time.monotonic() > until and self.install:
+                raise Failed(
+                    f"The agent was installed on {self.address} and started, but has not connected within {self.seconds:.0f} s. Look at its log there (journalctl -u mold-agent, or /var/log/mold-agent.log) while it is being set up again.",
+                    address=self.address,
+                )
             if time.monotonic() > until:
                 raise Failed(
                     f"No agent of {self.address} has connected within {self.seconds:.0f} s. Set the agent up on it and let it reach this manager's agent port, or give username and password so that Mold installs it.",
                     address=self.address,
                 )
             await asyncio.sleep(0.3)
+
+    @meet.undo
+    async def leave(self) -> None:
+        given = await look(lambda tx: tx.get(Host, self.host))
+        if self.install and install and given is not None:
+            await install[0].remove(self.host, self.address, given.username or "root", given.password or "")
 
     @step
     def settle(self, tx: Tx, meet: w.HostFacts) -> None:
@@ -527,16 +555,29 @@ def delete(ctx: Ctx, id: Host, forced: bool = False) -> None:
 
 @operation
 class ReconnectHost(Operation):
-    """Ask a host's agent what the host is, anew."""
+    """Ask a host's agent what the host is, anew; one that Mold installed is installed again when it does not answer."""
 
     locks = ("host",)
     answers = (Host, "host")
-    patience = 10
+    patience = 30
     host: str
 
     @step
     async def meet(self) -> w.HostFacts:
-        facts: w.HostFacts = await ask(self.host, w.GetFacts())
+        facts: w.HostFacts
+        try:
+            facts = await ask(self.host, w.GetFacts())
+        except Unreachable as no:
+            host = await look(lambda tx: tx.one(Host, self.host))
+            if host.username is None or host.hypervisor == "Simulator":
+                raise
+            guid = await over_ssh(self.host)
+            if guid != host.guid:
+                raise Conflict(
+                    f"The agent of {host.url} is another one now (it has lost {FILE_OF_AGENT}); remove the host and add it again.",
+                    inner=no.text,
+                ) from None
+            facts = await ask(self.host, w.GetFacts())
         return facts
 
     @step
@@ -548,7 +589,10 @@ class ReconnectHost(Operation):
 
 @command("reconnectHost", roles=ROOT, answers=Host, job=True, event="HOST.RECONNECT")
 def reconnect(ctx: Ctx, id: Host) -> Host:
-    """Asks a host's agent what the host is, anew."""
+    """Asks a host's agent what the host is, anew.
+
+    When the agent does not answer and Mold had installed it over SSH, it is installed and started again.
+    """
     ctx.start(ReconnectHost(host=id.id))
     return id
 
@@ -568,9 +612,19 @@ def linked(tx: Tx, facts: w.HostFacts, session: str) -> Host | None:
     if host is None or host.state == "Creating":
         return host
     learn(tx, host, facts)
-    tx.move(host, "ready", state_since=clock.now())
-    beat(tx, {facts.guid: w.HostReport()})
+    _note(tx, {facts.guid: w.HostReport()})
+    # A host that only changed managers goes on; any other is believed to be well when it has told how it is.
+    if host.state != "Up":
+        tx.move(host, "connect", state_since=clock.now())
     return host
+
+
+def distrust(tx: Tx, guid: str, session: str, why: str) -> None:
+    """An agent of this manager sent what cannot be true: its host is Alert, and shows why."""
+    host = tx.first(Host, Host.c.guid == guid)
+    tx.execute(sa.delete(link).where(link.c.guid == guid, link.c.session == session))
+    if host is not None and host.state in ("Up", "Connecting", "Disconnected"):
+        tx.move(host, "overdue", state_since=clock.now(), problems=[why])
 
 
 def unlinked(tx: Tx, guid: str, session: str) -> None:
@@ -582,8 +636,15 @@ def unlinked(tx: Tx, guid: str, session: str) -> None:
 
 
 def beat(tx: Tx, reports: dict[str, w.HostReport]) -> None:
-    """Note the pings of many agents in one statement."""
-    tick = time.time()
+    """Note the pings of many agents in one statement. Hosts that had been silent, or have just connected, are Up."""
+    _note(tx, reports)
+    for host in tx.find(Host, Host.c.state.in_(("Connecting", "Alert")), Host.c.hypervisor != "Simulator"):
+        if host.guid in reports:
+            tx.move(host, "ready", state_since=clock.now())
+
+
+def _note(tx: Tx, reports: dict[str, w.HostReport]) -> None:
+    tick = database_time(tx)
     rows = [
         {
             "guid": g,
@@ -614,18 +675,17 @@ async def watch_hosts() -> int:
     """Hosts whose agent does not ping become Alert; links of dead managers are dropped."""
 
     def go(tx: Tx) -> int:
-        from mold.work.job import session
-
-        alive = sa.select(session.c.id).where(session.c.until > time.time())
-        tx.execute(sa.delete(link).where(link.c.session.not_in(alive)))
-        late = time.time() - PING_SECONDS.get(tx) * PING_MISSES.get(tx)
+        living = sa.select(sessions.c.id).where(alive(tx))
+        tx.execute(sa.delete(link).where(link.c.session.not_in(living)))
+        late = database_time(tx) - PING_SECONDS.get(tx) * PING_MISSES.get(tx)
         count = 0
         silent = sa.select(pulse.c.guid).where(pulse.c.at < late)
-        for host in tx.find(Host, Host.c.state == "Up", Host.c.hypervisor != "Simulator", Host.c.guid.in_(silent)):
+        held = Host.c.state.in_(("Up", "Connecting")) & (Host.c.hypervisor != "Simulator")
+        unheld = sa.select(link.c.guid)
+        for host in tx.find(Host, held, Host.c.guid.in_(silent), Host.c.guid.in_(unheld)):
             tx.move(host, "overdue", state_since=clock.now())
             count += 1
-        unheld = sa.select(link.c.guid)
-        for host in tx.find(Host, Host.c.state == "Up", Host.c.hypervisor != "Simulator", Host.c.guid.not_in(unheld)):
+        for host in tx.find(Host, held, Host.c.guid.not_in(unheld)):
             tx.move(host, "lost", state_since=clock.now())
             count += 1
         for host in tx.find(Host, Host.c.state == "Disconnected", Host.c.state_since < clock.ago(ALERT_WAIT.get(tx))):

@@ -71,6 +71,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('certificate', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_certificate_guid'), ['guid'], unique=False)
+        batch_op.create_index(batch_op.f('ix_certificate_revoked'), ['revoked'], unique=False)
         batch_op.create_index(batch_op.f('ix_certificate_subject'), ['subject'], unique=False)
 
     op.create_table('console_ticket',
@@ -1325,6 +1326,7 @@ def downgrade() -> None:
     op.drop_table('console_ticket')
     with op.batch_alter_table('certificate', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_certificate_subject'))
+        batch_op.drop_index(batch_op.f('ix_certificate_revoked'))
         batch_op.drop_index(batch_op.f('ix_certificate_guid'))
 
     op.drop_table('certificate')
