@@ -74,7 +74,8 @@ def _present(steps: Json) -> dict[str, Json] | None:
     undone = [step for step in known if step.get("state") == "undone"]
     running = [step for step in known if step.get("state") == "running"]
     done = [step for step in known if step.get("state") == "done"]
-    return (undone[:1] or running[:1] or done[-1:] or [None])[0]
+    at = undone[:1] or running[:1] or done[-1:]
+    return at[0] if at else None
 
 
 def wait(cloud: Cloud, job: str, *, command: str, seconds: float) -> Answer:

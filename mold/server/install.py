@@ -235,7 +235,8 @@ class Machine:
     async def read(self, *paths: PurePosixPath) -> dict[str, str]:
         """The files of these that are there."""
         found = await self.little("Reading its settings", READ, *map(str, paths))
-        return _decoded(found, dict[str, str], self.address)
+        told: dict[str, str] = _decoded(found, dict[str, str], self.address)
+        return told
 
 
 class Client(asyncssh.SSHClient):
@@ -589,7 +590,7 @@ class SshInstaller:
 
     def _is_alike(self, found: Look) -> bool:
         """Whether compiled libraries of this manager run there: same Python, architecture and C library."""
-        return found.soabi == sysconfig.get_config_var("SOABI")
+        return bool(found.soabi == sysconfig.get_config_var("SOABI"))
 
     async def _send(self, machine: Machine, found: Look) -> tuple[str, PurePosixPath]:
         """Put the agent on the machine unless it is there and runs; (Python, folder of modules)."""
