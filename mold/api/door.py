@@ -135,7 +135,7 @@ class Door:
         except Refusal as no:
             status = no.code
             envelope = no.envelope or envelope
-            body = self.refused(no, caller)
+            body = no.text if no.plain else self.refused(no, caller)
             if no.inner:
                 log.info("refused", command=name[:100], text=no.text, inner=no.inner)
         except IntegrityError as broken:
