@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Owner, Param, command
+from mold.api.command import LATER, Ctx, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ROOT, Owned
 from mold.base import ids, net
@@ -170,7 +170,7 @@ def _list(
     vlan: str | None = None,
     displaynetwork: bool | None = None,
     showicon: bool | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
 ) -> None:
     """Lists guest networks.
 
