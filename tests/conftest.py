@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 
 sys.path.insert(0, str(Path(__file__).parent))  # cloud.py and signing.py, whatever folder a test lies in
 
@@ -26,6 +27,13 @@ from cloud import Blueprint, Cloud
 
 from mold.cli.prepare import NotPrepared, ensure_libvirtd
 
+# A traceback in a failing test's output is a page, not ten with every local variable.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 HOST_PROGRAMS = ("qemu-system-x86_64", "qemu-img", "libvirtd", "ip", "nft", "dnsmasq")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 POSTGRES_START_SECONDS = 60.0
