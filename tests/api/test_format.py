@@ -234,11 +234,13 @@ def test_xml_of_an_error(cloud: Cloud) -> None:
 
 
 def test_map_keys_that_are_no_element_names(cloud: Cloud, site: Site) -> None:
-    cloud.admin.updateZone(id=site.zone, details={"9 lives": "a<b", "plain": "c"})
+    odd = {"9 lives": "a<b", "plain": "c", "²": "sup", "-x": "dash", "한": "\uffff"}
+    cloud.admin.updateZone(id=site.zone, details=odd)
     root = xml(ask(cloud, command="listZones", id=site.zone))
     found = root.find("zone/resourcedetails")
     assert found is not None
     assert (found.findtext("plain"), found.findtext("entry/key"), found.findtext("entry/value")) == ("c", "9 lives", "a<b")
+    assert {e.findtext("key"): e.findtext("value") for e in found.findall("entry")} == {"9 lives": "a<b", "²": "sup", "-x": "dash", "한": " "}
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
