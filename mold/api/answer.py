@@ -7,6 +7,7 @@ costs the same number of queries as a page of one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -170,6 +171,11 @@ def as_json(envelope: str, body: Any) -> bytes:
     return _json.encode({envelope: body})
 
 
+ELEMENT = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]*$")
+NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no XML document may hold, escaped or not."""
+
+
 def as_xml(envelope: str, body: Any, version: str | None) -> bytes:
     """The answer in XML. `version` becomes the cloud-stack-version attribute."""
     mark = f' cloud-stack-version="{version}"' if version else ""
@@ -193,7 +199,7 @@ def _element(parts: list[str], key: str, value: Any) -> None:
     if isinstance(value, dict):
         parts.append(f"<{key}>")
         for inner, item in value.items():
-            if inner.replace("_", "").replace("-", "").replace(".", "").isalnum() and not inner[:1].isdigit():
+            if ELEMENT.match(inner):
                 _element(parts, inner, item)
             else:
                 parts.append(f"<entry><key>{_text(inner)}</key><value>{_text(item)}</value></entry>")
@@ -205,4 +211,4 @@ def _element(parts: list[str], key: str, value: Any) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return escape(str(value), {'"': "&quot;", "'": "&apos;"})
+    return escape(NO_XML.sub(" ", str(value)), {'"': "&quot;", "'": "&apos;"})

@@ -136,7 +136,7 @@ class Door:
         except Refusal as no:
             status = no.code
             envelope = no.envelope or envelope
-            body = self.refused(no, caller)
+            body = no.text if no.plain else self.refused(no, caller)
             if no.inner:
                 log.info("refused", command=name[:100], text=no.text, inner=no.inner)
         except IntegrityError as broken:
@@ -348,7 +348,9 @@ class _Frank(Refusal):
 
 
 def _header(text: str) -> str:
-    return text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace").decode("latin-1")[:500]
+    """The text as an HTTP header may hold it: control characters would make the server drop the connection."""
+    plain = "".join(c if c.isprintable() else " " for c in text[:500])
+    return plain.encode("latin-1", "replace").decode("latin-1")
 
 
 def finish_event(tx: Tx, job: Job, op: Any) -> None:

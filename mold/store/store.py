@@ -224,7 +224,9 @@ class Tx:
 
 def referrers(kind: str) -> list[tuple[type[Resource], str, bool]]:
     """Every (resource, column, cascades) that refers to `kind`."""
-    return [(r, n, s.cascade) for r in REGISTRY.values() for n, s in r.columns.items() if s.refers == kind and not s.loose]
+    return [
+        (r, n, s.cascade) for r in REGISTRY.values() for n, s in r.columns.items() if s.refers == kind and not s.loose
+    ]
 
 
 class Store:

@@ -14,7 +14,7 @@ from typing import Any
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, command
 from mold.api.lists import Query, lists
-from mold.api.permit import OPERATORS, Infra
+from mold.api.permit import OPERATORS, Infra, is_number
 from mold.base import net
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
@@ -124,7 +124,7 @@ def _list(
 
     if name is not None:
         parts = name.split("-")
-        q.where(Router.c.number == int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else sa.false())
+        q.where(Router.c.number == int(parts[1]) if len(parts) > 1 and is_number(parts[1]) else sa.false())
     if domainid is not None:
         q.where(Router.c.domain_id == domainid)
 

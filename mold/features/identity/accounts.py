@@ -232,8 +232,9 @@ def new_keys(tx: Tx, user: User) -> KeyPair:
 def _users_of(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     from mold.api.answer import view
 
+    roots = {d.id for d in tx.find(Domain, Domain.c.parent_id.is_(None))}
     found: dict[str, dict[str, Any]] = {
-        r.id: {"isdefault": r.name in ("admin", "system") and r.domain_id == "root"} for r in rows
+        r.id: {"isdefault": r.name in ("admin", "system") and r.domain_id in roots} for r in rows
     }
     users = tx.find(User, tx.any_of(User.c.account_id, [r.id for r in rows]))
     for user, values in zip(users, view(User).page(tx, users, caller), strict=True):
@@ -320,7 +321,7 @@ def create_account(
             (
                 r
                 for r, i in ROLE_IDS.items()
-                if i == roleid or (roleid.isdigit() and int(roleid) == list(RoleType).index(r) + 1)
+                if i == roleid or roleid == str(list(RoleType).index(r) + 1)
             ),
             None,
         )

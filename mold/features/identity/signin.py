@@ -34,6 +34,7 @@ class WrongMethod(Refusal):
     """Sign-in by GET."""
 
     code, cs = 405, 0
+    plain = True
 
 
 def caller_of(tx: Tx, user: User, *, address: str = "", session: str | None = None) -> Caller:
@@ -159,7 +160,7 @@ async def login(door: Door, entry: Entry) -> Any:
     """
     request = entry.request
     if not request.post:
-        return _plain_405()
+        raise WrongMethod("Please use HTTP POST to authenticate using this API")
     params = request.params
     username, password = params.get("username"), params.get("password")
     if not username or not password:
@@ -248,10 +249,6 @@ async def login(door: Door, entry: Entry) -> Any:
     )
     entry.cookies.append(("sessionkey", key, {"httponly": True, "samesite": "lax", "secure": secure}))
     return body
-
-
-def _plain_405() -> Any:
-    raise WrongMethod("Please use HTTP POST to authenticate using this API")
 
 
 @command("logout", shape="flat", open=True, fields=(Field("description"),))

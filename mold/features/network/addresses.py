@@ -244,7 +244,7 @@ def create(
             )
         physical = found[0]
     word = vlan.removeprefix("vlan://").strip().lower() or "untagged"
-    if word != "untagged" and not (word.isdigit() and 1 <= int(word) <= 0xFFFFFF):
+    if word != "untagged" and not (word.isascii() and word.isdigit() and 1 <= int(word) <= 0xFFFFFF):
         raise Invalid("vlan must be untagged or a number.", parameter="vlan")
     network = net.around(gateway, netmask)
     first, last = net.span(startip, endip, network)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Owner, Param, command
+from mold.api.command import LATER, Ctx, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ROOT, Owned
 from mold.base import ids, net
@@ -170,7 +170,7 @@ def _list(
     vlan: str | None = None,
     displaynetwork: bool | None = None,
     showicon: bool | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
 ) -> None:
     """Lists guest networks.
 
@@ -189,7 +189,7 @@ def _list(
         q.where(sa.false())
     if vlan is not None and q.ctx.caller.root:
         word = vlan.rsplit("/", 1)[-1]
-        q.where(c.tag == int(word) if word.isdigit() else sa.false())
+        q.where(c.tag == int(word) if word.isascii() and word.isdigit() and len(word) < 10 else sa.false())
     if displaynetwork is not None and q.ctx.caller.root:
         q.where(c.display == displaynetwork)
     for service in supportedservices or []:
@@ -336,7 +336,7 @@ def create(
     )
     if vlan is not None:
         word = vlan.rsplit("/", 1)[-1]
-        if not word.isdigit() or not 1 <= int(word) <= 0xFFFFFF:
+        if not (word.isascii() and word.isdigit()) or not 1 <= int(word) <= 0xFFFFFF:
             raise Invalid("vlan must be a number.", parameter="vlan")
         physical = physical_of(tx, made)
         tx.set(made, physical_network_id=physical.id, tag=int(word), chosen_tag=True)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Details, Owner, Param, command
+from mold.api.command import LATER, Ctx, Details, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import OPERATORS, Owned, Private, RoleType
 from mold.base.errors import Conflict, Denied, InUse, Invalid, Unreachable
@@ -198,7 +198,7 @@ def _list(
     isready: bool | None = None,
     details: list[str] | None = None,
     showicon: bool | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
     zoneid: Zone | None = None,
 ) -> None:
     """Lists templates.

@@ -278,7 +278,7 @@ def _sizes(offering: ServiceOffering, details: dict[str, str] | None) -> tuple[i
                 )
             return fixed
         text = given.get(name) or (str(fallback) if fallback is not None else None)
-        if text is None or not text.isdigit():
+        if text is None or not (text.isascii() and text.isdigit() and len(text) < 10):
             raise Invalid(
                 f"The offering {offering.name} leaves {name} open: give details[0].{'cpuNumber' if name == 'cpunumber' else 'cpuSpeed' if name == 'cpuspeed' else name}.",
                 parameter="details",

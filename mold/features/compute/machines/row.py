@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Param
+from mold.api.command import LATER, Param, Tags
 from mold.api.lists import Query, lists, tagged
 from mold.api.permit import ROOT, Owned
 from mold.base import clock
@@ -338,7 +338,7 @@ def _list(
     retrieveonlyresourcecount: bool | None = None,
     showicon: bool | None = None,
     userdata: bool | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
 ) -> None:
     """Lists machines.
 
