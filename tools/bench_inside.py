@@ -46,7 +46,7 @@ PAGES = {
 def signed(params: dict[str, Any], who: Tenant) -> dict[str, str]:
     """The parameters with key and signature."""
     given = {**{k: str(v) for k, v in params.items()}, "response": "json", "apiKey": who.apikey}
-    return {**given, "signature": sign(candidates(given)[0], who.secret)}
+    return {**given, "signature": sign(next(candidates(given)), who.secret)}
 
 
 # -- the raw driver --------------------------------------------------------------------------------------------------

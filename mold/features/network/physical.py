@@ -26,6 +26,7 @@ class PhysicalNetwork(Resource):
     """A physical network. `vlan` are the ranges that guest networks get their numbers from (VLAN or VXLAN ids)."""
 
     kind = "physicalnetwork"
+    steady = True
     title = "physical network"
     unique = (("zone_id", "name"),)
     appears = {"physicalnetworkid": "id", "physicalnetworkname": "name"}
@@ -52,6 +53,7 @@ class TrafficType(Resource):
     """A kind of traffic that a physical network carries, and on which device of a host."""
 
     kind = "traffictype"
+    steady = True
     title = "traffic type"
     unique = (("physical_network_id", "traffic_type"),)
     policy = Infra()

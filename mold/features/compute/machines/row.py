@@ -270,7 +270,7 @@ def _disks(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     Field("userdatadetails"),
 )
 def _rest(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    users = tx.among(User, list({r.user_id for r in rows if r.user_id}))
+    users = tx.known_among(User, {r.user_id for r in rows if r.user_id})
     tags = tags_of(tx, "virtualmachine", [r.id for r in rows])
     out: dict[str, dict[str, Any]] = {}
     for r in rows:
