@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from mold.base import ids
@@ -178,6 +179,22 @@ class Tx:
         self.changes.append(Change("add", kind.kind, row.id, {}))
         return row
 
+    def add_free(self, row: Resource) -> bool:
+        """Insert a row unless a unique value of it is taken; False then. The transaction goes on either way."""
+        kind, values = type(row), row.__dict__
+        if values.get("id") is None:
+            values["id"] = ids.new_id()
+        if kind.states is not None and values.get("state") is None:
+            values["state"] = kind.states.initial
+        given = {k: v for k, v in values.items() if k != "number" or v is not None}
+        self.touched.add(kind.kind)
+        found = self.conn.execute(_insert_free(kind.kind, tuple(given), self.postgres), given).first()
+        if found is None:
+            return False
+        values["number"] = found[0]
+        self.changes.append(Change("add", kind.kind, row.id, {}))
+        return True
+
     def set(self, row: R, **values: Any) -> R:
         """Update columns of a row, in the database and on the object."""
         if not values:
@@ -302,6 +319,13 @@ def _by_id(name: str) -> Any:
 def _insert(name: str, columns: tuple[str, ...]) -> Any:
     kind = REGISTRY[name]
     return sa.insert(kind.table).values({n: sa.bindparam(n) for n in columns}).returning(kind.c.number)
+
+
+@cache
+def _insert_free(name: str, columns: tuple[str, ...], on_postgres: bool) -> Any:
+    kind = REGISTRY[name]
+    made: Any = (postgresql if on_postgres else sqlite).insert(kind.table)
+    return made.values({n: sa.bindparam(n) for n in columns}).on_conflict_do_nothing().returning(kind.c.number)
 
 
 @cache

@@ -322,8 +322,12 @@ def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, Traff
 
 def label_of(tx: Tx, physical_id: str, traffic: str) -> str:
     """The hosts' device for a kind of traffic of a physical network."""
-    found = tx.first(
-        TrafficType, TrafficType.c.physical_network_id == physical_id, TrafficType.c.traffic_type == traffic
+    found = tx.remembered(
+        ("label", physical_id, traffic),
+        (TrafficType,),
+        lambda: tx.first(
+            TrafficType, TrafficType.c.physical_network_id == physical_id, TrafficType.c.traffic_type == traffic
+        ),
     )
     return (found.kvm_network_label or "") if found else ""
 
@@ -334,5 +338,5 @@ def public_segment(tx: Tx, physical_id: str, vlan: str) -> w.SegmentSpec:
     label = label_of(tx, physical_id, "Public")
     if word in ("", "untagged"):
         return w.SegmentSpec(method="untagged", label=label)
-    physical = tx.one(PhysicalNetwork, physical_id)
+    physical = tx.known(PhysicalNetwork, physical_id)
     return w.SegmentSpec(method=physical.method, tag=int(word), label=label)

@@ -397,9 +397,17 @@ def nics_of(tx: Tx, vm_id: str) -> list[Nic]:
 
 def disks_of(tx: Tx, vm_id: str) -> list[tuple[Disk, Volume]]:
     """A machine's disks, the root disk first."""
-    found = tx.find(Disk, Disk.c.machine_id == vm_id, order=(Disk.c.device,))
-    rows = tx.among(Volume, [d.volume_id for d in found])
-    return [(d, rows[d.volume_id]) for d in found]
+    found = tx.execute(_DISKS, {"vm": vm_id})
+    edge = len(Disk.columns)
+    return [(Disk.from_row(r[:edge]), Volume.from_row(r[edge:])) for r in found]
+
+
+_DISKS = (
+    sa.select(Disk.table, Volume.table)
+    .join(Volume.table, Volume.c.id == Disk.c.volume_id)
+    .where(Disk.c.machine_id == sa.bindparam("vm"))
+    .order_by(Disk.c.device)
+)
 
 
 @shown(
