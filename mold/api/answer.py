@@ -118,7 +118,7 @@ class View:
                 wanted.setdefault(ref.target, set()).update(
                     v for row in rows if (v := row.__dict__[ref.attribute]) is not None
                 )
-        known = {target: tx.among(REGISTRY[target], list(ids)) for target, ids in wanted.items() if ids}
+        known = {target: self._looked_up(tx, target, ids) for target, ids in wanted.items() if ids}
         for ref in refs:
             table = known.get(ref.target)
             if not table:
@@ -126,11 +126,10 @@ class View:
             shows = ref.shows
             name = ref.attribute
             for row, values in zip(rows, out, strict=True):
-                target = table.get(row.__dict__[name])
-                if target is not None:
-                    data = target.__dict__
+                seen = table.get(row.__dict__[name])
+                if seen is not None:
                     for api, attribute in shows:
-                        value = data[attribute]
+                        value = seen[attribute]
                         if value is not None:
                             values[api] = value
         for extra in EXTRAS.get(self.kind.kind, ()):
@@ -145,6 +144,14 @@ class View:
                         if value is not None and key not in hide:
                             values[key] = value
         return out
+
+    def _looked_up(self, tx: Tx, target: str, ids: set[str]) -> dict[str, dict[str, Any]]:
+        """What is shown of the rows of a kind that a page refers to: remembered, or the needed columns only."""
+        kind = REGISTRY[target]
+        if kind.steady:
+            return {i: row.__dict__ for i, row in tx.known_among(kind, ids).items()}
+        names = {a for ref in self.refs if ref.target == target for _, a in ref.shows}
+        return tx.parts(kind, tuple(sorted(names)), list(ids))
 
 
 _views: dict[str, View] = {}

@@ -317,7 +317,7 @@ class Door:
             whose.update(
                 account_id=target.account_id, domain_id=target.domain_id, project_id=getattr(target, "project_id", None)
             )
-        noted = events.record(
+        events.record(
             ctx.tx,
             made.event,
             made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else ""),
@@ -325,10 +325,9 @@ class Door:
             resource_kind=job.instance_type if job is not None and target is None else None,
             resource_id=job.instance_id if job is not None and target is None else None,
             state="Scheduled" if job is not None else "Completed",
+            id=job.event_id if job is not None else None,
             **whose,
         )
-        if job is not None:
-            ctx.tx.set(job, event_id=noted.id)
 
 
 class _Frank(Refusal):

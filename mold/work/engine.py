@@ -209,19 +209,36 @@ class Engine:
             )
         )
         op.before(tx)
-        tx.then(lambda: self.soon(job))
+        born_locked = self._lock_at_birth(tx, op, job)
+        tx.then(lambda: self.soon(job, locked=born_locked))
         return job
 
-    def soon(self, job: Job) -> None:
-        """Start on a job that is committed; callable from any thread."""
+    def _lock_at_birth(self, tx: Tx, op: Operation, job: Job) -> bool:
+        """Take the locks together with the job when nobody has or awaits them; spares a transaction of its own."""
+        keys = op.wanted_locks()
+        if not keys or any(self._waiting.get(k) for k in keys):
+            return not keys
+        got = tx.execute(self._hold(keys, job.number)).scalars().all()
+        if 0 < len(got) < len(keys):
+            tx.execute(sa.delete(held).where(held.c.job == job.number))
+        return len(got) == len(keys)
+
+    def _hold(self, keys: list[str], number: int) -> Any:
+        insert: Any = (postgresql if self.store.postgres else sqlite).insert(held)
+        rows = [{"key": k, "job": number} for k in keys]
+        return insert.values(rows).on_conflict_do_nothing().returning(held.c.key)
+
+    def soon(self, job: Job, *, locked: bool = False) -> None:
+        """Start on a job that is committed; callable from any thread. `locked`: it holds its locks already."""
         loop = self._loop
         if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._begin, job)
+            loop.call_soon_threadsafe(self._begin, job, locked)
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: Job, locked: bool = False) -> None:
         if job.number in self.runs or self.stopping:
             return
         run = Run(self, job)
+        run.locked = run.locked or locked
         self.runs[job.number] = run
         run.task = asyncio.create_task(self._drive(run))
         self._tasks.add(run.task)
@@ -331,22 +348,13 @@ class Engine:
         if run.locked:
             return True
         keys = run.op.wanted_locks()
-        insert: Any = (postgresql if self.store.postgres else sqlite).insert(held)
 
         def take(tx: Tx) -> list[str]:
             mine = set(tx.execute(sa.select(held.c.key).where(held.c.job == run.job.number)).scalars())
             wanted = [k for k in keys if k not in mine]
             if not wanted:
                 return []
-            got = (
-                tx.execute(
-                    insert.values([{"key": k, "job": run.job.number} for k in wanted])
-                    .on_conflict_do_nothing()
-                    .returning(held.c.key)
-                )
-                .scalars()
-                .all()
-            )
+            got = tx.execute(self._hold(wanted, run.job.number)).scalars().all()
             missing = [k for k in wanted if k not in got]
             if missing and got:
                 tx.execute(sa.delete(held).where(held.c.job == run.job.number))

@@ -33,6 +33,7 @@ class Account(Resource):
     """An account. `role_type` is the kind of its role; `type` the API's number for it (5: a project's own)."""
 
     kind = "account"
+    steady = True
     title = "account"
     unique = (("domain_id", "name"),)
     appears = {"account": "name"}
@@ -52,6 +53,7 @@ class User(Resource):
     """A user: an alias of an account, with a password and keys of its own."""
 
     kind = "user"
+    steady = True
     unique = (("domain_id", "username"),)
     appears = {"userid": "id", "username": "username"}
     policy = Person()
@@ -123,6 +125,7 @@ class Project(Resource):
     """A project: a shared account with members."""
 
     kind = "project"
+    steady = True
     unique = (("domain_id", "name"),)
     appears = {"projectid": "id", "project": "name"}
     policy = Membership()

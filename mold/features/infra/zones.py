@@ -20,6 +20,7 @@ class Zone(Resource):
     """A zone."""
 
     kind = "zone"
+    steady = True
     appears = {"zoneid": "id", "zonename": "name"}
     policy = Offered()
 

@@ -25,6 +25,7 @@ class VlanRange(Resource):
     """A range of public addresses. `vlan` is `untagged` or a number."""
 
     kind = "vlaniprange"
+    steady = True
     title = "IP range"
     policy = Infra()
 

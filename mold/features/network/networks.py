@@ -512,19 +512,21 @@ def delete(ctx: Ctx, id: Network, forced: bool = False) -> Network:
 
 def bump(tx: Tx, network_id: str) -> int:
     """Note that the network's elements have something new to learn; returns the new serial."""
-    done = tx.execute(
-        sa.update(Network.table)
-        .where(Network.c.id == network_id)
-        .values(serial=Network.c.serial + 1)
-        .returning(Network.c.serial)
-    ).scalar()
-    return int(done or 0)
+    return int(tx.execute(_BUMP, {"network": network_id}).scalar() or 0)
+
+
+_BUMP = (
+    sa.update(Network.table)
+    .where(Network.c.id == sa.bindparam("network"))
+    .values(serial=Network.c.serial + 1)
+    .returning(Network.c.serial)
+)
 
 
 def physical_of(tx: Tx, network: Network) -> PhysicalNetwork:
     """The physical network that carries a guest network; NoCapacity when the zone has none enabled."""
     if network.physical_network_id:
-        return tx.one(PhysicalNetwork, network.physical_network_id)
+        return tx.known(PhysicalNetwork, network.physical_network_id)
     found = carrying(tx, network.zone_id, "Guest")
     if found is None:
         raise NoCapacity(
@@ -615,17 +617,19 @@ async def apply(network_id: str) -> None:
 
 def applied(tx: Tx, network_id: str, serial: int) -> None:
     """Note that the elements follow a serial."""
-    network = tx.get(Network, network_id)
-    if network is None:
+    if tx.execute(_APPLIED, {"network": network_id, "now": serial}).scalar() == "Implemented":
         return
-    if network.applied < serial:
-        tx.execute(
-            sa.update(Network.table)
-            .where(Network.c.id == network_id, Network.c.applied < serial)
-            .values(applied=serial)
-        )
-    if network.state == "Implementing":
+    network = tx.get(Network, network_id)
+    if network is not None and network.state == "Implementing":
         tx.move(network, "implemented")
+
+
+_APPLIED = (
+    sa.update(Network.table)
+    .where(Network.c.id == sa.bindparam("network"), Network.c.applied < sa.bindparam("now"))
+    .values(applied=sa.bindparam("now"))
+    .returning(Network.c.state)
+)
 
 
 @reconciler(every=5)

@@ -55,11 +55,15 @@ class Shared(Private):
     def operate(self, caller: Any, t: Any) -> Any:
         return Private.see(self, caller, t)
 
+    def open_to_all(self, row: Any) -> bool:
+        return bool(row.is_public)
+
 
 class Template(Owned):
     """A template in one zone. `size` is what a disk made from it has, bytes."""
 
     kind = "template"
+    steady = True
     appears = {"templateid": "id", "templatename": "name", "templatedisplaytext": "displaytext"}
     policy = Shared()
     states = machine(
