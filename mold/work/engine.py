@@ -535,6 +535,9 @@ class Engine:
         from mold.work import reconcile
 
         self._loop = asyncio.get_running_loop()
+        me = asyncio.current_task()
+        assert me is not None
+        self._tasks.add(me)
         Engine.here = self
         await self.writing(self._register, self.beats)
         self._spawn(self._beats())
@@ -680,7 +683,9 @@ class Engine:
         wanted = insert.values(name=name, owner=self.session, until=now + seconds)
         free = sa.or_(lease.c.owner == self.session, lease.c.until < now, lease.c.owner.not_in(self._alive(tx)))
         mine = {"owner": self.session, "until": now + seconds}
-        return bool(tx.execute(wanted.on_conflict_do_update(index_elements=["name"], set_=mine, where=free)).rowcount)
+        # Not rowcount: after an INSERT it is not to be relied on.
+        kept = wanted.on_conflict_do_update(index_elements=["name"], set_=mine, where=free).returning(lease.c.name)
+        return tx.execute(kept).first() is not None
 
 
 def error_of(job: Job) -> Refusal:
