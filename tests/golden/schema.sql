@@ -117,6 +117,8 @@ CREATE TABLE certificate (
 
 CREATE INDEX ix_certificate_guid ON certificate (guid);
 
+CREATE INDEX ix_certificate_revoked ON certificate (revoked);
+
 CREATE INDEX ix_certificate_subject ON certificate (subject);
 
 CREATE TABLE cluster (

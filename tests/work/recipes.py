@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cloud import Cloud, machine, network, template
+from workcloud import Cloud, machine, network, template
 
 from mold.features.infra.certificates import Certificate
 from mold.features.network.networks import ShutNetwork

@@ -16,8 +16,8 @@ import census
 import pytest
 import sqlalchemy as sa
 from census import Census, differences
-from cloud import Cloud, build, copied, dead, managed
 from recipes import RECIPES, Recipe, Want
+from workcloud import Cloud, build, copied, dead, managed
 from workkit import Killed
 
 from mold.base.errors import Failed, Unreachable
