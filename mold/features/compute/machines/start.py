@@ -5,7 +5,6 @@ A machine's first start belongs to its deployment: when it fails, the machine is
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -31,7 +30,7 @@ from mold.features.storage.pools import StoragePool
 from mold.features.storage.volumes import Volume
 from mold.store import Tx
 from mold.wire import calls as w
-from mold.work import Operation, ask, look, operation, step
+from mold.work import Operation, ask, look, operation, step, together
 
 
 class Place(msgspec.Struct):
@@ -162,9 +161,9 @@ class StartVm(Operation):
     @step
     async def prepare(self, choose: Place) -> list[w.VolumeFacts]:
         """Serve its networks and make its disks, at the same time."""
-        disks = asyncio.ensure_future(self._disks(choose))
-        await asyncio.gather(disks, *(networks.apply(n) for n in choose.networks))
-        return disks.result()
+        made, *_ = await together(self._disks(choose), *(networks.apply(n) for n in choose.networks))
+        facts: list[w.VolumeFacts] = made
+        return facts
 
     async def _disks(self, choose: Place) -> list[w.VolumeFacts]:
         if not choose.fresh:
