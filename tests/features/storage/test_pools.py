@@ -82,7 +82,7 @@ def test_a_hosts_own_and_a_zones_storage(cloud: Cloud) -> None:
     tenant = cloud.tenant()
     vm = own.deploy(tenant, serviceofferingid=offering)
     assert cloud.admin.one("listVirtualMachines", id=vm["id"])["hostid"] == own.hosts[0]
-    assert cloud.admin.one("listVolumes", virtualmachineid=vm["id"])["storage"] == "local"
+    assert cloud.admin.one("listVolumes", virtualmachineid=vm["id"], listall=True)["storage"] == "local"
 
 
 def test_disks_are_promised_and_given_back(cloud: Cloud, site: Site) -> None:
