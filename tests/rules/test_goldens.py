@@ -44,7 +44,11 @@ def commands() -> Any:
         params = {}
         for p in sorted(made.params.values(), key=lambda p: p.name):
             shown = param_of(p)
-            about = {k: shown[k] for k in ("type", "length", "required", "choices", "default", "refused", "secret") if k in shown}
+            about = {
+                k: shown[k]
+                for k in ("type", "length", "required", "choices", "default", "refused", "secret")
+                if k in shown
+            }
             if p.resource is not None:
                 about["access"] = f"{p.access} {p.resource.kind}"
             if len(p.roles) < 4:

@@ -318,11 +318,7 @@ def create_account(
     role = BY_TYPE.get(accounttype or 0)
     if roleid is not None:
         role = next(
-            (
-                r
-                for r, i in ROLE_IDS.items()
-                if i == roleid or roleid == str(list(RoleType).index(r) + 1)
-            ),
+            (r for r, i in ROLE_IDS.items() if i == roleid or roleid == str(list(RoleType).index(r) + 1)),
             None,
         )
     if role is None:

@@ -39,12 +39,21 @@ def test_offerings_that_make_no_sense(cloud: Cloud, wrong: dict[str, Any]) -> No
 
 
 def test_a_customized_offering_takes_sizes_within_its_limits(cloud: Cloud, site: Site) -> None:
-    offering = cloud.admin.createServiceOffering(name="open", customized=True, mincpunumber=2, maxcpunumber=4, minmemory=256, maxmemory=512)
+    offering = cloud.admin.createServiceOffering(
+        name="open", customized=True, mincpunumber=2, maxcpunumber=4, minmemory=256, maxmemory=512
+    )
     assert offering["iscustomized"] is True and "cpunumber" not in offering
     tenant = cloud.tenant()
     vm = site.deploy(tenant, serviceofferingid=offering["id"], details={"cpuNumber": 3, "cpuSpeed": 700, "memory": 300})
     assert (vm["cpunumber"], vm["cpuspeed"], vm["memory"]) == (3, 700, 300)
-    for details in ({"memory": 300}, {"cpuNumber": 5, "memory": 300}, {"cpuNumber": 2, "memory": 9999}, {"cpuNumber": "²", "memory": 300}, {"cpuNumber": "-1", "memory": 300}, {"cpuNumber": "9" * 40, "memory": 300}):
+    for details in (
+        {"memory": 300},
+        {"cpuNumber": 5, "memory": 300},
+        {"cpuNumber": 2, "memory": 9999},
+        {"cpuNumber": "²", "memory": 300},
+        {"cpuNumber": "-1", "memory": 300},
+        {"cpuNumber": "9" * 40, "memory": 300},
+    ):
         with pytest.raises(ApiError) as no:
             site.deploy(tenant, serviceofferingid=offering["id"], details=details)
         assert no.value.code == 431, details

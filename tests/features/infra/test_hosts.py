@@ -36,7 +36,12 @@ def site(cloud: Cloud) -> Site:
 
 def test_a_host_shows_what_it_has_and_has_promised(cloud: Cloud, site: Site) -> None:
     host = cloud.admin.one("listHosts", id=site.hosts[0])
-    assert (host["state"], host["resourcestate"], host["hypervisor"], host["type"]) == ("Up", "Enabled", "Simulator", "Routing")
+    assert (host["state"], host["resourcestate"], host["hypervisor"], host["type"]) == (
+        "Up",
+        "Enabled",
+        "Simulator",
+        "Routing",
+    )
     assert (host["cpunumber"], host["cpuspeed"], host["memorytotal"]) == (64, 2400, 512 * GIB)
     assert (host["clusterid"], host["podid"], host["zoneid"]) == (site.cluster, site.pod, site.zone)
     assert host["memoryallocated"] == 0 and host["cpuallocated"] == "0.00%"
@@ -154,7 +159,10 @@ class Agent:
         from mold.features.infra.certificates import MANAGER_NAME
 
         self.socket = await connect(
-            f"wss://{self.cloud.manager.hub.address}/agent", ssl=self.tls, server_hostname=MANAGER_NAME, compression=None
+            f"wss://{self.cloud.manager.hub.address}/agent",
+            ssl=self.tls,
+            server_hostname=MANAGER_NAME,
+            compression=None,
         )
         await self.socket.send(w.pack(w.Hello(facts=self.facts())))
         self.task = asyncio.ensure_future(self._serve())
@@ -171,7 +179,9 @@ class Agent:
         async for data in socket:
             frame = w.for_agent(data if isinstance(data, bytes) else data.encode())
             if isinstance(frame, w.Request):
-                facts = self.facts() if isinstance(frame.call, w.GetFacts) else await self.simulator.ask("me", frame.call)
+                facts = (
+                    self.facts() if isinstance(frame.call, w.GetFacts) else await self.simulator.ask("me", frame.call)
+                )
                 await socket.send(w.reply(frame.n, facts))
 
     def report(self) -> None:
@@ -193,7 +203,9 @@ class Agent:
 def kvm(cloud: Cloud, site: Site) -> dict[str, Any]:
     pod = site.pod
     name = cloud.name("kvm")
-    cluster = cloud.admin.addCluster(zoneid=site.zone, podid=pod, clustername=name, hypervisor="KVM", clustertype="CloudManaged")
+    cluster = cloud.admin.addCluster(
+        zoneid=site.zone, podid=pod, clustername=name, hypervisor="KVM", clustertype="CloudManaged"
+    )
     return {"zoneid": site.zone, "podid": pod, "clusterid": cluster["id"], "hypervisor": "KVM"}
 
 
@@ -208,7 +220,9 @@ def until(cloud: Cloud, host: str, state: str) -> dict[str, Any]:
         time.sleep(0.02)
 
 
-def test_an_agents_host_is_up_while_it_is_connected_and_pings(cloud: Cloud, kvm: dict[str, Any], tmp_path: Path) -> None:
+def test_an_agents_host_is_up_while_it_is_connected_and_pings(
+    cloud: Cloud, kvm: dict[str, Any], tmp_path: Path
+) -> None:
     agent = Agent(cloud, tmp_path, "node1")
     agent.connect()
     host = cloud.admin.addHost(url="http://node1", **kvm)

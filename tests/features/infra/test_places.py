@@ -19,7 +19,11 @@ def refused(cloud: Cloud, command: str, code: int, text: str, **params: Any) -> 
 
 def test_a_zone_is_disabled_until_somebody_enables_it(cloud: Cloud) -> None:
     zone = cloud.admin.createZone(name="new", domain="new.example", guestcidraddress="10.9.0.0/16", **ZONE)
-    assert (zone["allocationstate"], zone["guestcidraddress"], zone["domain"]) == ("Disabled", "10.9.0.0/16", "new.example")
+    assert (zone["allocationstate"], zone["guestcidraddress"], zone["domain"]) == (
+        "Disabled",
+        "10.9.0.0/16",
+        "new.example",
+    )
     tenant = cloud.tenant()
     assert tenant.listZones(id=zone["id"]) == [], "a disabled zone is not shown to tenants"
     assert cloud.admin.updateZone(id=zone["id"], allocationstate="Enabled")["allocationstate"] == "Enabled"
@@ -41,7 +45,14 @@ def test_zones_of_a_domain_are_nobody_elses(cloud: Cloud) -> None:
 
 
 def test_what_a_zone_must_have(cloud: Cloud) -> None:
-    for wrong in ({"dns1": "dns.example"}, {"dns1": "1.2.3"}, {"guestcidraddress": "10.1.1.1/24"}, {"guestcidraddress": "x"}, {"networktype": "Basic"}, {"networktype": "Other"}):
+    for wrong in (
+        {"dns1": "dns.example"},
+        {"dns1": "1.2.3"},
+        {"guestcidraddress": "10.1.1.1/24"},
+        {"guestcidraddress": "x"},
+        {"networktype": "Basic"},
+        {"networktype": "Other"},
+    ):
         refused(cloud, "createZone", 431, "", name="bad", **{**ZONE, **wrong})
     cloud.admin.createZone(name="taken", **ZONE)
     refused(cloud, "createZone", 431, "already a zone with name 'taken'", name="taken", **ZONE)
@@ -51,7 +62,9 @@ def test_a_zone_in_use_stays(cloud: Cloud) -> None:
     zone = cloud.admin.createZone(name="used", **ZONE)["id"]
     pod = cloud.admin.createPod(zoneid=zone, name="pod", **POD)["id"]
     refused(cloud, "deleteZone", 536, "is used by the pod pod", id=zone)
-    cluster = cloud.admin.addCluster(zoneid=zone, podid=pod, clustername="c", hypervisor="simulator", clustertype="CloudManaged")["id"]
+    cluster = cloud.admin.addCluster(
+        zoneid=zone, podid=pod, clustername="c", hypervisor="simulator", clustertype="CloudManaged"
+    )["id"]
     refused(cloud, "deletePod", 536, "is used by the cluster c", id=pod)
     cloud.admin.deleteCluster(id=cluster)
     cloud.admin.deletePod(id=pod)
@@ -61,10 +74,28 @@ def test_a_zone_in_use_stays(cloud: Cloud) -> None:
 def test_pods(cloud: Cloud) -> None:
     zone = cloud.admin.createZone(name="pods", **ZONE)["id"]
     pod = cloud.admin.createPod(zoneid=zone, name="one", **POD)
-    assert (pod["startip"], pod["endip"], pod["ipranges"][0]["cidr"]) == (["172.30.0.10"], ["172.30.0.99"], "172.30.0.0/16")
-    refused(cloud, "createPod", 431, "already a pod", zoneid=zone, name="one", **{**POD, "gateway": "172.31.0.1", "startip": "172.31.0.2", "endip": "172.31.0.3"})
+    assert (pod["startip"], pod["endip"], pod["ipranges"][0]["cidr"]) == (
+        ["172.30.0.10"],
+        ["172.30.0.99"],
+        "172.30.0.0/16",
+    )
+    refused(
+        cloud,
+        "createPod",
+        431,
+        "already a pod",
+        zoneid=zone,
+        name="one",
+        **{**POD, "gateway": "172.31.0.1", "startip": "172.31.0.2", "endip": "172.31.0.3"},
+    )
     refused(cloud, "createPod", 431, "overlaps the one of pod one", zoneid=zone, name="two", **POD)
-    for wrong in ({"startip": "10.0.0.1"}, {"endip": "172.30.0.5"}, {"netmask": "255.0.255.0"}, {"gateway": "172.30.0.0"}, {"startip": None}):
+    for wrong in (
+        {"startip": "10.0.0.1"},
+        {"endip": "172.30.0.5"},
+        {"netmask": "255.0.255.0"},
+        {"gateway": "172.30.0.0"},
+        {"startip": None},
+    ):
         refused(cloud, "createPod", 431, "", zoneid=zone, name="bad", **{**POD, "gateway": "172.30.0.1", **wrong})
     assert cloud.admin.updatePod(id=pod["id"], endip="172.30.0.200", name="uno")["endip"] == ["172.30.0.200"]
     refused(cloud, "updatePod", 431, "not a usable address", id=pod["id"], endip="172.31.0.1")
@@ -77,12 +108,19 @@ def test_clusters(cloud: Cloud) -> None:
     pod = cloud.admin.createPod(zoneid=zone, name="one", **POD)["id"]
     wish = {"zoneid": zone, "podid": pod, "hypervisor": "kvm", "clustertype": "CloudManaged"}
     made = cloud.admin.addCluster(clustername="c1", **wish)
-    assert (made["hypervisortype"], made["allocationstate"], made["managedstate"], made["cpuovercommitratio"]) == ("KVM", "Enabled", "Managed", "1.0")
+    assert (made["hypervisortype"], made["allocationstate"], made["managedstate"], made["cpuovercommitratio"]) == (
+        "KVM",
+        "Enabled",
+        "Managed",
+        "1.0",
+    )
     refused(cloud, "addCluster", 431, "already a cluster", clustername="c1", **wish)
     refused(cloud, "addCluster", 431, "in another zone", clustername="c2", **{**wish, "zoneid": other})
     refused(cloud, "addCluster", 431, "is not offered; choose", clustername="c2", **{**wish, "hypervisor": "Hyperv"})
     refused(cloud, "addCluster", 432, "VMware", clustername="c2", url="http://vc", **wish)
-    changed = cloud.admin.updateCluster(id=made["id"], clustername="c9", managedstate="Unmanaged", allocationstate="Disabled")
+    changed = cloud.admin.updateCluster(
+        id=made["id"], clustername="c9", managedstate="Unmanaged", allocationstate="Disabled"
+    )
     assert (changed["name"], changed["managedstate"], changed["allocationstate"]) == ("c9", "Unmanaged", "Disabled")
     cloud.set("cpu.overprovisioning.factor", 4, clusterid=made["id"])
     assert cloud.admin.one("listClusters", id=made["id"])["cpuovercommitratio"] == "4.0"

@@ -12,14 +12,26 @@ def value(cloud: Cloud, name: str, **scope: str) -> str:
 
 def test_a_setting_and_its_default(cloud: Cloud) -> None:
     shown = cloud.admin.one("listConfigurations", name="expunge.delay")
-    assert (shown["value"], shown["defaultvalue"], shown["type"], shown["isdynamic"]) == ("86400", "86400", "Number", True)
+    assert (shown["value"], shown["defaultvalue"], shown["type"], shown["isdynamic"]) == (
+        "86400",
+        "86400",
+        "Number",
+        True,
+    )
     cloud.set("expunge.delay", 60)
     assert value(cloud, "expunge.delay") == "60"
     cloud.set("expunge.delay", 86400)
 
 
 def test_values_are_checked(cloud: Cloud) -> None:
-    for name, bad in (("expunge.delay", "soon"), ("expunge.delay", "-1"), ("vm.instancename.flag", "yes"), ("vm.allocation.algorithm", "best"), ("cpu.overprovisioning.factor", "0.5"), ("no.such.setting", "1")):
+    for name, bad in (
+        ("expunge.delay", "soon"),
+        ("expunge.delay", "-1"),
+        ("vm.instancename.flag", "yes"),
+        ("vm.allocation.algorithm", "best"),
+        ("cpu.overprovisioning.factor", "0.5"),
+        ("no.such.setting", "1"),
+    ):
         with pytest.raises(ApiError) as no:
             cloud.admin.updateConfiguration(name=name, value=bad)
         assert no.value.code == 431 and name in no.value.text
@@ -29,7 +41,9 @@ def test_scopes(cloud: Cloud) -> None:
     site, other = cloud.zone(hosts=0), cloud.zone(hosts=0)
     cloud.set("guest.domain.suffix", "here.example", zoneid=site.zone)
     assert value(cloud, "guest.domain.suffix", zoneid=site.zone) == "here.example"
-    assert value(cloud, "guest.domain.suffix", zoneid=other.zone) == value(cloud, "guest.domain.suffix") == "cs.internal"
+    assert (
+        value(cloud, "guest.domain.suffix", zoneid=other.zone) == value(cloud, "guest.domain.suffix") == "cs.internal"
+    )
     with pytest.raises(ApiError, match="cannot be set for a cluster"):
         cloud.set("guest.domain.suffix", "x", clusterid=site.cluster)
     with pytest.raises(ApiError, match="one scope only"):

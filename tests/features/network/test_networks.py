@@ -24,8 +24,21 @@ def routers(cloud: Cloud) -> dict[str, w.RouterSpec]:
 def test_a_network_has_no_router_until_a_machine_starts(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     before = set(routers(cloud))
-    net = site.network(tenant, "office", displaytext="The office", gateway="10.5.0.1", netmask="255.255.255.0", networkdomain="office.example")
-    assert (net["state"], net["cidr"], net["gateway"], net["networkdomain"], net["type"]) == ("Allocated", "10.5.0.0/24", "10.5.0.1", "office.example", "Isolated")
+    net = site.network(
+        tenant,
+        "office",
+        displaytext="The office",
+        gateway="10.5.0.1",
+        netmask="255.255.255.0",
+        networkdomain="office.example",
+    )
+    assert (net["state"], net["cidr"], net["gateway"], net["networkdomain"], net["type"]) == (
+        "Allocated",
+        "10.5.0.0/24",
+        "10.5.0.1",
+        "office.example",
+        "Isolated",
+    )
     assert {s["name"] for s in net["service"]} == {"Dhcp", "Dns", "UserData", "SourceNat"}
     assert "vlan" not in net and "broadcasturi" not in net
     assert set(routers(cloud)) == before
@@ -61,13 +74,22 @@ def test_suffixes(cloud: Cloud, site: Site) -> None:
 def test_networks_that_cannot_be(cloud: Cloud, site: Site, wrong: dict[str, Any], code: int) -> None:
     tenant = cloud.tenant()
     with pytest.raises(ApiError) as no:
-        tenant.createNetwork(**{"name": "bad", "networkofferingid": site.network_offering, "zoneid": site.zone, **wrong})
+        tenant.createNetwork(
+            **{"name": "bad", "networkofferingid": site.network_offering, "zoneid": site.zone, **wrong}
+        )
     assert no.value.code == code
     assert tenant.listNetworks() == []
 
 
 def test_a_chosen_vlan(cloud: Cloud, site: Site) -> None:
-    offering = cloud.admin.createNetworkOffering(name="choose", guestiptype="Isolated", traffictype="Guest", supportedservices="Dhcp", specifyvlan=True, enable=True)["id"]
+    offering = cloud.admin.createNetworkOffering(
+        name="choose",
+        guestiptype="Isolated",
+        traffictype="Guest",
+        supportedservices="Dhcp",
+        specifyvlan=True,
+        enable=True,
+    )["id"]
     net = site.network(cloud.admin, "chosen", networkofferingid=offering, vlan="vlan://4242")
     assert net["vlan"] == "4242"
     for vlan in (None, "x", "0", "²", str(2**24)):
@@ -119,15 +141,27 @@ def test_addresses_of_a_network_run_out(cloud: Cloud, site: Site) -> None:
         site.deploy(tenant, networkids=net, startvm=False)
     assert no.value.code == 533
     cloud.admin.destroyVirtualMachine(id=machines[0]["id"], expunge=True)
-    assert site.deploy(tenant, networkids=net, startvm=False)["nic"][0]["ipaddress"] == machines[0]["nic"][0]["ipaddress"]
+    assert (
+        site.deploy(tenant, networkids=net, startvm=False)["nic"][0]["ipaddress"] == machines[0]["nic"][0]["ipaddress"]
+    )
 
 
 def test_a_wished_address_and_range(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
-    net = site.network(tenant, "ranged", gateway="10.8.0.1", netmask="255.255.255.0", startip="10.8.0.100", endip="10.8.0.101")["id"]
+    net = site.network(
+        tenant, "ranged", gateway="10.8.0.1", netmask="255.255.255.0", startip="10.8.0.100", endip="10.8.0.101"
+    )["id"]
     vm = site.deploy(tenant, networkids=net, ipaddress="10.8.0.101", macaddress="02:00:00:00:00:AA", startvm=False)
     assert (vm["nic"][0]["ipaddress"], vm["nic"][0]["macaddress"]) == ("10.8.0.101", "02:00:00:00:00:aa")
-    for wish, code in (({"ipaddress": "10.8.0.101"}, 431), ({"ipaddress": "10.8.0.1"}, 431), ({"ipaddress": "10.8.0.50"}, 431), ({"ipaddress": "10.9.0.5"}, 431), ({"ipaddress": "x"}, 431), ({"macaddress": "01:00:00:00:00:01"}, 431), ({"macaddress": "zz"}, 431)):
+    for wish, code in (
+        ({"ipaddress": "10.8.0.101"}, 431),
+        ({"ipaddress": "10.8.0.1"}, 431),
+        ({"ipaddress": "10.8.0.50"}, 431),
+        ({"ipaddress": "10.9.0.5"}, 431),
+        ({"ipaddress": "x"}, 431),
+        ({"macaddress": "01:00:00:00:00:01"}, 431),
+        ({"macaddress": "zz"}, 431),
+    ):
         with pytest.raises(ApiError) as no:
             site.deploy(tenant, networkids=net, startvm=False, **wish)
         assert no.value.code == code, wish
@@ -230,7 +264,22 @@ def test_a_router_that_cannot_be_told_is_told_later(cloud: Cloud, site: Site) ->
 def test_filters_of_the_list(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     net = site.network(tenant, "findme")["id"]
-    for found in ({"keyword": "FINDM"}, {"type": "Isolated"}, {"traffictype": "Guest"}, {"supportedservices": "SourceNat"}, {"zoneid": site.zone}, {"networkofferingid": site.network_offering}, {"restartrequired": False}, {"canusefordeploy": True}):
+    for found in (
+        {"keyword": "FINDM"},
+        {"type": "Isolated"},
+        {"traffictype": "Guest"},
+        {"supportedservices": "SourceNat"},
+        {"zoneid": site.zone},
+        {"networkofferingid": site.network_offering},
+        {"restartrequired": False},
+        {"canusefordeploy": True},
+    ):
         assert [n["id"] for n in tenant.listNetworks(**found)] == [net], found
-    for nothing in ({"keyword": "zzz"}, {"type": "Shared"}, {"forvpc": True}, {"supportedservices": "Lb"}, {"restartrequired": True}):
+    for nothing in (
+        {"keyword": "zzz"},
+        {"type": "Shared"},
+        {"forvpc": True},
+        {"supportedservices": "Lb"},
+        {"restartrequired": True},
+    ):
         assert tenant.listNetworks(**nothing) == [], nothing

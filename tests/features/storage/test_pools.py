@@ -17,13 +17,24 @@ def site(cloud: Cloud) -> Site:
 
 
 def pool(cloud: Cloud, site: Site, name: str, **params: Any) -> dict[str, Any]:
-    where = {"zoneid": site.zone, "podid": site.pod, "clusterid": site.cluster, "url": f"sharedmountpoint://localhost/{name}", **params}
+    where = {
+        "zoneid": site.zone,
+        "podid": site.pod,
+        "clusterid": site.cluster,
+        "url": f"sharedmountpoint://localhost/{name}",
+        **params,
+    }
     return dict(cloud.admin.createStoragePool(name=name, **where))
 
 
 def test_a_pool_is_measured_when_it_is_added(cloud: Cloud, site: Site) -> None:
     made = pool(cloud, site, "measured", tags="ssd,fast", details={"a": "b"})
-    assert (made["state"], made["scope"], made["type"], made["path"]) == ("Up", "CLUSTER", "SharedMountPoint", "/measured")
+    assert (made["state"], made["scope"], made["type"], made["path"]) == (
+        "Up",
+        "CLUSTER",
+        "SharedMountPoint",
+        "/measured",
+    )
     assert (made["disksizetotal"], made["disksizeused"], made["disksizeallocated"]) == (POOL, 0, 0)
     assert (made["tags"], made["overprovisionfactor"], made["details"]) == ("ssd,fast", "2.0", {"a": "b"})
     assert {p["id"] for p in cloud.admin.listStoragePools(hostid=site.hosts[0])} == {site.pool, made["id"]}
@@ -78,7 +89,9 @@ def test_a_hosts_own_and_a_zones_storage(cloud: Cloud) -> None:
     assert wide["scope"] == "ZONE" and "clusterid" not in wide
     seen = lambda host: {p["name"] for p in cloud.admin.listStoragePools(hostid=host)}  # noqa: E731
     assert seen(own.hosts[0]) == {"primary", "local", "wide"} and seen(own.hosts[1]) == {"primary", "wide"}
-    offering = cloud.admin.createServiceOffering(name="on local", cpunumber=1, cpuspeed=100, memory=64, storagetype="local")["id"]
+    offering = cloud.admin.createServiceOffering(
+        name="on local", cpunumber=1, cpuspeed=100, memory=64, storagetype="local"
+    )["id"]
     tenant = cloud.tenant()
     vm = own.deploy(tenant, serviceofferingid=offering)
     assert cloud.admin.one("listVirtualMachines", id=vm["id"])["hostid"] == own.hosts[0]
@@ -106,7 +119,9 @@ def test_over_provisioning_and_thresholds(cloud: Cloud) -> None:
     cloud.set("max.account.primary.storage", -1)
     try:
         tenant = cloud.tenant()
-        offering = cloud.admin.createServiceOffering(name="huge", cpunumber=1, cpuspeed=1, memory=32, rootdisksize=65536)["id"]
+        offering = cloud.admin.createServiceOffering(
+            name="huge", cpunumber=1, cpuspeed=1, memory=32, rootdisksize=65536
+        )["id"]
         cloud.set("storage.overprovisioning.factor", 1, storageid=own.pool)
         cloud.set("pool.storage.allocated.capacity.disablethreshold", 0.125, storageid=own.pool)
         for _ in range(2):  # 2 × 64 TiB of 1 PiB × 0.125
@@ -130,7 +145,9 @@ def test_over_provisioning_and_thresholds(cloud: Cloud) -> None:
 
 def test_tags_and_being_disabled(cloud: Cloud) -> None:
     own = cloud.zone(hosts=1)
-    offering = cloud.admin.createServiceOffering(name="ssd only", cpunumber=1, cpuspeed=100, memory=64, tags="ssd")["id"]
+    offering = cloud.admin.createServiceOffering(name="ssd only", cpunumber=1, cpuspeed=100, memory=64, tags="ssd")[
+        "id"
+    ]
     with pytest.raises(ApiError, match="it lacks the tag ssd"):
         own.deploy(cloud.admin, serviceofferingid=offering)
     cloud.admin.updateStoragePool(id=own.pool, tags="ssd,x")
@@ -167,7 +184,13 @@ def test_secondary_storage(cloud: Cloud, site: Site) -> None:
 def test_a_store_that_takes_no_more(cloud: Cloud) -> None:
     own = cloud.zone(hosts=1)
     cloud.admin.updateImageStore(id=own.store, readonly=True)
-    wish = {"name": "x", "url": "http://images.invalid/x", "format": "QCOW2", "hypervisor": "Simulator", "zoneid": own.zone}
+    wish = {
+        "name": "x",
+        "url": "http://images.invalid/x",
+        "format": "QCOW2",
+        "hypervisor": "Simulator",
+        "zoneid": own.zone,
+    }
     with pytest.raises(ApiError, match="no secondary storage that takes images") as no:
         cloud.admin.registerTemplate(**wish)
     assert no.value.code == 534

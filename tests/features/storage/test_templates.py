@@ -14,7 +14,13 @@ def site(cloud: Cloud) -> Site:
 
 
 def register(site: Site, actor: Actor, name: str, **params: Any) -> dict[str, Any]:
-    wish = {"url": "http://images.invalid/x.qcow2", "format": "QCOW2", "hypervisor": "Simulator", "zoneid": site.zone, **params}
+    wish = {
+        "url": "http://images.invalid/x.qcow2",
+        "format": "QCOW2",
+        "hypervisor": "Simulator",
+        "zoneid": site.zone,
+        **params,
+    }
     made = dict(actor.registerTemplate(name=name, **wish))
     site.cloud.idle()
     return dict(actor.one("listTemplates", templatefilter="self", id=made["id"]))
@@ -24,15 +30,27 @@ def test_a_template_becomes_ready(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     cloud.simulator.latency = 0.1
     try:
-        begun = tenant.registerTemplate(name="fresh", url="https://images.invalid/x", format="qcow2", hypervisor="simulator", zoneid=site.zone)
-        assert (begun["isready"], begun["status"], begun["format"], begun["hypervisor"]) == (False, "Downloading", "QCOW2", "Simulator")
+        begun = tenant.registerTemplate(
+            name="fresh", url="https://images.invalid/x", format="qcow2", hypervisor="simulator", zoneid=site.zone
+        )
+        assert (begun["isready"], begun["status"], begun["format"], begun["hypervisor"]) == (
+            False,
+            "Downloading",
+            "QCOW2",
+            "Simulator",
+        )
         with pytest.raises(ApiError, match="is not ready: Downloading"):
             site.deploy(tenant, templateid=begun["id"])
     finally:
         cloud.simulator.latency = 0.0
         cloud.idle()
     ready = tenant.one("listTemplates", templatefilter="self", id=begun["id"])
-    assert (ready["isready"], ready["status"], ready["size"], ready["account"]) == (True, "Download Complete", 64 * 1024**2, tenant.name)
+    assert (ready["isready"], ready["status"], ready["size"], ready["account"]) == (
+        True,
+        "Download Complete",
+        64 * 1024**2,
+        tenant.name,
+    )
     assert "url" not in ready and "downloaddetails" not in ready, "for root admins"
     assert cloud.admin.one("listTemplates", templatefilter="all", id=begun["id"])["url"] == "https://images.invalid/x"
     assert site.deploy(tenant, templateid=begun["id"])["templatename"] == "fresh"
@@ -77,7 +95,9 @@ def test_filters(cloud: Cloud, site: Site) -> None:
     owner, other = cloud.tenant(), cloud.tenant()
     mine, public = register(site, owner, "mine"), register(site, owner, "public", ispublic=True)
     featured = register(site, cloud.admin, "featured", ispublic=True, isfeatured=True)
-    ids = lambda actor, word: {t["id"] for t in actor.listTemplates(templatefilter=word)} & {mine["id"], public["id"], featured["id"]}  # noqa: E731
+    ids = lambda actor, word: (
+        {t["id"] for t in actor.listTemplates(templatefilter=word)} & {mine["id"], public["id"], featured["id"]}
+    )
     assert ids(owner, "self") == ids(owner, "selfexecutable") == {mine["id"], public["id"]}
     assert ids(owner, "executable") == {mine["id"], public["id"], featured["id"]}
     assert ids(other, "executable") == {public["id"], featured["id"]}
@@ -91,7 +111,9 @@ def test_filters(cloud: Cloud, site: Site) -> None:
         other.listTemplates(templatefilter="everything")
     with pytest.raises(ApiError, match="missing parameter templatefilter"):
         other.listTemplates()
-    assert {t["id"] for t in owner.listTemplates(templatefilter="self", name="mine", zoneid=site.zone, isready=True)} == {mine["id"]}
+    assert {
+        t["id"] for t in owner.listTemplates(templatefilter="self", name="mine", zoneid=site.zone, isready=True)
+    } == {mine["id"]}
 
 
 def test_public_templates_of_users_can_be_forbidden(cloud: Cloud, site: Site) -> None:
@@ -105,7 +127,9 @@ def test_public_templates_of_users_can_be_forbidden(cloud: Cloud, site: Site) ->
 def test_only_its_owner_changes_a_template(cloud: Cloud, site: Site) -> None:
     owner, other = cloud.tenant(), cloud.tenant()
     made = register(site, owner, "mine", ispublic=True, details={"a": "1"})
-    changed = owner.updateTemplate(id=made["id"], name="still mine", displaytext="x" * 3000, details={"b": "2"}, sortkey=7)
+    changed = owner.updateTemplate(
+        id=made["id"], name="still mine", displaytext="x" * 3000, details={"b": "2"}, sortkey=7
+    )
     assert (changed["name"], changed["details"]) == ("still mine", {"a": "1", "b": "2"})
     assert "details" not in owner.updateTemplate(id=made["id"], cleanupdetails=True)
     for command in ("updateTemplate", "deleteTemplate"):
@@ -141,7 +165,14 @@ def test_deleting_in_the_wrong_zone(cloud: Cloud, site: Site) -> None:
 
 def test_a_template_of_several_zones(cloud: Cloud, site: Site) -> None:
     other = cloud.zone(hosts=1)
-    body = cloud.admin.ask("registerTemplate", name="both", url="http://images.invalid/x", format="RAW", hypervisor="Simulator", zoneids=[site.zone, other.zone])
+    body = cloud.admin.ask(
+        "registerTemplate",
+        name="both",
+        url="http://images.invalid/x",
+        format="RAW",
+        hypervisor="Simulator",
+        zoneids=[site.zone, other.zone],
+    )
     assert body["count"] == 2 and {t["zoneid"] for t in body["template"]} == {site.zone, other.zone}
     cloud.idle()
     here = next(t["id"] for t in body["template"] if t["zoneid"] == site.zone)
@@ -178,13 +209,18 @@ def test_lists_of_volumes(cloud: Cloud, site: Site) -> None:
     assert [v["id"] for v in tenant.listVolumes(virtualmachineid=second["id"])] == [disks[second["id"]]]
     assert {v["id"] for v in tenant.listVolumes(type="ROOT", zoneid=site.zone)} == set(disks.values())
     assert tenant.listVolumes(type="DATADISK") == []
-    assert disks[first["id"]] in {v["id"] for v in cloud.admin.listVolumes(listall=True, storageid=site.pool, hostid=site.hosts[0])}
+    assert disks[first["id"]] in {
+        v["id"] for v in cloud.admin.listVolumes(listall=True, storageid=site.pool, hostid=site.hosts[0])
+    }
     assert [v["id"] for v in tenant.listVolumes(state="Allocated")] == [disks[second["id"]]]
 
 
 def test_a_root_disk_is_never_smaller_than_its_template(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
-    assert tenant.one("listVolumes", id=site.deploy(tenant, startvm=False) and tenant.listVolumes()[0]["id"])["size"] == 64 * 1024**2
+    assert (
+        tenant.one("listVolumes", id=site.deploy(tenant, startvm=False) and tenant.listVolumes()[0]["id"])["size"]
+        == 64 * 1024**2
+    )
     huge = cloud.simulator.stores[site.store]
     assert site.template in huge.images
     offering = cloud.admin.createDiskOffering(name="override", disksize=5)["id"]
