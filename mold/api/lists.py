@@ -164,6 +164,23 @@ def lists(
     return keep
 
 
+NARROWS: dict[str, dict[str, Callable[[Any], Any]]] = {}
+"""Filters that rooms above add to a list: command -> parameter -> condition for the row that it names."""
+
+
+def narrows(name: str, param: str, kind: type[Resource]) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Add a filter to the list of a lower room; the function turns the row that `param` names into a condition."""
+
+    def keep(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        COMMANDS[name].params[param] = Param(
+            param, "uuid", resource=kind, access="see", doc=WORDS.get(param, f"id of the {kind.title}")
+        )
+        NARROWS.setdefault(name, {})[param] = function
+        return function
+
+    return keep
+
+
 def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: dict[str, Any]) -> dict[str, Any]:
     page, pagesize = given.pop("page", None), given.pop("pagesize", None)
     if page is not None and pagesize is None:
@@ -197,6 +214,9 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
             wanted = given[api]
             wanted = wanted.id if isinstance(wanted, Resource) else wanted
             query.where(kind.c[column] == wanted)
+    for param, above in NARROWS.get(ctx.command.name, {}).items():
+        if (row := given.pop(param, None)) is not None:
+            query.where(above(row))
     tags = given.get("tags")
     if tags and "tags" not in special:
         query.where(tagged(kind, tags))

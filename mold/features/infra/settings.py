@@ -14,7 +14,7 @@ from mold.api.answer import Field
 from mold.api.command import Ctx, command
 from mold.api.permit import OPERATORS, ROOT, Infra
 from mold.base.errors import Invalid
-from mold.store import Resource, Tx, column
+from mold.store import REGISTRY, Resource, Tx, column
 
 T = TypeVar("T", bool, int, float, str)
 FRESH_SECONDS = 1.0
@@ -72,6 +72,8 @@ class Declared(Generic[T]):
         return value
 
 
+KINDS = {"zone": "zone", "cluster": "cluster", "storage": "storagepool", "account": "account", "domain": "domain"}
+"""Scope -> kind of the thing it is about."""
 SETTINGS: dict[str, Declared[Any]] = {}
 _cache: dict[str, tuple[float, dict[tuple[str, str, str], str]]] = {}
 
@@ -117,6 +119,9 @@ def store(tx: Tx, name: str, text: str, scope: str = "Global", scope_id: str = "
             name=name,
         )
     declared.read(text)
+    thing = REGISTRY[KINDS[scope]] if scope != "Global" else None
+    if thing is not None and tx.get(thing, scope_id) is None:
+        raise Invalid(f"There is no {thing.title} with the id {scope_id[:80]}.", name=name)
     found = tx.first(Setting, Setting.c.name == name, Setting.c.scope == scope, Setting.c.scope_id == scope_id)
     if found is None:
         tx.add(Setting(name=name, scope=scope, scope_id=scope_id, value=text))

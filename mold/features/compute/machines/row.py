@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Param, Tags
-from mold.api.lists import Query, lists, tagged
+from mold.api.lists import Query, lists, narrows, tagged
 from mold.api.permit import ROOT, Owned
 from mold.base import clock
 from mold.base.states import machine
@@ -431,6 +431,12 @@ def _of_volume(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]
     for volume, vm, name, display, state in found:
         out[volume].update(virtualmachineid=vm, vmname=name, vmdisplayname=display, vmstate=state)
     return out
+
+
+@narrows("listVolumes", "virtualmachineid", VirtualMachine)
+def _disks_of(vm: VirtualMachine) -> Any:
+    """Volumes that are disks of this machine."""
+    return Volume.c.id.in_(sa.select(Disk.c.volume_id).where(Disk.c.machine_id == vm.id))
 
 
 def _network_blocked(tx: Tx, network: Network) -> str | None:
