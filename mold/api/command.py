@@ -43,6 +43,8 @@ class Param:
     access: Access | None = None
     resource: type[Resource] | None = None
     resources: tuple[type[Resource], ...] = ()
+    of: str = ""
+    """Kind of the resource when it is declared on a higher floor; `settle` looks it up once everything is loaded."""
     secret: bool = False
     since: str = ""
     doc: str = ""
@@ -177,7 +179,7 @@ def _param(name: str, hint: Any, default: Any, words: dict[str, str], access: Ac
     resource = None
     origin = get_origin(hint)
     if isinstance(hint, type) and issubclass(hint, Resource):
-        kind, resource = "uuid", hint
+        kind, resource = "uuid", None if spec.of else hint
     elif origin is list:
         (of,) = get_args(hint)
         if isinstance(of, type) and issubclass(of, Resource):
@@ -219,13 +221,15 @@ def _with(spec: Param, **changes: Any) -> Param:
 
 
 def refused_param(text: str, reason: str) -> Param:
-    """A parameter that the API knows and that is not offered: `name:kind` or `name:list/uuid`."""
+    """A parameter that the API knows and that is not offered: `name:kind`, `name:list/uuid` or `name:string:length`."""
     name, _, rest = text.partition(":")
-    kind, _, item = (rest or "string").partition("/")
+    rest, _, length = (rest or "string").partition(":")
+    kind, _, item = rest.partition("/")
     shape: Any = kind
     return Param(
         name,
         shape,
+        length=int(length or 255),
         item=item or ("string" if kind == "list" else ""),
         refused=reason,
         keys=("*",) if kind == "map" else (),
@@ -250,6 +254,7 @@ def command(
     listed: bool = True,
     fields: tuple[Any, ...] = (),
     refused: dict[str, str] | None = None,
+    takes: tuple[Param, ...] = (),
     wait_seconds: float = 300,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a command.
@@ -257,7 +262,8 @@ def command(
     `answers` is the resource that the function returns (or that its operation ends with), shown under `key`
     (default: the resource's kind); `job` makes it asynchronous, `creates` adds the new thing's id to the answer,
     `waits` makes a synchronous command wait for the operation it started.  `refused` names parameters of the API
-    that are known but not offered, written `name:type` -> reason.
+    that are known but not offered, written `name:type` -> reason.  `takes` describes the parameters of an `open` command,
+    which reads the request by itself.
     """
 
     def keep(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -284,7 +290,10 @@ def command(
             wait_seconds=wait_seconds,
         )
         access: Access = "see" if reads else "use"
+        made.params.update((p.name, p) for p in takes)
         for pname, p in list(inspect.signature(function).parameters.items())[1:]:
+            if open:
+                break
             hint = hints[pname]
             if hint is Owner:
                 made.owner = True
@@ -313,6 +322,16 @@ def command(
 
 
 LATER = "not offered by this version"
+
+
+def settle() -> None:
+    """Find the resources that parameters name by their kind; called when every slice is loaded."""
+    from mold.store import REGISTRY
+
+    for made in COMMANDS.values():
+        for name, spec in made.params.items():
+            if spec.of and spec.resource is None:
+                made.params[name] = _with(spec, resource=REGISTRY[spec.of])
 
 
 @dataclass

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
@@ -32,7 +33,7 @@ from mold.base.errors import (
     UnknownCommand,
 )
 from mold.store import Store, Tx
-from mold.work import Engine, Job, error_of
+from mold.work import OPERATIONS, Engine, Job, Operation, error_of
 
 log = structlog.get_logger()
 VERSION = "4.23.0.0"
@@ -277,13 +278,13 @@ class Door:
             return body
         if made.shape == "list":
             rows = out if isinstance(out, list) else [out]
-            return {"count": len(rows), made.key: [show(tx, r, caller) for r in rows]}
+            return {"count": len(rows), made.key: [r if isinstance(r, dict) else show(tx, r, caller) for r in rows]}
         return {made.key: show(tx, out, caller) if not isinstance(out, dict) else out}
 
     def _accepted(self, ctx: Ctx, out: Any) -> dict[str, Any]:
         if ctx.job is None:
             raise RuntimeError(f"{ctx.command.name} is asynchronous but started no operation")
-        body: dict[str, Any] = {}
+        body: dict[str, Any] = dict(out) if isinstance(out, dict) else {}
         if ctx.command.creates:
             body["id"] = out.id
         body["jobid"] = ctx.job.id
@@ -320,18 +321,27 @@ class Door:
             ctx.tx.set(job, event_id=noted.id)
 
     def result(self, tx: Tx, job: Job, caller: Caller) -> dict[str, Any]:
-        """What a finished job answers: its thing as it is now, or success."""
-        from mold.work.operation import OPERATIONS
+        """What a finished job answers: its thing as it is now, what its operation tells, or success."""
+        return result(tx, job, caller)
 
-        kind = OPERATIONS[job.operation]
-        made = COMMANDS.get(job.cmd)
-        if kind.answers is None or (made is not None and made.shape == "success"):
-            return {"success": True}
-        resource, attribute = kind.answers
-        target = tx.get(resource, job.args.get(attribute))
-        if target is None:
-            return {resource.kind: {"id": job.args.get(attribute)}}
-        return {made.key if made and made.key else resource.kind: show(tx, target, caller)}
+
+def result(tx: Tx, job: Job, caller: Caller) -> dict[str, Any]:
+    """What a finished job answers: its thing as it is now, what its operation tells, or success."""
+    kind = OPERATIONS.get(job.operation)
+    made = COMMANDS.get(job.cmd)
+    if kind is None or (made is not None and made.shape == "success"):
+        return {"success": True}
+    told: dict[str, Any] = {}
+    if kind.tells is not Operation.tells and (caller.root or caller.account_id == job.account_id):
+        told = msgspec.convert(job.args, kind).tells(tx)
+    if kind.answers is None:
+        return {made.key: told} if told and made is not None and made.key else {"success": True}
+    resource, attribute = kind.answers
+    key = made.key if made and made.key else resource.kind
+    target = tx.get(resource, job.args.get(attribute))
+    if target is None:
+        return {key: {"id": job.args.get(attribute)}}
+    return {key: {**show(tx, target, caller), **told}}
 
 
 class _Frank(Refusal):
@@ -376,4 +386,4 @@ def finish_event(tx: Tx, job: Job, op: Any) -> None:
     )
 
 
-__all__ = ["VERSION", "Answer", "Door", "Entry", "Request", "finish_event"]
+__all__ = ["VERSION", "Answer", "Door", "Entry", "Request", "finish_event", "result"]

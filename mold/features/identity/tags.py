@@ -9,6 +9,7 @@ from mold.api.command import Ctx, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import Owned, find
 from mold.base.errors import Invalid, NotFound
+from mold.features.identity.accounts import Project
 from mold.store import REGISTRY, Resource, Tx, column, created
 from mold.work import Operation, operation, step
 
@@ -120,6 +121,12 @@ def tags_of(tx: Tx, kind: str, ids: list[str]) -> dict[str, list[dict[str, Any]]
             {"key": tag.key, "value": tag.value, "resourcetype": WIRE.get(kind, kind), "resourceid": tag.resource_id}
         )
     return out
+
+
+@shown(Project, Field("tags", "list"))
+def _of_project(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    found = tags_of(tx, "project", [p.id for p in rows])
+    return {p.id: {"tags": found.get(p.id, [])} for p in rows}
 
 
 def untag(tx: Tx, kind: str, id: str) -> None:
