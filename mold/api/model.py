@@ -226,7 +226,9 @@ def capability(name: str, function: Capability) -> None:
 
 
 @command("listCapabilities", shape="object", key="capability", reads=True, fields=CAPABILITY)
-def capabilities(ctx: Ctx, domainid: Annotated[Resource | None, Param(of="domain", access="see")] = None) -> dict[str, Any]:
+def capabilities(
+    ctx: Ctx, domainid: Annotated[Resource | None, Param(of="domain", access="see")] = None
+) -> dict[str, Any]:
     """Says what this cloud can do.
 
     domainid: the cloud is the same for every domain

@@ -28,7 +28,7 @@ from websockets.exceptions import ConnectionClosed
 
 from mold.base import ids
 from mold.base.errors import Denied, Failed, Fenced, Unreachable, revive
-from mold.features.care import power
+from mold.features.care import power, stats
 from mold.features.infra import certificates, hosts
 from mold.features.infra.certificates import MANAGER_NAME, Certificate
 from mold.features.infra.hosts import Host, link
@@ -458,6 +458,7 @@ class Hub:
 def _told(reports: dict[str, w.HostReport], tx: Tx) -> None:
     hosts.beat(tx, reports)
     power.follow(tx, reports)
+    stats.note(tx, reports)
 
 
 async def _quiet(sending: Any) -> None:

@@ -627,7 +627,7 @@ class RegisterKeys(Operation):
     event="REGISTER.USER.KEY",
     fields=KEY_ANSWER,
     refused=dict.fromkeys(
-        ("name:string", "description:string", "startdate:date", "enddate:date", "rules:map"),
+        ("name:string", "description:string:1024", "startdate:date", "enddate:date", "rules:map"),
         "not offered yet: a user has one pair of keys, with all the rights of the account",
     ),
 )
@@ -779,10 +779,17 @@ MEMBER_FIELDS = (
 )
 
 
-@command("listProjectAccounts", shape="list", key="projectaccount", reads=True, fields=MEMBER_FIELDS, refused={
-    "projectroleid:uuid": "not offered yet: project roles",
-    "userid:uuid": "not offered yet: members of a project are accounts, not single users",
-})
+@command(
+    "listProjectAccounts",
+    shape="list",
+    key="projectaccount",
+    reads=True,
+    fields=MEMBER_FIELDS,
+    refused={
+        "projectroleid:uuid": "not offered yet: project roles",
+        "userid:uuid": "not offered yet: members of a project are accounts, not single users",
+    },
+)
 def project_accounts(
     ctx: Ctx,
     projectid: Project,

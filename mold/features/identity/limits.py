@@ -163,7 +163,12 @@ def give_back(tx: Tx, account_id: str, **amounts: int) -> None:
 
 # -- as callers see them -------------------------------------------------------------------------------------------
 
-PREFIX = {"user_vm": "vm", "public_ip": "ip", "primary_storage": "primarystorage", "secondary_storage": "secondarystorage"}
+PREFIX = {
+    "user_vm": "vm",
+    "public_ip": "ip",
+    "primary_storage": "primarystorage",
+    "secondary_storage": "secondarystorage",
+}
 SHOWN = tuple(
     Field(f"{PREFIX.get(kind, kind)}{what}", shape)
     for kind in KINDS
@@ -175,7 +180,9 @@ SHOWN = tuple(
 )
 
 
-def _values(tx: Tx, owner: str, is_account: bool, free: bool, used: dict[str, tuple[int, int | None]]) -> dict[str, Any]:
+def _values(
+    tx: Tx, owner: str, is_account: bool, free: bool, used: dict[str, tuple[int, int | None]]
+) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for kind in KINDS:
         have, own = used.get(kind, (0, None))
@@ -364,8 +371,10 @@ def update_limit(
     domain, who = party
     if not ctx.caller.root and (who.id == ctx.caller.account_id if who else domain.id == ctx.caller.domain_id):
         raise Denied("Only an admin above you changes your own limits.", parameter="account" if who else "domainid")
-    if (_free(who) if who else domain.parent_id is None):
-        raise Invalid("Root admin accounts and the ROOT domain have no limits.", parameter="account" if who else "domainid")
+    if _free(who) if who else domain.parent_id is None:
+        raise Invalid(
+            "Root admin accounts and the ROOT domain have no limits.", parameter="account" if who else "domainid"
+        )
     above = _limit(tx, (domain, None), kind)["max"] if who else -1
     if above >= 0 and (max < 0 or max > above):
         raise Invalid(f"The domain {domain.path} may have {above}; an account in it cannot have more.", parameter="max")
@@ -399,7 +408,9 @@ def recount(tx: Tx, domain: Domain, account: Account | None, kind: str) -> int:
     # The row is locked first: whoever adds to it meanwhile waits, and adds to the fresh count.
     tx.execute(sa.select(usage.c.used).where(usage.c.owner == owner, usage.c.resource == kind).with_for_update())
     these = sa.select(Account.c.id)
-    these = these.where(Account.c.id == account.id) if account else these.where(below(domain.trail, Account.c.domain_id))
+    these = (
+        these.where(Account.c.id == account.id) if account else these.where(below(domain.trail, Account.c.domain_id))
+    )
     count = COUNTERS[kind](tx, these)
     if account is not None or domain.parent_id is not None:
         tx.execute(sa.update(usage).where(usage.c.owner == owner, usage.c.resource == kind).values(used=count))

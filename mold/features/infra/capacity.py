@@ -140,7 +140,9 @@ def _shown(level: Level) -> Callable[[Tx, list[Any], Any], dict[str, dict[str, A
     def lines(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
         ids = [r.id for r in rows]
         found, places = sums(tx, level), _places(tx, level, ids)
-        return {i: {"capacity": [_line(t, *found[i][t], places[i]) for t in sorted(found[i])]} for i in ids if i in found}
+        return {
+            i: {"capacity": [_line(t, *found[i][t], places[i]) for t in sorted(found[i])]} for i in ids if i in found
+        }
 
     return lines
 

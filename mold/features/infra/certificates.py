@@ -211,7 +211,14 @@ def _provider(name: str | None) -> None:
         )
 
 
-@command("listCAProviders", roles=ROOT, shape="list", key="caprovider", reads=True, fields=(Field("name"), Field("description")))
+@command(
+    "listCAProviders",
+    roles=ROOT,
+    shape="list",
+    key="caprovider",
+    reads=True,
+    fields=(Field("name"), Field("description")),
+)
 def providers(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
     """Lists certificate providers."""
     if name not in (None, "root"):

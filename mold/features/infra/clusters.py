@@ -60,7 +60,7 @@ def _list(q: Query, hypervisor: str | None = None, showcapacities: bool | None =
     if hypervisor is not None:
         q.where(sa.func.lower(Cluster.c.hypervisor) == hypervisor.lower())
     if showcapacities:
-        q.details = frozenset({"capacity"})
+        q.details = frozenset({"all", "capacity"})
 
 
 @shown(Cluster, Field("cpuovercommitratio"), Field("memoryovercommitratio"), Field("hasannotations", "boolean"))

@@ -407,8 +407,17 @@ for each in (CPU_FACTOR, MEMORY_FACTOR, MEMORY_RESERVED):
     CHANGED[each.name] = _overprovisioning
 
 
-@command("listHostTags", roles=ADMINS, shape="list", key="hosttag", reads=True, fields=(Field("name"), Field("isimplicit", "boolean")))
-def list_tags(ctx: Ctx, keyword: str | None = None, page: int | None = None, pagesize: int | None = None) -> dict[str, Any]:
+@command(
+    "listHostTags",
+    roles=ADMINS,
+    shape="list",
+    key="hosttag",
+    reads=True,
+    fields=(Field("name"), Field("isimplicit", "boolean")),
+)
+def list_tags(
+    ctx: Ctx, keyword: str | None = None, page: int | None = None, pagesize: int | None = None
+) -> dict[str, Any]:
     """Lists the tags that hosts have."""
     query = sa.select(Host.c.host_tags).where(Host.c.host_tags.is_not(None)).distinct()
     names = sorted({t for tags in ctx.tx.execute(query).scalars() for t in tags or []})

@@ -195,7 +195,10 @@ def placed(ctx: Ctx, domains: str | None, zones: str | None) -> dict[str, Any]:
     from mold.api.lists import permitted
 
     changes: dict[str, Any] = {}
-    for text, everything, kind, column_ in ((domains, "public", Domain, "domain_ids"), (zones, "all", Zone, "zone_ids")):
+    for text, everything, kind, column_ in (
+        (domains, "public", Domain, "domain_ids"),
+        (zones, "all", Zone, "zone_ids"),
+    ):
         if text is None:
             continue
         if text.strip().lower() == everything:

@@ -36,10 +36,17 @@ class Pod(Resource):
 def _list(q: Query, showcapacities: bool | None = None) -> None:
     """Lists pods."""
     if showcapacities:
-        q.details = frozenset({"capacity"})
+        q.details = frozenset({"all", "capacity"})
 
 
-@shown(Pod, Field("startip", "list"), Field("endip", "list"), Field("ipranges", "list"), Field("forsystemvms", "list"), Field("hasannotations", "boolean"))
+@shown(
+    Pod,
+    Field("startip", "list"),
+    Field("endip", "list"),
+    Field("ipranges", "list"),
+    Field("forsystemvms", "list"),
+    Field("hasannotations", "boolean"),
+)
 def _ranges(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return {
         p.id: {

@@ -324,5 +324,7 @@ def reset_setting(
     return {"configuration": _shown(declared, declared.get(ctx.tx))}
 
 
-PAGE_SIZE = setting("default.ui.page.size", 20, "How many rows a console shows on a page.", group="Miscellaneous", low=1)
+PAGE_SIZE = setting(
+    "default.ui.page.size", 20, "How many rows a console shows on a page.", group="Miscellaneous", low=1
+)
 capability("defaultuipagesize", lambda tx, caller: PAGE_SIZE.get(tx))

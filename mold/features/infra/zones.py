@@ -83,7 +83,7 @@ def _list(
     if not q.ctx.caller.root and not q.ctx.caller.internal:
         q.where(Zone.c.allocation_state == "Enabled")
     if showcapacities:
-        q.details = frozenset({"capacity"})
+        q.details = frozenset({"all", "capacity"})
     q.order = [Zone.c.sortkey, Zone.c.number]
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, command
-from mold.api.lists import Query, lists
-from mold.api.permit import ROOT, Infra, Owned, Private
+from mold.api.command import LATER, Ctx, Param, command
+from mold.api.lists import Query, lists, tagged
+from mold.api.permit import ROOT, Infra, Owned, Private, below
 from mold.base import clock, net
 from mold.base.errors import Conflict, InUse, Invalid, NoCapacity
 from mold.features.identity import limits
-from mold.features.identity.accounts import Account
+from mold.features.identity.accounts import Account, Project
+from mold.features.identity.domains import Domain
+from mold.features.identity.tags import tags_of
+from mold.features.infra.capacity import Amount, gauge
+from mold.features.infra.pods import Pod
 from mold.features.infra.zones import Zone
 from mold.features.network.physical import PhysicalNetwork, carrying
 from mold.store import Resource, Tx, column, created, refers
@@ -48,17 +52,31 @@ class Address(Resource):
     indexes = (("zone_id", "state"),)
     policy = Private()
 
-    range_id: str = refers("vlaniprange", cascade=True)
+    range_id: str = refers(
+        "vlaniprange",
+        cascade=True,
+        admin=True,
+        filter=False,
+        shows={"vlanid": "id", "vlanname": "vlan", "physicalnetworkid": "physical_network_id"},
+    )
     zone_id: str = refers("zone")
-    vlan: str = column()
-    ip: str = column()
+    vlan: str = column(hidden=True)
+    ip: str = column(api="ipaddress", filter=True, keyword=True)
     state: str = column(default="Free")
-    account_id: str | None = refers("account", default=None)
-    domain_id: str | None = refers("domain", default=None)
-    project_id: str | None = refers("project", default=None)
-    network_id: str | None = refers("network", default=None)
-    source_nat: bool = column(default=False)
-    allocated: str | None = column(default=None)
+    account_id: str | None = refers("account", default=None, filter=False)
+    domain_id: str | None = refers("domain", default=None, filter=False)
+    project_id: str | None = refers("project", default=None, filter=False)
+    network_id: str | None = refers(
+        "network", default=None, shows={"associatednetworkid": "id", "associatednetworkname": "name"}, filter=False
+    )
+    source_nat: bool = column(default=False, api="issourcenat", filter=True)
+    allocated: str | None = column(default=None, kind="date")
+
+
+FLAGS = (
+    *("forvirtualnetwork", "isstaticnat", "issystem", "isportable", "fordisplay", "hasrules", "forsystemvms"),
+    "hasannotations",
+)
 
 
 @shown(VlanRange, Field("forvirtualnetwork", "boolean"), Field("cidr"), Field("description"))
@@ -78,21 +96,26 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
 def _list(
     q: Query,
     account: str | None = None,
-    domainid: str | None = None,
-    projectid: str | None = None,
-    podid: str | None = None,
-    networkid: str | None = None,
+    domainid: Annotated[Domain | None, Param(access="see")] = None,
+    projectid: Project | None = None,
+    podid: Pod | None = None,
+    networkid: Annotated[Resource | None, Param(of="network")] = None,
     forvirtualnetwork: bool | None = None,
     vlan: str | None = None,
 ) -> None:
-    """Lists ranges of public addresses."""
+    """Lists ranges of public addresses.
+
+    podid: ranges of this pod; public ranges belong to none
+    networkid: ranges of this network; public ranges belong to none
+    forvirtualnetwork: false: ranges of shared networks; there are none
+    """
     c = VlanRange.c
     if podid or networkid or forvirtualnetwork is False:
         q.where(sa.false())  # ranges of pods and of guest networks do not exist here
     if vlan is not None:
         q.where(c.vlan == vlan.removeprefix("vlan://"))
     if domainid is not None:
-        q.where(c.domain_id == domainid)
+        q.where(c.domain_id == domainid.id)
     if account is not None:
         q.where(c.account_id.in_(sa.select(Account.c.id).where(Account.c.name == account)))
     if projectid is not None:
@@ -122,9 +145,9 @@ SIX = dict.fromkeys(
 )
 def create(
     ctx: Ctx,
-    startip: str,
-    gateway: str,
-    netmask: str,
+    startip: str | None = None,
+    gateway: str | None = None,
+    netmask: str | None = None,
     zoneid: Zone | None = None,
     endip: str | None = None,
     vlan: str = "untagged",
@@ -137,6 +160,8 @@ def create(
     vlan: untagged, or the VLAN
     forvirtualnetwork: true
     """
+    if not startip or not gateway or not netmask:
+        raise Invalid("Give startip, gateway and netmask of the range.", parameter="startip")
     if zoneid is None and physicalnetworkid is None:
         raise Invalid("Give zoneid.", parameter="zoneid")
     zone_id = zoneid.id if zoneid else physicalnetworkid.zone_id  # type: ignore[union-attr]
@@ -299,3 +324,118 @@ def give_back(tx: Tx, address: Address) -> None:
         source_nat=False,
         allocated=None,
     )
+
+
+@shown(
+    Address,
+    *(Field(n, "boolean") for n in FLAGS),
+    Field("tags", "list"),
+)
+def _flags(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    tags = tags_of(tx, "address", [a.id for a in rows])
+    system = {r.id: r.forsystemvms for r in tx.among(VlanRange, list({a.range_id for a in rows})).values()}
+    return {
+        a.id: {
+            "forvirtualnetwork": True,
+            "isstaticnat": False,
+            "issystem": False,
+            "isportable": False,
+            "fordisplay": True,
+            "hasrules": False,
+            "forsystemvms": system.get(a.range_id, False),
+            "hasannotations": False,
+            "tags": tags.get(a.id, []),
+        }
+        for a in rows
+    }
+
+
+@lists(
+    "listPublicIpAddresses",
+    Address,
+    key="publicipaddress",
+    refused={
+        "forloadbalancing:boolean": "not offered yet: balancers",
+        "forprovider:boolean": LATER,
+        "vpcid:uuid": "VPCs are not offered yet",
+    },
+)
+def _addresses(
+    q: Query,
+    account: str | None = None,
+    domainid: Annotated[Domain | None, Param(access="see")] = None,
+    projectid: Annotated[Project | None, Param(access="see")] = None,
+    isrecursive: bool = False,
+    listall: bool = False,
+    allocatedonly: bool = True,
+    associatednetworkid: Annotated[Resource | None, Param(of="network")] = None,
+    networkid: Annotated[Resource | None, Param(of="network")] = None,
+    physicalnetworkid: PhysicalNetwork | None = None,
+    vlanid: VlanRange | None = None,
+    state: str | None = None,
+    isstaticnat: bool | None = None,
+    forvirtualnetwork: bool | None = None,
+    forsystemvms: bool | None = None,
+    fordisplay: Annotated[bool | None, Param(roles=ROOT)] = None,
+    tags: dict[str, str] | None = None,
+    retrieveonlyresourcecount: bool | None = None,
+) -> None:
+    """Lists public IP addresses: those in use, or for operators with allocatedonly=false also the free ones.
+
+    associatednetworkid: addresses of this guest network
+    networkid: addresses of this network
+    vlanid: addresses of this range (operators)
+    state: Free or Allocated
+    isstaticnat: true: addresses that belong to one machine; there are none yet
+    forvirtualnetwork: false: addresses of shared networks; there are none
+    forsystemvms: addresses of ranges for the cloud's own machines
+    retrieveonlyresourcecount: how many there are and nothing else
+    """
+    c, caller = Address.c, q.ctx.caller
+    whose: Any = projectid  # a project, or -1 for all of them
+    if account is not None:
+        of = domainid.id if domainid else caller.domain_id
+        q.where(c.account_id.in_(sa.select(Account.c.id).where(Account.c.name == account, Account.c.domain_id == of)))
+    elif whose is not None:
+        q.where(c.project_id.is_not(None) if whose == "-1" else c.project_id == whose.id)
+    elif domainid is not None:
+        q.where(below(domainid.trail, c.domain_id) if isrecursive else c.domain_id == domainid.id)
+    elif isrecursive and caller.rank >= 1:
+        q.where(below(caller.domain_trail, c.domain_id) | c.domain_id.is_(None))
+    elif not (listall or caller.internal or "id" in q.ctx.given):
+        # Nobody owns a free address: it is listed to operators who ask for them.
+        q.where((c.account_id == caller.account_id) | (c.state == "Free"))
+    if state is not None:
+        q.where(sa.func.lower(c.state) == state.lower())
+    elif allocatedonly:
+        q.where(c.state != "Free")
+    for wanted in (associatednetworkid, networkid):
+        if wanted is not None:
+            q.where(c.network_id == wanted.id)
+    ranges = []
+    if physicalnetworkid is not None:
+        ranges.append(VlanRange.c.physical_network_id == physicalnetworkid.id)
+    if forsystemvms is not None:
+        ranges.append(VlanRange.c.forsystemvms == forsystemvms)
+    if vlanid is not None:
+        ranges.append(VlanRange.c.id == vlanid.id)
+    if ranges:
+        q.where(c.range_id.in_(sa.select(VlanRange.c.id).where(*ranges)))
+    if isstaticnat or forvirtualnetwork is False or fordisplay is False:
+        q.where(sa.false())
+    if tags:
+        q.where(tagged(Address, tags))
+    if retrieveonlyresourcecount:
+        q.only_count = True
+
+
+@limits.counted("public_ip")
+def _count(tx: Tx, accounts: Any) -> int:
+    return tx.count(Address, Address.c.account_id.in_(accounts), Address.c.state != "Free")
+
+
+@gauge
+def _public(tx: Tx) -> list[Amount]:
+    used = sa.func.sum(sa.case((Address.c.state != "Free", 1), else_=0))
+    query = sa.select(Address.c.zone_id, used, sa.func.count()).group_by(Address.c.zone_id)
+    return [Amount(4, zone, None, None, int(taken), total) for zone, taken, total in tx.execute(query)]

@@ -89,8 +89,8 @@ def _kind(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     out: dict[str, dict[str, Any]] = {}
     for v in rows:
         pool = places.get(v.pool_id)
-        cluster = clusters.get(pool.cluster_id) if pool else None
-        pod = pods_.get(pool.pod_id) if pool else None
+        cluster = clusters.get(pool.cluster_id or "") if pool else None
+        pod = pods_.get(pool.pod_id or "") if pool else None
         service = services.get(v.service_offering_id)
         rates: Any = disks.get(v.disk_offering_id) or service
         out[v.id] = {

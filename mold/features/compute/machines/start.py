@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mold.api.command import LATER, Ctx, command
+from mold.api.command import Ctx, command
 from mold.base import clock
 from mold.base.errors import Conflict, Denied
 from mold.base.units import MIB
@@ -120,6 +120,12 @@ class StartVm(Operation):
     planner: str | None = None
     first: bool = False
     boot_menu: bool = False
+    anywhere: bool = False
+
+    def tells(self, tx: Tx) -> dict[str, Any]:
+        """A new machine's password, for whoever deployed it."""
+        vm = tx.get(VirtualMachine, self.vm) if self.first else None
+        return {"password": vm.password} if vm is not None and vm.password else {}
 
     @step
     def begin(self, tx: Tx) -> None:
@@ -139,6 +145,8 @@ class StartVm(Operation):
         offering = tx.one(ServiceOffering, vm.service_offering_id)
         tx.move(vm, "start", state_since=clock.now())
         need = need_of(tx, vm, host_id=self.host, cluster_id=self.cluster, pod_id=self.pod, planner=self.planner)
+        if self.anywhere:
+            need = msgspec.structs.replace(need, prefer_host_id=None)
         host = placement.place(tx, need, further=reach(tx, disks))
         for nic in nics:
             networks.implement(tx, nic.network_id, host)
@@ -332,7 +340,6 @@ def forget(tx: Tx, vm: VirtualMachine) -> None:
     answers=VirtualMachine,
     job=True,
     event="VM.START",
-    refused={"considerlasthost:boolean": LATER},
 )
 def start(
     ctx: Ctx,
@@ -342,6 +349,7 @@ def start(
     podid: Pod | None = None,
     deploymentplanner: str | None = None,
     bootintosetup: bool = False,
+    considerlasthost: bool = True,
 ) -> VirtualMachine:
     """Starts a stopped machine.
 
@@ -350,6 +358,7 @@ def start(
     podid: the pod to start it in (admins)
     deploymentplanner: how the host is chosen (admins)
     bootintosetup: stop at the firmware's boot menu
+    considerlasthost: false: do not prefer the host it ran on last
     """
     if deploymentplanner and not ctx.caller.root:
         raise Denied("Only root admins choose the planner.", parameter="deploymentplanner")
@@ -363,6 +372,7 @@ def start(
             pod=podid.id if podid else None,
             planner=deploymentplanner,
             boot_menu=bootintosetup,
+            anywhere=not considerlasthost,
             first=False,
         )
     )
