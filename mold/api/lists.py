@@ -115,6 +115,7 @@ def lists(
             envelope=envelope or f"{name.lower()}response",
             reads=True,
             doc=doc,
+            source=function,
         )
         params = made.params
 

@@ -215,6 +215,14 @@ CAPABILITY = tuple(
 )
 
 
+def release() -> str:
+    """The version of this program; 0 when it runs from a folder that was not installed."""
+    try:
+        return metadata.version("mold-cloud")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
 Capability = Callable[[Tx, Caller], Any]
 ABILITIES: dict[str, Capability] = {}
 """What slices say that the cloud can do; names are those of `listCapabilities`."""
@@ -243,7 +251,7 @@ def capabilities(
             "dynamicrolesenabled": True,
             "supportELB": "false",
             "cloudstackversion": VERSION,
-            "moldversion": metadata.version("mold"),
+            "moldversion": release(),
             **said,
         }
     }

@@ -34,6 +34,7 @@ class Tag(Owned):
 
     key: str = column(filter=True)
     value: str = column(default="", filter=True)
+    customer: str | None = column(default=None, filter=True)
     resource_kind: str = column(hidden=True)
     resource_id: str = column(api="resourceid", filter=True, index=True)
     created: str = created()
@@ -45,7 +46,7 @@ def _type(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
 
 
 @lists("listTags", Tag, id_param=False)
-def _list(q: Query, resourcetype: str | None = None, customer: str | None = None) -> None:
+def _list(q: Query, resourcetype: str | None = None) -> None:
     """Lists tags.
 
     resourcetype: UserVm, Template, Network, Volume
@@ -96,7 +97,9 @@ def create(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags, cust
         for key, value in tags.items():
             if not key or len(key) > 255 or len(value) > 255:
                 raise Invalid("A tag's key must have 1 to 255 characters, its value at most 255.", parameter="tags")
-            ctx.tx.add(Tag(key=key, value=value, resource_kind=row.kind, resource_id=row.id, **whose))
+            ctx.tx.add(
+                Tag(key=key, value=value, customer=customer, resource_kind=row.kind, resource_id=row.id, **whose)
+            )
     ctx.start(Tagged(first=resourceids[0] if resourceids else ""))
 
 

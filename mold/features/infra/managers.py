@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from importlib import metadata
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from mold.api.answer import Field
 from mold.api.command import Ctx, Param, command
 from mold.api.lists import paged
+from mold.api.model import release
 from mold.api.permit import ROOT
 from mold.features.infra.hosts import Host, link
 from mold.work import Job
@@ -45,7 +45,7 @@ def list_managers(
     peers: with the other managers that each could relay calls to
     """
     tx = ctx.tx
-    ours = metadata.version("mold")
+    ours = release()
     held: dict[str, list[str]] = {}
     agents = sa.select(link.c.session, Host.c.id).join(Host.table, Host.c.guid == link.c.guid)
     for holder, host in tx.execute(agents):

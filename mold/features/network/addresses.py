@@ -277,9 +277,10 @@ def update(
 def take(tx: Tx, zone_id: str, owner: Owned, *, source_nat: bool = False, network_id: str | None = None) -> Address:
     """Give a free public address of the zone to an owner; NoCapacity when none is left."""
     account = tx.one(Account, owner.account_id)
+    reserved = sa.select(VlanRange.c.id).where(VlanRange.c.forsystemvms)
     pick = (
         sa.select(Address.c.number)
-        .where(Address.c.zone_id == zone_id, Address.c.state == "Free")
+        .where(Address.c.zone_id == zone_id, Address.c.state == "Free", Address.c.range_id.not_in(reserved))
         .order_by(Address.c.number)
         .limit(1)
     )

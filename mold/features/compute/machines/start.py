@@ -26,6 +26,7 @@ from mold.features.infra.offerings import DiskOffering, ServiceOffering
 from mold.features.infra.pods import Pod
 from mold.features.network import networks
 from mold.features.network.networks import Network
+from mold.features.network.offerings import NetworkOffering
 from mold.features.storage import pools, templates
 from mold.features.storage.pools import StoragePool
 from mold.features.storage.volumes import Volume
@@ -271,7 +272,9 @@ def machine_spec(tx: Tx, vm_id: str, *, boot_menu: bool = False) -> w.MachineSpe
                 segment=networks.segment(tx, network),
                 device=nic.device,
                 model=_model(details.get("nicAdapter")),
-                rate_mbps=offering.network_rate or 0,
+                rate_mbps=offering.network_rate
+                or tx.one(NetworkOffering, network.network_offering_id).network_rate
+                or 0,
             )
         )
     os_type = tx.get(OsType, vm.os_type_id)

@@ -3,7 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-
 revision = '0001'
 down_revision = None
 branch_labels = None
@@ -743,6 +742,7 @@ def upgrade() -> None:
     sa.Column('project_id', sa.Text(), nullable=True),
     sa.Column('key', sa.Text(), nullable=False),
     sa.Column('value', sa.Text(), nullable=False),
+    sa.Column('customer', sa.Text(), nullable=True),
     sa.Column('resource_kind', sa.Text(), nullable=False),
     sa.Column('resource_id', sa.Text(), nullable=False),
     sa.Column('created', sa.Text(), nullable=False),
