@@ -386,7 +386,7 @@ def test_a_@noun_is_made_named_and_removed(tmp_path: Path) -> None:
 
 
 async def _life(tmp_path: Path) -> None:
-    manager = Manager(Options(data=tmp_path, admin_password="secret"))
+    manager = Manager(Options(data=tmp_path))
     await manager.start(agents=False)
 
     async def call(command: str, **params: str) -> Any:
