@@ -228,7 +228,7 @@ def _against(reference: dict[str, Any]) -> list[str]:
         for counter in (groups[entry["group"]], groups[""]):
             counter.update(
                 commands=1,
-                ours=made is not None,
+                ours=int(made is not None),
                 parameters=len(names),
                 declared=len(names & set(have)),
                 working=sum(1 for n in names if n in have and not have[n].refused),
@@ -432,17 +432,17 @@ def _new(given: argparse.Namespace) -> int:
     }
     taken = [p for p in targets if p.exists()]
     if taken:
-        print(f"{_names(taken)} is there already.", file=sys.stderr)
+        print(f"{_names(taken, given.root)} is there already.", file=sys.stderr)
         return 1
     for path, text in targets.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_filled(text, noun), encoding="utf-8")
-    print(f'Written: {_names(targets)}. Then: mold dev migration "{plural(noun)}" && mold dev goldens')
+    print(f'Written: {_names(targets, given.root)}. Then: mold dev migration "{plural(noun)}" && mold dev goldens')
     return 0
 
 
-def _names(paths: Iterable[Path]) -> str:
-    return ", ".join("/".join(p.parts[-4:] if "features" in p.parts else p.parts[-2:]) for p in paths)
+def _names(paths: Iterable[Path], root: Path) -> str:
+    return ", ".join(p.relative_to(root).as_posix() for p in paths)
 
 
 if __name__ == "__main__":
