@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,36 @@ def test_parameters_of_higher_floors_are_found() -> None:
     load()
     loose = [f"{c.name} {p.name}" for c in COMMANDS.values() for p in c.params.values() if p.of and p.resource is None]
     assert loose == []
+
+
+HARMLESS = {
+    "showicon": "there are no icons",
+    "listall": "offerings and routers belong to no account",
+    "acltype": "one value only, checked",
+    "clustertype": "one value only, checked",
+    "fetchlatest": "nothing is cached",
+    "details": "templates have one set of fields",
+    "forced": "a router is always made anew without being asked",
+}
+"""Parameters that may be declared and not looked at, and why nothing is lost by that."""
+ALIKE = {("listCapabilities", "domainid"), ("listDetailOptions", "resourceid")}
+"""Whatever these name (and it is checked that they name something one may see), the answer is the same."""
+
+
+def test_no_parameter_is_declared_and_ignored() -> None:
+    load()
+    ignored = []
+    for made in COMMANDS.values():
+        if made.open:
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(made.source or made.function))).body
+        assert isinstance(tree, ast.FunctionDef)
+        used = {n.id for part in tree.body for n in ast.walk(part) if isinstance(n, ast.Name)}
+        names = [a.arg for a in (*tree.args.args, *tree.args.kwonlyargs)][1:]
+        ignored += [
+            f"{made.name} {n}" for n in names if n not in used and n not in HARMLESS and (made.name, n) not in ALIKE
+        ]
+    assert ignored == []
 
 
 def test_why_shows_the_walk(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 
-from mold.api.answer import view
+from mold.api.answer import Field, view
 from mold.api.command import Ctx, Param, command
 from mold.api.lists import paged
 from mold.api.permit import ROOT
@@ -14,7 +14,7 @@ from mold.features.compute.machines.row import NIC_FIELDS, Nic, VirtualMachine
 from mold.features.network.networks import Network
 
 
-@command("listNics", shape="list", key="nic", reads=True, fields=NIC_FIELDS)
+@command("listNics", shape="list", key="nic", reads=True, fields=(*NIC_FIELDS, Field("virtualmachineid")))
 def list_nics(
     ctx: Ctx,
     virtualmachineid: VirtualMachine,

@@ -370,6 +370,9 @@ class RebootRouter(Operation):
 
 @command("rebootRouter", roles=OPERATORS, answers=Router, job=True, event="ROUTER.REBOOT")
 def reboot(ctx: Ctx, id: Router, forced: bool = False) -> Router:
-    """Makes a router anew from the rows."""
+    """Makes a router anew from the rows.
+
+    forced: what happens anyhow: a router is not asked
+    """
     ctx.start(RebootRouter(router=id.id, network=id.network_id))
     return id

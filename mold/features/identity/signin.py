@@ -117,7 +117,7 @@ def system(tx: Tx) -> Caller:
 
 
 LOGIN_FIELDS = tuple(
-    Field(n)
+    Field(n, "integer" if n == "timeout" else "string")
     for n in (
         "username",
         "userid",

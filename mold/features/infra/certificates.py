@@ -345,15 +345,21 @@ class ProvisionCertificate(Operation):
         await ask(self.host, w.InstallCertificate(certificate=sign[0], authorities=sign[1]))
 
 
-@command("provisionCertificate", roles=ROOT, job=True, event="CA.CERTIFICATE.PROVISION")
-def provision(
-    ctx: Ctx, hostid: Host, reconnect: bool = True, provider: str | None = None, forced: bool = False
-) -> None:
+@command(
+    "provisionCertificate",
+    roles=ROOT,
+    job=True,
+    event="CA.CERTIFICATE.PROVISION",
+    refused={"forced:boolean": "not offered: a host gets its certificate over its agent's connection only"},
+)
+def provision(ctx: Ctx, hostid: Host, reconnect: bool = True, provider: str | None = None) -> None:
     """Gives a host a fresh certificate.
 
-    reconnect: the agent connects again with it, which it does by itself
+    reconnect: true, the default: the agent connects again with it, which it does by itself
     """
     _provider(provider)
+    if not reconnect:
+        raise Invalid("The agent uses a fresh certificate at once; leave reconnect out.", parameter="reconnect")
     ctx.start(ProvisionCertificate(host=hostid.id))
 
 

@@ -530,12 +530,16 @@ blockers: list[Any] = []
 """Functions (tx, network) -> reason why it cannot go, or None; higher floors add to it."""
 
 
-@command("deleteNetwork", job=True, event="NETWORK.DELETE")
-def delete(ctx: Ctx, id: Network, forced: bool = False) -> Network:
-    """Deletes a network without machines.
-
-    forced: root admins: also when its router cannot be reached
-    """
+@command(
+    "deleteNetwork",
+    job=True,
+    event="NETWORK.DELETE",
+    refused={
+        "forced:boolean": "not offered: a router that cannot be reached would go on serving; bring its host back or remove it"
+    },
+)
+def delete(ctx: Ctx, id: Network) -> Network:
+    """Deletes a network without machines."""
     for used in blockers:
         text = used(ctx.tx, id)
         if text:

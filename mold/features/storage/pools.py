@@ -404,8 +404,14 @@ def usable_of(pool: StoragePool) -> Any:
     return Host.c.zone_id == pool.zone_id
 
 
-@command("deleteStoragePool", roles=ROOT, waits=True, event="STORAGE.POOL.DELETE")
-def delete(ctx: Ctx, id: StoragePool, forced: bool = False) -> None:
+@command(
+    "deleteStoragePool",
+    roles=ROOT,
+    waits=True,
+    event="STORAGE.POOL.DELETE",
+    refused={"forced:boolean": "not offered: expunge the machines whose disks are there first"},
+)
+def delete(ctx: Ctx, id: StoragePool) -> None:
     """Removes a primary storage that holds no volumes any more."""
     for used in blockers:
         text = used(ctx.tx, id)

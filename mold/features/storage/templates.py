@@ -652,8 +652,16 @@ blockers: list[Any] = []
 """Functions (tx, template) -> reason why it cannot go, or None; higher floors add to it."""
 
 
-@command("deleteTemplate", job=True, event="TEMPLATE.DELETE", refused={"issystem:boolean": LATER})
-def delete(ctx: Ctx, id: Template, zoneid: Zone | None = None, forced: bool = False) -> Template:
+@command(
+    "deleteTemplate",
+    job=True,
+    event="TEMPLATE.DELETE",
+    refused={
+        "issystem:boolean": LATER,
+        "forced:boolean": "not offered: disks that stand on the template would break; remove the machines first",
+    },
+)
+def delete(ctx: Ctx, id: Template, zoneid: Zone | None = None) -> Template:
     """Deletes a template that no machine stands on."""
     if zoneid is not None and zoneid.id != id.zone_id:
         raise Invalid("The template is not in this zone.", parameter="zoneid")

@@ -173,6 +173,8 @@ def reset_keys(
     ctx: Ctx, owner: Owner, id: VirtualMachine, keypair: str | None = None, keypairs: list[str] | None = None
 ) -> VirtualMachine:
     """Gives a stopped machine other SSH keys; it takes them at its next boot."""
+    if {"account", "projectid"} & ctx.given and id.account_id != owner.account_id:
+        raise NotFound(f"The account {owner.account.name} has no machine {id.id}.", id=id.id)
     if id.state != "Stopped":
         raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
     names = [*(keypairs or []), *([keypair] if keypair else [])]
