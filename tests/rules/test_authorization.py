@@ -24,6 +24,7 @@ REACHED = "the command was reached"
 MISSING = "entity does not exist"
 
 REFERS_BUT_CHANGES = {
+    ("listTemplatePermissions", "id"),  # whom it is shared with is the owner's business
     ("linkUserDataToTemplate", "templateid"),
     ("createConsoleEndpoint", "virtualmachineid"),
     ("getVirtualMachineUserData", "virtualmachineid"),

@@ -42,7 +42,18 @@ class Row:
     open: bool = False
 
 
-OWNED = {"virtualmachine", "network", "volume", "template", "sshkeypair", "userdata", "event", "asyncjob", "tag", "address"}
+OWNED = {
+    "virtualmachine",
+    "network",
+    "volume",
+    "template",
+    "sshkeypair",
+    "userdata",
+    "event",
+    "asyncjob",
+    "tag",
+    "address",
+}
 OFFERED = {"zone", "serviceoffering", "diskoffering", "networkoffering"}
 INFRA = {
     "pod",

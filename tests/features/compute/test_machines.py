@@ -328,7 +328,7 @@ def test_filters(cloud: Cloud, site: Site) -> None:
     b = site.deploy(tenant, name="beta", startvm=False)
     c = site.deploy(tenant, name="gamma", startvm=False)
     tenant.destroyVirtualMachine(id=c["id"])
-    names = lambda **by: sorted(v["name"] for v in tenant.listVirtualMachines(**by))  # noqa: E731
+    names = lambda **by: sorted(v["name"] for v in tenant.listVirtualMachines(**by))
     assert names() == ["alpha", "beta"]
     net = a["nic"][0]["networkid"]
     for by, found in (

@@ -86,7 +86,7 @@ def test_lists(cloud: Cloud) -> None:
     top = cloud.domain()
     low = cloud.domain(parent=top)
     chief, user, below = cloud.tenant(top, "DomainAdmin"), cloud.tenant(top), cloud.tenant(low)
-    names = lambda rows: {r["name"] for r in rows}  # noqa: E731
+    names = lambda rows: {r["name"] for r in rows}
     assert names(chief.listAccounts()) == {chief.name}
     assert names(chief.listAccounts(listall=True)) == {chief.name, user.name, below.name}
     assert names(chief.listAccounts(domainid=top)) == {chief.name, user.name}

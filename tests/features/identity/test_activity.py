@@ -112,7 +112,7 @@ def test_tags(cloud: Cloud, site: Site) -> None:
     found = {t["key"]: t["value"] for t in tenant.listTags(resourceid=db)}
     assert found == {"env": "prod", "한글": "값", "role": "db"}
     assert {t["resourcetype"] for t in tenant.listTags()} == {"UserVm"}
-    names = lambda **tags: {v["name"] for v in tenant.listVirtualMachines(tags=tags)}  # noqa: E731
+    names = lambda **tags: {v["name"] for v in tenant.listVirtualMachines(tags=tags)}
     assert names(env="prod") == {"web", "db"}
     assert names(role="db") == {"db"}
     assert names(role="db", env="prod") == {"web", "db"}, "several pairs are combined with OR"

@@ -87,7 +87,7 @@ def test_a_hosts_own_and_a_zones_storage(cloud: Cloud) -> None:
     assert (local["scope"], local["type"]) == ("HOST", "Filesystem")
     wide = pool(cloud, own, "wide", clusterid=None, podid=None, hypervisor="Simulator")
     assert wide["scope"] == "ZONE" and "clusterid" not in wide
-    seen = lambda host: {p["name"] for p in cloud.admin.listStoragePools(hostid=host)}  # noqa: E731
+    seen = lambda host: {p["name"] for p in cloud.admin.listStoragePools(hostid=host)}
     assert seen(own.hosts[0]) == {"primary", "local", "wide"} and seen(own.hosts[1]) == {"primary", "wide"}
     offering = cloud.admin.createServiceOffering(
         name="on local", cpunumber=1, cpuspeed=100, memory=64, storagetype="local"
@@ -102,7 +102,7 @@ def test_disks_are_promised_and_given_back(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     before = cloud.admin.one("listStoragePools", id=site.pool)["disksizeallocated"]
     vm = site.deploy(tenant, rootdisksize=10)
-    allocated = lambda: cloud.admin.one("listStoragePools", id=site.pool)["disksizeallocated"] - before  # noqa: E731
+    allocated = lambda: cloud.admin.one("listStoragePools", id=site.pool)["disksizeallocated"] - before
     assert allocated() == 10 * GIB
     with pytest.raises(ApiError, match="holds the volume ROOT-") as no:
         cloud.admin.deleteStoragePool(id=site.pool)
