@@ -106,7 +106,7 @@ def arguments(made: Command, raw: dict[str, str], tx: Tx, caller: Caller) -> tup
 
 def _harmless(spec: Param, text: str) -> bool:
     """An unoffered switch that is switched off asks for nothing."""
-    return spec.kind == "boolean" and text.lower() == "false"
+    return spec.kind == "boolean" and text.strip().lower() != "true"
 
 
 def value(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:

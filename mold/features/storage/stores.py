@@ -217,7 +217,7 @@ def add_secondary(ctx: Ctx, url: str, zoneid: Zone | None = None, details: Tags 
     "updateImageStore",
     roles=ROOT,
     answers=ImageStore,
-    envelope="updateImageStore",
+    envelope="updateImageStoreresponse",
     event="IMAGE.STORE.EDIT",
     refused={"capacitybytes:long": LATER},
 )
