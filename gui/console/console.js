@@ -11,9 +11,10 @@ import { HANGUL, HANJA, keysFor, usKey } from "./keys.js";
 
 const KEY_PAUSE = 25; // milliseconds; a guest's keyboard holds 16 events and a slow guest loses the rest
 const TICKET_WAIT = 2000; // milliseconds for a signed-in page to answer
-const TRIES = [500, 1500, 3000]; // milliseconds before each attempt to connect by itself again
+const TRIES = [500, 1500, 3000, 6000, 12000]; // milliseconds before each attempt to connect by itself again
 const REFUSED = 4403;
 const GONE = 4410;
+const GIVEN_UP = 1005; // noVNC has closed, because it did not understand
 const SHIFT = [0xffe1, "ShiftLeft"];
 const NAMED = {
   Enter: [0xff0d, "Enter"], Backspace: [0xff08, "Backspace"], Tab: [0xff09, "Tab"], Escape: [0xff1b, "Escape"],
@@ -103,23 +104,25 @@ function newTicket() {
   });
 }
 
-/** Show screens until there is nothing more to be done without a person. */
+/** Show the screen, and again after it was lost, until there is nothing more to be done without a person. */
 async function run(ticket) {
+  at("again").disabled = true;
   let end = await connect(ticket);
   for (let tried = 0; end.code !== REFUSED && tried < TRIES.length; tried += 1) {
-    if (end.shown) tried = 0;
     notice(end);
+    status(word("moved"));
+    if (end.shown) tried = 0;
     await new Promise((resolve) => setTimeout(resolve, TRIES[tried]));
     const next = await newTicket();
     if (next === null) break;
-    status(word("moved"));
     end = await connect(next);
   }
   notice(end);
+  at("again").disabled = false;
 }
 
-function notice({ code, reason, shown }) {
-  const kind = code === REFUSED ? "refused" : code === GONE ? "gone" : shown || code !== 1000 ? "broken" : "failed";
+function notice({ code, reason }) {
+  const kind = code === REFUSED ? "refused" : code === GONE ? "gone" : code === GIVEN_UP ? "failed" : "broken";
   state("ended");
   status(word("ended"));
   at("what").textContent = word(`ended.${kind}`);
@@ -132,14 +135,14 @@ async function again() {
   at("again").disabled = true;
   status(word("asking"));
   const ticket = await newTicket();
-  at("again").disabled = false;
   if (ticket !== null) {
-    run(ticket);
+    await run(ticket);
     return;
   }
-  status(word("ended"));
-  const alive = await fetch("vnc.html", { method: "HEAD", cache: "no-store" }).then((got) => got.ok, () => false);
+  const alive = await fetch("vnc.html", { cache: "no-store" }).then((got) => got.ok, () => false);
   at("why").textContent = word(alive ? "no.ticket" : "no.server");
+  status(word("ended"));
+  at("again").disabled = false;
 }
 
 // ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
