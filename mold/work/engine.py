@@ -16,6 +16,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mold.base import clock, ids
 from mold.base.errors import Cancelled, Failed, Fenced, Refusal, Unreachable, revive
-from mold.store import Store, Tx
+from mold.store import Prepared, Store, Tx
 from mold.wire.calls import Call, Facts
 from mold.work.job import Job, held, lease, session
 from mold.work.operation import OPERATIONS, Operation, Part, Step
@@ -385,15 +386,11 @@ class Engine:
     def _save(self, tx: Tx, run: Run, **values: Any) -> None:
         """Write the journal; Fenced when the job is not ours any more."""
         values = {"journal": run.journal, "percent": run.percent(), **values}
-        row = tx.execute(
-            sa.update(Job.table)
-            .where(Job.c.number == run.job.number, Job.c.owner == self.session, Job.c.epoch == run.job.epoch)
-            .values(values)
-            .returning(Job.c.cancelled)
-        ).first()
-        if row is None:
+        ours = {"number_": run.job.number, "owner_": self.session, "epoch_": run.job.epoch}
+        found = tx.rows(_saving(tuple(values)), {**ours, **{f"new_{k}": v for k, v in values.items()}})
+        if not found:
             raise Fenced
-        if row[0]:
+        if found[0][0]:
             run.cancel = True
 
     async def _forward(self, run: Run) -> None:
@@ -594,7 +591,7 @@ class Engine:
             at="",
         )
         if run.kind.locks:
-            tx.execute(sa.delete(held).where(held.c.job == run.job.number))
+            tx.done(_FREE, {"job_": run.job.number})
         run.job.status = status
         for listener in self.on_finish:
             listener(tx, run.job, run.op)
@@ -735,6 +732,19 @@ class Engine:
             .values(owner=self.session, until=now + seconds)
         ).rowcount
         return bool(done)
+
+
+_FREE = Prepared(sa.delete(held).where(held.c.job == sa.bindparam("job_")))
+
+
+@cache
+def _saving(columns: tuple[str, ...]) -> Prepared:
+    c = Job.c
+    ours = sa.update(Job.table).where(
+        c.number == sa.bindparam("number_"), c.owner == sa.bindparam("owner_"), c.epoch == sa.bindparam("epoch_")
+    )
+    values = {n: sa.bindparam(f"new_{n}", type_=c[n].type) for n in columns}
+    return Prepared(ours.values(values).returning(c.cancelled))
 
 
 def error_of(job: Job) -> Refusal:

@@ -20,7 +20,7 @@ from mold.features.infra.hosts import Host
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
-from mold.store import REGISTRY, Tx
+from mold.store import REGISTRY, Prepared, Tx
 
 ALGORITHM = setting(
     "vm.allocation.algorithm",
@@ -197,10 +197,10 @@ def place(tx: Tx, need: Need, *, further: Callable[[Tx, Host], str | None] | Non
 
 def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
     """Promise capacity of a host; False when it is not there any more."""
-    return bool(tx.execute(_RESERVE, {"host_": host_id, "mhz_": cpu_mhz, "bytes_": memory}).rowcount)
+    return tx.done(_RESERVE, {"host_": host_id, "mhz_": cpu_mhz, "bytes_": memory}) > 0
 
 
-_RESERVE = (
+_RESERVE = Prepared(
     sa.update(Host.table)
     .where(
         Host.c.id == sa.bindparam("host_"),
