@@ -219,6 +219,8 @@ class Engine:
         keys = op.wanted_locks()
         if not keys or any(self._waiting.get(k) for k in keys):
             return not keys
+        if len(keys) == 1:
+            return bool(tx.rows(_HOLD[self.store.postgres], {"key": keys[0], "job": job.number}))
         got = tx.execute(self._hold(keys, job.number)).scalars().all()
         if 0 < len(got) < len(keys):
             tx.execute(sa.delete(held).where(held.c.job == job.number))
@@ -734,6 +736,15 @@ class Engine:
         return bool(done)
 
 
+_HOLD = {
+    on_postgres: Prepared(
+        dialect.insert(held)
+        .values(key=sa.bindparam("key"), job=sa.bindparam("job"))
+        .on_conflict_do_nothing()
+        .returning(held.c.key)
+    )
+    for on_postgres, dialect in ((True, postgresql), (False, sqlite))
+}
 _FREE = Prepared(sa.delete(held).where(held.c.job == sa.bindparam("job_")))
 
 
