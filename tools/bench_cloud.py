@@ -365,7 +365,8 @@ class Statements:
         store.heard = self.texts_add
 
     def _heard(self, conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        self.texts.append(statement)
+        if not statement.startswith("BEGIN"):
+            self.texts.append(statement)
 
     def texts_add(self, text: str) -> None:
         """A prepared statement was sent."""
