@@ -22,10 +22,10 @@ class _Text:
         compiled = statement.compile(dialect=dialect)
         self.text = str(compiled)
         self.order: tuple[str, ...] | None = tuple(compiled.positiontup) if compiled.positional else None
-        self.fixed: dict[str, Any] = {k: v for k, v in compiled.params.items() if v is not None}
+        self.fixed: dict[str, Any] = {k: v for k, v in compiled.params.items() if not compiled.binds[k].required}
         self.inward: dict[str, Convert] = dict(compiled._bind_processors)
-        if self.order is None and compiled.escaped_bind_names:
-            raise TypeError(f"rename the parameters of this statement: {self.text}")
+        if compiled.escaped_bind_names or "POSTCOMPILE" in self.text:
+            raise TypeError(f"this statement cannot be prepared (a list, or an odd parameter name): {self.text}")
         columns: Any = statement._all_selected_columns  # of a SELECT, or of RETURNING
         found = ((n, c.type._cached_result_processor(dialect, None)) for n, c in enumerate(columns))
         self.outward: list[tuple[int, Convert]] = [(n, p) for n, p in found if p is not None]
