@@ -362,9 +362,15 @@ class Statements:
     def __init__(self, store: Store) -> None:
         self.texts: list[str] = []
         sa.event.listen(store.engine, "before_cursor_execute", self._heard)
+        store.heard = self.texts_add
 
     def _heard(self, conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        self.texts.append(statement)
+        if not statement.startswith("BEGIN"):
+            self.texts.append(statement)
+
+    def texts_add(self, text: str) -> None:
+        """A prepared statement was sent."""
+        self.texts.append(text)
 
     def take(self) -> list[str]:
         """The statements since the last call."""

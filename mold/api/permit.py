@@ -97,8 +97,8 @@ class Policy:
         """Condition for rows the caller may change."""
         return self.see(caller, t)
 
-    def open_to_all(self, row: Any) -> bool:
-        """Whether everybody may see and use this row, so that the condition need not be asked. May say no too often."""
+    def surely(self, caller: Caller, row: Any, access: Access) -> bool:
+        """Whether it is plain without asking the database that the condition holds for this row. May say no too often."""
         return False
 
 
@@ -115,8 +115,8 @@ class Open(Policy):
     def operate(self, caller: Caller, t: Any) -> Any:
         return TRUE if caller.role in OPERATORS else FALSE
 
-    def open_to_all(self, row: Any) -> bool:
-        return True
+    def surely(self, caller: Caller, row: Any, access: Access) -> bool:
+        return access != "operate"
 
 
 class Private(Policy):
@@ -129,6 +129,9 @@ class Private(Policy):
             mine = below(caller.domain_trail, t.c.domain_id)
             return sa.or_(mine, t.c.account_id.in_(caller.projects)) if caller.projects else mine
         return t.c.account_id.in_((caller.account_id, *caller.projects))
+
+    def surely(self, caller: Caller, row: Any, access: Access) -> bool:
+        return caller.role is RoleType.USER and row.account_id in (caller.account_id, *caller.projects)
 
 
 class Owned(Resource):
@@ -218,8 +221,8 @@ class Offered(Policy):
             return sa.and_(self._for(t, mine), ~self._for(t, ~mine))
         return FALSE
 
-    def open_to_all(self, row: Any) -> bool:
-        return row.domain_ids is None
+    def surely(self, caller: Caller, row: Any, access: Access) -> bool:
+        return access != "operate" and row.domain_ids is None
 
 
 def condition(kind: type[Resource], caller: Caller, access: Access) -> Any:
@@ -240,17 +243,18 @@ def is_number(value: str) -> bool:
 
 def find(tx: Tx, kind: type[Resource], caller: Caller, value: str, access: Access) -> Resource | None:
     """The row that `value` (a uuid, or an internal number) names, if the caller has `access` to it."""
-    rule = condition(kind, caller, access)
     if is_number(value):
-        return tx.first(kind, kind.c.number == int(value), rule)
+        return tx.first(kind, kind.c.number == int(value), condition(kind, caller, access))
     word = value.lower()
-    if kind.steady and access != "operate":
-        row = tx.known_among(kind, (word,)).get(word)
-        if row is None or rule is TRUE or kind.policy.open_to_all(row):
-            return copy.copy(row)
-    elif rule is TRUE:
-        return tx.get(kind, word)
-    return tx.first(kind, kind.c.id == word, rule)
+    if caller.internal or kind.policy is not None:
+        row: Resource | None
+        if kind.steady and access != "operate":
+            row = copy.copy(tx.known_among(kind, (word,)).get(word))
+        else:
+            row = tx.get(kind, word)
+        if row is None or caller.internal or kind.policy.surely(caller, row, access):
+            return row
+    return tx.first(kind, kind.c.id == word, condition(kind, caller, access))
 
 
 def owner_of(tx: Tx, caller: Caller, account: str | None, domainid: Resource | None, projectid: Resource | None) -> Any:

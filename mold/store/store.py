@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from mold.base import ids
 from mold.base.errors import Conflict, InUse, NotFound
 from mold.store.memory import Memory, made
+from mold.store.prepared import Prepared
 from mold.store.resource import REGISTRY, R, Resource, metadata
 
 T = TypeVar("T")
@@ -41,9 +42,17 @@ class Change(NamedTuple):
 class Tx:
     """One transaction, or one autocommit reader (`writes` is False)."""
 
-    def __init__(self, conn: sa.Connection, *, writes: bool, memory: Memory | None = None) -> None:
+    def __init__(
+        self,
+        conn: sa.Connection,
+        *,
+        writes: bool,
+        memory: Memory | None = None,
+        heard: Callable[[str], None] | None = None,
+    ) -> None:
         self.conn = conn
         self.memory = memory or Memory()
+        self.heard = heard
         self.touched: set[str] = set()
         """Kinds whose rows this transaction has changed."""
         self.writes = writes
@@ -63,8 +72,8 @@ class Tx:
             return None
         if where:
             return self.first(kind, kind.c.id == id, *where)
-        row = self.conn.execute(_by_id(kind.kind), {"id_": id}).first()
-        return None if row is None else kind.from_row(row)
+        found = self.rows(_by_id(kind.kind), {"id_": id})
+        return kind.from_row(found[0]) if found else None
 
     def one(self, kind: type[R], id: str | None) -> R:
         """The row with this id; NotFound if there is none (any more)."""
@@ -96,6 +105,10 @@ class Tx:
         if limit is not None:
             query = query.limit(sa.literal_column(str(int(limit))))
         return [kind.from_row(r) for r in self.conn.execute(query)]
+
+    def by(self, kind: type[R], **equal: Any) -> list[R]:
+        """The rows whose columns have these values (none of them None), in order of creation; made for often."""
+        return [kind.from_row(r) for r in self.rows(_by(kind.kind, tuple(equal)), equal)]
 
     def known(self, kind: type[R], id: str) -> R:
         """Like `one`, for `steady` kinds: as old as `memory.FRESH_SECONDS` if another manager has changed it since."""
@@ -131,6 +144,9 @@ class Tx:
         """The rows with these ids, by id; one query whatever the number."""
         if not ids:
             return {}
+        if len(ids) == 1 and not where:
+            row = self.get(kind, ids[0])
+            return {} if row is None else {row.id: row}
         return {
             r.id: r
             for r in (
@@ -160,6 +176,20 @@ class Tx:
             self.touched.add(statement.table.name)
         return self.conn.execute(statement, params)
 
+    def rows(self, statement: Prepared, given: dict[str, Any]) -> list[Any]:
+        """The rows of a prepared statement, as tuples."""
+        cursor, made = statement.run(self.conn, given, self.heard)
+        if statement.changes is not None:
+            self.touched.add(statement.changes)
+        return made.converted(cursor.fetchall())
+
+    def done(self, statement: Prepared, given: dict[str, Any]) -> int:
+        """Run a prepared statement that returns nothing; how many rows it changed."""
+        cursor, _ = statement.run(self.conn, given, self.heard)
+        if statement.changes is not None:
+            self.touched.add(statement.changes)
+        return int(cursor.rowcount)
+
     # -- writing ---------------------------------------------------------------------------------------------
 
     def add(self, row: R) -> R:
@@ -171,9 +201,8 @@ class Tx:
         if kind.states is not None and values.get("state") is None:
             values["state"] = kind.states.initial
         given = {k: v for k, v in values.items() if k != "number" or v is not None}
-        self.touched.add(kind.kind)
         try:
-            values["number"] = self.conn.execute(_insert(kind.kind, tuple(given)), given).scalar_one()
+            values["number"] = self.rows(_insert(kind.kind, tuple(given)), given)[0][0]
         except IntegrityError as broken:
             raise self._taken(kind, values, broken) from broken
         self.changes.append(Change("add", kind.kind, row.id, {}))
@@ -187,11 +216,10 @@ class Tx:
         if kind.states is not None and values.get("state") is None:
             values["state"] = kind.states.initial
         given = {k: v for k, v in values.items() if k != "number" or v is not None}
-        self.touched.add(kind.kind)
-        found = self.conn.execute(_insert_free(kind.kind, tuple(given), self.postgres), given).first()
-        if found is None:
+        found = self.rows(_insert_free(kind.kind, tuple(given), self.postgres), given)
+        if not found:
             return False
-        values["number"] = found[0]
+        values["number"] = found[0][0]
         self.changes.append(Change("add", kind.kind, row.id, {}))
         return True
 
@@ -245,14 +273,14 @@ class Tx:
         if any(isinstance(v, sa.ClauseElement) for v in values.values()):
             where = [kind.c.id == id, *([kind.c.state.in_(states)] if states else [])]
             return int(self.conn.execute(sa.update(kind.table).where(*where).values(values)).rowcount)
-        return int(self.conn.execute(_change(kind.kind, tuple(values), states), {**given, "id__": id}).rowcount)
+        return self.done(_change(kind.kind, tuple(values), states), {**given, "id__": id})
 
     def remove(self, row: Resource) -> None:
         """Delete a row. InUse names what still refers to it; rows declared `cascade` go with it."""
         kind = type(row)
         self.unused(row)
         self.touched |= gone_with(kind.kind)
-        self.conn.execute(_delete(kind.kind), {"id_": row.id})
+        self.done(_delete(kind.kind), {"id_": row.id})
         self.changes.append(Change("remove", kind.kind, row.id, {}))
 
     def unused(self, row: Resource) -> None:
@@ -317,37 +345,45 @@ def gone_with(kind: str) -> frozenset[str]:
 
 
 @cache
-def _by_id(name: str) -> Any:
+def _by_id(name: str) -> Prepared:
     kind = REGISTRY[name]
-    return sa.select(kind.table).where(kind.c.id == sa.bindparam("id_"))
+    return Prepared(sa.select(kind.table).where(kind.c.id == sa.bindparam("id_")))
 
 
 @cache
-def _insert(name: str, columns: tuple[str, ...]) -> Any:
+def _by(name: str, columns: tuple[str, ...]) -> Prepared:
     kind = REGISTRY[name]
-    return sa.insert(kind.table).values({n: sa.bindparam(n) for n in columns}).returning(kind.c.number)
+    where = (kind.c[n] == sa.bindparam(n, type_=kind.c[n].type) for n in columns)
+    return Prepared(sa.select(kind.table).where(*where).order_by(kind.c.number))
 
 
 @cache
-def _insert_free(name: str, columns: tuple[str, ...], on_postgres: bool) -> Any:
+def _insert(name: str, columns: tuple[str, ...]) -> Prepared:
+    kind = REGISTRY[name]
+    return Prepared(sa.insert(kind.table).values({n: sa.bindparam(n) for n in columns}).returning(kind.c.number))
+
+
+@cache
+def _insert_free(name: str, columns: tuple[str, ...], on_postgres: bool) -> Prepared:
     kind = REGISTRY[name]
     made: Any = (postgresql if on_postgres else sqlite).insert(kind.table)
-    return made.values({n: sa.bindparam(n) for n in columns}).on_conflict_do_nothing().returning(kind.c.number)
+    made = made.values({n: sa.bindparam(n) for n in columns}).on_conflict_do_nothing().returning(kind.c.number)
+    return Prepared(made)
 
 
 @cache
-def _change(name: str, columns: tuple[str, ...], states: tuple[str, ...]) -> Any:
+def _change(name: str, columns: tuple[str, ...], states: tuple[str, ...]) -> Prepared:
     kind = REGISTRY[name]
     found = sa.update(kind.table).where(kind.c.id == sa.bindparam("id__"))
     if states:
         found = found.where(sa.or_(*(kind.c.state == s for s in states)))
-    return found.values({n: sa.bindparam(f"{n}_", type_=kind.c[n].type) for n in columns})
+    return Prepared(found.values({n: sa.bindparam(f"{n}_", type_=kind.c[n].type) for n in columns}))
 
 
 @cache
-def _delete(name: str) -> Any:
+def _delete(name: str) -> Prepared:
     kind = REGISTRY[name]
-    return sa.delete(kind.table).where(kind.c.id == sa.bindparam("id_"))
+    return Prepared(sa.delete(kind.table).where(kind.c.id == sa.bindparam("id_")))
 
 
 class Store:
@@ -361,6 +397,8 @@ class Store:
         self._lock = threading.Lock()
         self.listeners: list[Callable[[list[Change]], None]] = []
         self.memory = Memory()
+        self.heard: Callable[[str], None] | None = None
+        """Told of the text of each prepared statement (the others can be heard with SQLAlchemy's events)."""
         if self.postgres:
             self.engine = sa.create_engine(
                 self.url,
@@ -412,7 +450,7 @@ class Store:
     def read(self) -> Iterator[Tx]:
         """A reader. Every statement sees what is committed when it runs."""
         with self._reads.connect() as conn:
-            yield Tx(conn, writes=False, memory=self.memory)
+            yield Tx(conn, writes=False, memory=self.memory, heard=self.heard)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Tx]:
@@ -423,7 +461,7 @@ class Store:
             tx: Tx | None = None
             try:
                 with self._writes.begin() as conn:
-                    tx = Tx(conn, writes=True, memory=self.memory)
+                    tx = Tx(conn, writes=True, memory=self.memory, heard=self.heard)
                     yield tx
             finally:
                 # Also when it failed: a commit that was not confirmed may have happened.

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -25,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mold.base import clock, ids
 from mold.base.errors import Cancelled, Failed, Fenced, Refusal, Unreachable, revive
-from mold.store import Store, Tx
+from mold.store import Prepared, Store, Tx
 from mold.wire.calls import Call, Facts
 from mold.work import notices
 from mold.work.job import Job, database_time, held, lease, session
@@ -300,10 +301,11 @@ class Engine:
     def _save(self, tx: Tx, run: Run, **values: Any) -> None:
         """Write the journal; Fenced when the job is not ours any more."""
         values = {"journal": run.journal, "percent": run.percent(), **values}
-        row = tx.execute(sa.update(Job.table).where(self._mine(run)).values(values).returning(Job.c.cancelled)).first()
-        if row is None:
+        ours = {"number_": run.job.number, "owner_": self.session, "epoch_": run.job.epoch}
+        found = tx.rows(_saving(tuple(values)), {**ours, **{f"new_{k}": v for k, v in values.items()}})
+        if not found:
             raise Fenced
-        run.cancel = run.cancel or bool(row[0])
+        run.cancel = run.cancel or bool(found[0][0])
 
     async def _commit(self, run: Run, work: Callable[[Tx], T]) -> T:
         """One transaction of a job, with its locks; journal and outputs are as before when it fails."""
@@ -504,7 +506,7 @@ class Engine:
         percent = 100 if status == 1 else run.percent()
         self._save(tx, run, phase="over", status=status, completed=run.job.completed, percent=percent, at="")
         if run.keys:
-            tx.execute(sa.delete(held).where(held.c.job == run.job.number))
+            tx.done(_FREE, {"job_": run.job.number})
         run.job.status = status
         for listener in self.on_finish:
             listener(tx, run.job, run.op)
@@ -684,6 +686,22 @@ class Engine:
         # Not rowcount: after an INSERT it is not to be relied on.
         kept = wanted.on_conflict_do_update(index_elements=["name"], set_=mine, where=free).returning(lease.c.name)
         return tx.execute(kept).first() is not None
+
+
+_FREE = Prepared(sa.delete(held).where(held.c.job == sa.bindparam("job_")))
+
+
+@cache
+def _saving(columns: tuple[str, ...]) -> Prepared:
+    c = Job.c
+    ours = sa.update(Job.table).where(
+        c.number == sa.bindparam("number_"),
+        c.owner == sa.bindparam("owner_"),
+        c.epoch == sa.bindparam("epoch_"),
+        sa.or_(*(c.phase == p for p in OPEN)),
+    )
+    values = {n: sa.bindparam(f"new_{n}", type_=c[n].type) for n in columns}
+    return Prepared(ours.values(values).returning(c.cancelled))
 
 
 def error_of(job: Job) -> Refusal:

@@ -24,7 +24,7 @@ from mold.features.infra.hosts import Host
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
-from mold.store import REGISTRY, Tx
+from mold.store import REGISTRY, Prepared, Tx
 
 ALGORITHM = setting(
     "vm.allocation.algorithm",
@@ -100,6 +100,7 @@ def placement_rule(function: Rule) -> Rule:
 
 
 def _fitting(need: Need) -> list[Any]:
+    """Conditions of hosts that will do, with bound names; `_given` has their values."""
     h, c, p = Host.c, Cluster.c, Pod.c
     enabled = (
         sa.select(c.id)
@@ -107,27 +108,67 @@ def _fitting(need: Need) -> list[Any]:
         .where(c.allocation_state == "Enabled", c.managed_state == "Managed", p.allocation_state == "Enabled")
     )
     where = [
-        h.zone_id == need.zone_id,
-        h.hypervisor == need.hypervisor,
+        h.zone_id == sa.bindparam("zone_"),
+        h.hypervisor == sa.bindparam("hypervisor_"),
         h.state == "Up",
         h.resource_state == "Enabled",
-        h.arch == need.arch,
-        h.cores >= need.cores,
-        h.mhz >= need.mhz,
-        h.cpu_capacity - h.cpu_reserved >= need.cpu_mhz,
-        h.memory_capacity - h.memory_reserved >= need.memory,
+        h.arch == sa.bindparam("arch_"),
+        h.cores >= sa.bindparam("cores_"),
+        h.mhz >= sa.bindparam("mhz_"),
+        h.cpu_capacity - h.cpu_reserved >= sa.bindparam("all_mhz_"),
+        h.memory_capacity - h.memory_reserved >= sa.bindparam("memory_"),
+        h.cluster_id.in_(enabled),
     ]
-    where.append(h.cluster_id.in_(enabled))
-    for tag in need.tags:
+    for n, _ in enumerate(need.tags):
         # host_tags is a JSON list of strings, kept as text.
-        where.append(sa.cast(h.host_tags, sa.Text).contains(msgspec.json.encode(tag).decode(), autoescape=True))
+        where.append(sa.cast(h.host_tags, sa.Text).like(sa.bindparam(f"tag{n}_"), escape="\\"))
     if need.host_id:
-        where.append(h.id == need.host_id)
+        where.append(h.id == sa.bindparam("host_"))
     if need.cluster_id:
-        where.append(h.cluster_id == need.cluster_id)
+        where.append(h.cluster_id == sa.bindparam("cluster_"))
     if need.pod_id:
-        where.append(h.pod_id == need.pod_id)
+        where.append(h.pod_id == sa.bindparam("pod_"))
     return where
+
+
+def _given(need: Need) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "zone_": need.zone_id,
+        "hypervisor_": need.hypervisor,
+        "arch_": need.arch,
+        "cores_": need.cores,
+        "mhz_": need.mhz,
+        "all_mhz_": need.cpu_mhz,
+        "memory_": need.memory,
+    }
+    for n, tag in enumerate(need.tags):
+        word = msgspec.json.encode(tag).decode().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        given[f"tag{n}_"] = f"%{word}%"
+    for name in ("host", "cluster", "pod"):
+        if value := getattr(need, f"{name}_id"):
+            given[f"{name}_"] = value
+    return given
+
+
+_made: dict[Any, Prepared] = {}
+
+
+def _hosts(tx: Tx, need: Need, limit: int | None, start: int | None = None, *, below: bool = False) -> list[Host]:
+    """Hosts that will do, by number; from `start` on, or below it."""
+    shape = (limit, start is None, below, len(need.tags), bool(need.host_id), bool(need.cluster_id), bool(need.pod_id))
+    made = _made.get(shape)
+    if made is None:
+        query = sa.select(Host.table).where(*_fitting(need)).order_by(Host.c.number)
+        if start is not None:
+            edge: Any = sa.bindparam("start_")
+            query = query.where(Host.c.number < edge if below else Host.c.number >= edge)
+        if limit is not None:
+            query = query.limit(sa.literal_column(str(limit)))
+        made = _made[shape] = Prepared(query)
+    given = _given(need)
+    if start is not None:
+        given["start_"] = start
+    return [Host.from_row(r) for r in tx.rows(made, given)]
 
 
 def _order(tx: Tx, need: Need) -> tuple[Any, ...]:
@@ -166,20 +207,28 @@ def _order(tx: Tx, need: Need) -> tuple[Any, ...]:
     return ()
 
 
-def _some(tx: Tx, need: Need, where: list[Any], order: tuple[Any, ...], limit: int | None) -> list[Host]:
-    """Hosts that meet the conditions, in order; without one, from a random place on, shuffled.
+def _some(tx: Tx, need: Need, order: tuple[Any, ...], limit: int | None) -> list[Host]:
+    """Hosts that will do, in order; without one, from a random place on, shuffled.
 
     Sorting by a random number would read all hosts of the zone for every machine.
     """
-    if order or limit is None:
-        return tx.find(Host, *where, order=order or sa.func.random(), limit=limit)
-    numbers = sa.select(sa.func.min(Host.c.number), sa.func.max(Host.c.number)).where(Host.c.zone_id == need.zone_id)
-    # The bounds are a hint of a second ago, nothing more.
-    first, last = tx.remembered(("hosts of zone", need.zone_id), (), lambda: tuple(tx.execute(numbers).one()))
-    start = random.randint(first or 0, last or 0)
-    found = tx.find(Host, *where, Host.c.number >= start, limit=limit)
-    if len(found) < limit:
-        found += tx.find(Host, *where, Host.c.number < start, limit=limit - len(found))
+    if order:
+        query = sa.select(Host.table).where(*_fitting(need)).order_by(*order)
+        if limit is not None:
+            query = query.limit(sa.literal_column(str(limit)))
+        return [Host.from_row(r) for r in tx.execute(query, _given(need))]
+    if limit is None:
+        found = _hosts(tx, need, None)
+    else:
+        numbers = sa.select(sa.func.min(Host.c.number), sa.func.max(Host.c.number)).where(
+            Host.c.zone_id == need.zone_id
+        )
+        # The bounds are a hint of a second ago, nothing more.
+        first, last = tx.remembered(("hosts of zone", need.zone_id), (), lambda: tuple(tx.execute(numbers).one()))
+        start = random.randint(first or 0, last or 0)
+        found = _hosts(tx, need, limit, start)
+        if len(found) < limit:
+            found = [*found, *_hosts(tx, need, limit, start, below=True)][:limit]
     random.shuffle(found)
     return found
 
@@ -187,14 +236,14 @@ def _some(tx: Tx, need: Need, where: list[Any], order: tuple[Any, ...], limit: i
 def place(tx: Tx, need: Need, *, further: Callable[[Tx, Host], str | None] | None = None) -> Host:
     """Choose a host and reserve its capacity. `further` may refuse a host for a reason. NoCapacity explains."""
     skipped: dict[str, str] = {}
-    where, order = _fitting(need), _order(tx, need)
+    order = _order(tx, need)
     several = bool(RULES or further)
 
     def tries() -> Iterator[list[Host]]:
         if need.prefer_host_id and not need.host_id:
-            yield tx.find(Host, *where, Host.c.id == need.prefer_host_id)
-        yield _some(tx, need, where, order, MANY if several else FEW)
-        yield _some(tx, need, where, order, None)
+            yield _hosts(tx, msgspec.structs.replace(need, host_id=need.prefer_host_id), None)
+        yield _some(tx, need, order, MANY if several else FEW)
+        yield _some(tx, need, order, None)
 
     for found in tries():
         for rule in RULES:
@@ -212,10 +261,10 @@ def place(tx: Tx, need: Need, *, further: Callable[[Tx, Host], str | None] | Non
 
 def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
     """Promise capacity of a host; False when it is not there any more."""
-    return bool(tx.execute(_RESERVE, {"host_": host_id, "mhz_": cpu_mhz, "bytes_": memory}).rowcount)
+    return tx.done(_RESERVE, {"host_": host_id, "mhz_": cpu_mhz, "bytes_": memory}) > 0
 
 
-_RESERVE = (
+_RESERVE = Prepared(
     sa.update(Host.table)
     .where(
         Host.c.id == sa.bindparam("host_"),

@@ -33,7 +33,7 @@ from mold.features.network.addresses import Address, VlanRange
 from mold.features.network.networks import Network
 from mold.features.network.offerings import NetworkOffering
 from mold.features.network.physical import public_segment
-from mold.store import Resource, Tx, column, created, refers
+from mold.store import Prepared, Resource, Tx, column, created, refers
 from mold.wire import calls as w
 from mold.work import Operation, ask, change, look, operation, step
 
@@ -270,7 +270,7 @@ def document(tx: Tx, network_id: str, *, but: int | None = None) -> tuple[Router
     network = tx.get(Network, network_id)
     if network is not None and but is not None and network.applied >= but and network.state == "Implemented":
         return None
-    router = tx.first(Router, Router.c.network_id == network_id)
+    router = next(iter(tx.by(Router, network_id=network_id)), None)
     if network is None or router is None:
         return None
     zone = tx.known(Zone, network.zone_id)
@@ -308,16 +308,32 @@ def document(tx: Tx, network_id: str, *, but: int | None = None) -> tuple[Router
     return router, spec
 
 
+_LEASES = Prepared(
+    sa.select(
+        Nic.c.ip,
+        Nic.c.mac,
+        Nic.c.is_default,
+        VirtualMachine.c.id,
+        VirtualMachine.c.name,
+        VirtualMachine.c.service_offering_id,
+        VirtualMachine.c.publickeys,
+        VirtualMachine.c.userdata,
+        VirtualMachine.c.password,
+        VirtualMachine.c.password_serial,
+    )
+    .join(VirtualMachine.table, VirtualMachine.c.id == Nic.c.machine_id)
+    .where(
+        Nic.c.network_id == sa.bindparam("network"),
+        VirtualMachine.c.state != "Destroyed",
+        VirtualMachine.c.state != "Expunging",
+    )
+    .order_by(Nic.c.number)
+)
+
+
 def _leases(tx: Tx, network: Network, zone: Zone) -> list[w.LeaseSpec]:
-    n, v = Nic.c, VirtualMachine.c
-    found = tx.execute(
-        sa.select(n.ip, n.mac, n.is_default, v.id, v.name, v.service_offering_id, v.publickeys, v.userdata, v.password,
-                  v.password_serial)
-        .join(VirtualMachine.table, v.id == n.machine_id)
-        .where(n.network_id == network.id, v.state.not_in(("Destroyed", "Expunging")))
-        .order_by(n.number)
-    ).all()  # fmt: skip
-    offerings = tx.known_among(ServiceOffering, {row.service_offering_id for row in found})
+    found = tx.rows(_LEASES, {"network": network.id})
+    offerings = tx.known_among(ServiceOffering, {row[5] for row in found})
     out = []
     for ip, mac, default, vm_id, vm_name, offering_id, keys, userdata, password, serial in found:
         metadata = {

@@ -7,6 +7,7 @@ that no number of parallel requests passes a limit.  -1 means unlimited.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -20,7 +21,7 @@ from mold.base.errors import Denied, Invalid, NotFound, OverLimit
 from mold.features.identity.accounts import Account, Project
 from mold.features.identity.domains import Domain
 from mold.features.infra.settings import setting
-from mold.store import Tx, metadata
+from mold.store import Prepared, Tx, metadata
 from mold.store.resource import NUMBER
 
 KINDS: dict[str, tuple[int, str, int, int]] = {
@@ -88,19 +89,12 @@ def reserve(tx: Tx, account: Account, **amounts: int) -> None:
     if not kinds:
         return
     insert: Any = (postgresql if tx.postgres else sqlite).insert(usage)
-    add = sa.case({k: amounts[k] for k in kinds}, value=usage.c.resource, else_=0)
+    statement = _counting(tuple(kinds), free)
     for owner, is_account in parties:
-        own = sa.func.coalesce(
-            usage.c.most, sa.case({k: _defaults(tx, k, is_account) for k in kinds}, value=usage.c.resource, else_=-1)
-        )
-        guard = sa.true() if free else sa.or_(own < 0, usage.c.used + add <= own)
-        good = (
-            sa.update(usage)
-            .where(usage.c.owner == owner, usage.c.resource.in_(kinds), guard)
-            .values(used=usage.c.used + add)
-            .returning(usage.c.resource)
-        )
-        done = set(tx.execute(good).scalars())
+        given: dict[str, Any] = {"owner_": owner, **{f"add_{k}": amounts[k] for k in kinds}}
+        if not free:
+            given.update((f"most_{k}", _defaults(tx, k, is_account)) for k in kinds)
+        done = {row[0] for row in tx.rows(statement, given)}
         missing = [k for k in kinds if k not in done]
         if not missing:
             continue
@@ -112,10 +106,33 @@ def reserve(tx: Tx, account: Account, **amounts: int) -> None:
             ).scalars()
         )
         if fresh:
-            done |= set(tx.execute(good.where(usage.c.resource.in_(fresh))).scalars())
+            some = _counting(tuple(k for k in kinds if k in fresh), free)
+            done |= {row[0] for row in tx.rows(some, {n: v for n, v in given.items() if _of(n, fresh)})}
         for kind in kinds:
             if kind not in done:
                 raise _over(tx, owner, is_account, kind, amounts[kind])
+
+
+def _of(name: str, kinds: set[str]) -> bool:
+    return name == "owner_" or name.split("_", 1)[1] in kinds
+
+
+@cache
+def _counting(kinds: tuple[str, ...], free: bool) -> Prepared:
+    """Count more of some kinds for one owner, each within its limit; returns those that were counted."""
+    bound = {k: sa.bindparam(f"add_{k}", type_=NUMBER) for k in kinds}
+    add = sa.case(bound, value=usage.c.resource, else_=sa.literal(0, NUMBER))
+    guard: Any = sa.true()
+    if not free:
+        default = sa.case({k: sa.bindparam(f"most_{k}", type_=NUMBER) for k in kinds}, value=usage.c.resource, else_=-1)
+        own = sa.func.coalesce(usage.c.most, default)
+        guard = sa.or_(own < 0, usage.c.used + add <= own)
+    return Prepared(
+        sa.update(usage)
+        .where(usage.c.owner == sa.bindparam("owner_"), sa.or_(*(usage.c.resource == k for k in kinds)), guard)
+        .values(used=usage.c.used + add)
+        .returning(usage.c.resource)
+    )
 
 
 def _over(tx: Tx, owner: str, is_account: bool, kind: str, amount: int) -> OverLimit:

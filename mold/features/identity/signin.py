@@ -21,7 +21,7 @@ from mold.base.errors import Denied, Invalid, Refusal, Unauthorized
 from mold.features.identity.accounts import Account, KeyPair, Member, Project, Session, User, check_password, hasher
 from mold.features.identity.domains import Domain
 from mold.features.infra.settings import setting
-from mold.store import Tx
+from mold.store import Prepared, Tx
 
 SESSION_TIMEOUT = setting("session.timeout", 30, "Minutes that a session may be idle.", group="Access")
 LOGIN_ATTEMPTS = setting(
@@ -65,17 +65,21 @@ def _asking(match: Any, *more: Any) -> Any:
     )  # fmt: skip
 
 
-_PEOPLE = _asking(User.c.id == sa.bindparam("key"))
-_KEYS = _asking(KeyPair.c.apikey == sa.bindparam("key"), KeyPair.c.secret).join(
-    KeyPair.table, KeyPair.c.user_id == User.c.id
+_PEOPLE = Prepared(_asking(User.c.id == sa.bindparam("key")))
+_KEYS = Prepared(
+    _asking(KeyPair.c.apikey == sa.bindparam("key"), KeyPair.c.secret).join(
+        KeyPair.table, KeyPair.c.user_id == User.c.id
+    )
 )
-_SESSIONS = _asking(
-    Session.c.cookie_digest == sa.bindparam("key"), Session.c.id, Session.c.key_digest, Session.c.used
-).join(Session.table, Session.c.user_id == User.c.id)
+_SESSIONS = Prepared(
+    _asking(Session.c.cookie_digest == sa.bindparam("key"), Session.c.id, Session.c.key_digest, Session.c.used).join(
+        Session.table, Session.c.user_id == User.c.id
+    )
+)
 
 
-def _who(tx: Tx, statement: Any, given: dict[str, str]) -> list[Any] | None:
-    return list(tx.execute(statement, given)) or None
+def _who(tx: Tx, statement: Prepared, given: dict[str, str]) -> list[Any] | None:
+    return tx.rows(statement, given) or None
 
 
 def _caller(rows: list[Any], *, address: str, session: str | None) -> Caller:
@@ -108,7 +112,7 @@ def by_signature(tx: Tx, request: Request) -> Caller | None:
     found = _who(tx, _KEYS, {"key": key})
     if found is None:
         raise Unauthorized(REFUSED, inner="unknown API key")
-    verify(request.params, found[0].secret)
+    verify(request.params, found[0][12])
     return _caller(found, address=request.address, session=None)
 
 
@@ -119,7 +123,7 @@ def by_session(tx: Tx, request: Request) -> Caller | None:
         return None
     found = _who(tx, _SESSIONS, {"key": ids.digest(cookie)})
     limit = SESSION_TIMEOUT.get(tx) * 60
-    if found is None or time.time() - found[0].used > limit:
+    if found is None or time.time() - found[0][14] > limit:
         raise Unauthorized("unable to verify user credentials", inner="no such session, or idle too long")
     session_id, key_digest = found[0][12:14]
     if not key or ids.digest(key) != key_digest:

@@ -1,12 +1,11 @@
 """Settings: declared on the thing they govern, stored when changed, effective at once.
 
 `NAME = setting("the.name", default, "what it does")` stands in the slice that honours it; `NAME.get(tx)` reads the
-value for a scope.  Values are cached for a second, because every request asks for some.
+value for a scope.  Values are remembered, because every request asks for some; see `mold.store.memory`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
@@ -20,7 +19,6 @@ from mold.base.errors import Invalid
 from mold.store import REGISTRY, Resource, Tx, column
 
 T = TypeVar("T", bool, int, float, str)
-FRESH_SECONDS = 1.0
 
 
 class Setting(Resource):
@@ -78,7 +76,6 @@ class Declared(Generic[T]):
 KINDS = {"zone": "zone", "cluster": "cluster", "storage": "storagepool", "account": "account", "domain": "domain"}
 """Scope -> kind of the thing it is about."""
 SETTINGS: dict[str, Declared[Any]] = {}
-_cache: dict[str, tuple[float, dict[tuple[str, str, str], str]]] = {}
 
 
 def setting(
@@ -98,17 +95,9 @@ def setting(
 
 
 def _values(tx: Tx) -> dict[tuple[str, str, str], str]:
-    key = str(tx.conn.engine.url)
-    tick, values = _cache.get(key, (0.0, {}))
-    if time.monotonic() - tick > FRESH_SECONDS:
-        values = {(r.name, r.scope, r.scope_id): r.value for r in tx.find(Setting)}
-        _cache[key] = (time.monotonic(), values)
-    return values
-
-
-def forget() -> None:
-    """Read settings anew at the next use."""
-    _cache.clear()
+    return tx.remembered(
+        "settings", (Setting,), lambda: {(r.name, r.scope, r.scope_id): r.value for r in tx.find(Setting)}
+    )
 
 
 def store(tx: Tx, name: str, text: str, scope: str = "Global", scope_id: str = "") -> None:
@@ -148,12 +137,9 @@ CHANGED: dict[str, Callable[[Tx, str, str], None]] = {}
 
 
 def _effect(tx: Tx, name: str, scope: str, scope_id: str) -> None:
-    forget()
     follow = CHANGED.get(name)
     if follow is not None:
         follow(tx, scope, scope_id)
-    forget()
-    tx.then(forget)
 
 
 FIELDS = (

@@ -29,7 +29,7 @@ from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
 from mold.features.network.offerings import NetworkOffering, service_list
 from mold.features.network.physical import PhysicalNetwork, carrying, label_of
-from mold.store import REGISTRY, Tx, column, created, refers
+from mold.store import REGISTRY, Prepared, Tx, column, created, refers
 from mold.wire import calls as w
 from mold.work import Operation, change, look, operation, reconciler, step
 
@@ -555,10 +555,11 @@ def delete(ctx: Ctx, id: Network) -> Network:
 
 def bump(tx: Tx, network_id: str) -> int:
     """Note that the network's elements have something new to learn; returns the new serial."""
-    return int(tx.execute(_BUMP, {"network": network_id}).scalar() or 0)
+    found = tx.rows(_BUMP, {"network": network_id})
+    return int(found[0][0]) if found else 0
 
 
-_BUMP = (
+_BUMP = Prepared(
     sa.update(Network.table)
     .where(Network.c.id == sa.bindparam("network"))
     .values(serial=Network.c.serial + 1)
@@ -660,14 +661,14 @@ async def apply(network_id: str) -> None:
 
 def applied(tx: Tx, network_id: str, serial: int) -> None:
     """Note that the elements follow a serial."""
-    if tx.execute(_APPLIED, {"network": network_id, "now": serial}).scalar() == "Implemented":
+    if tx.rows(_APPLIED, {"network": network_id, "now": serial}) == [("Implemented",)]:
         return
     network = tx.get(Network, network_id)
     if network is not None and network.state == "Implementing":
         tx.move(network, "implemented")
 
 
-_APPLIED = (
+_APPLIED = Prepared(
     sa.update(Network.table)
     .where(Network.c.id == sa.bindparam("network"), Network.c.applied < sa.bindparam("now"))
     .values(applied=sa.bindparam("now"))

@@ -21,7 +21,7 @@ from mold.features.infra.offerings import words
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
-from mold.store import Resource, Tx, column, created, refers
+from mold.store import Prepared, Resource, Tx, column, created, refers
 from mold.wire import calls as w
 from mold.work import Operation, ask, look, operation, reconciler, step
 from mold.work import change as write
@@ -429,26 +429,14 @@ def choose(tx: Tx, host: Host, size: int, tags: str | None, *, local: bool = Fal
     """Reserve `size` bytes on a pool that the host can use and that carries the tags; NoCapacity says why none will do."""
     wanted = {t.strip() for t in (tags or "").split(",") if t.strip()}
     verdicts: list[dict[str, object]] = []
-    pools = tx.find(
-        StoragePool,
-        usable_on(host),
-        order=(
-            StoragePool.c.disk_size_used * 1.0 / sa.func.nullif(StoragePool.c.disk_size_total, 0),
-            StoragePool.c.number,
-        ),
-    )
-    for pool in pools:
+    here = {"zone_": host.zone_id, "cluster_": host.cluster_id, "host_": host.id}
+    for pool in map(StoragePool.from_row, tx.rows(_USABLE, here)):
         why = unfit(tx, pool, size, wanted, local=local)
         if why is None:
             limit = int(
                 pool.disk_size_total * OVERCOMMIT.get(tx, storage=pool.id) * ALLOCATED_LIMIT.get(tx, storage=pool.id)
             )
-            done = tx.execute(
-                sa.update(StoragePool.table)
-                .where(StoragePool.c.id == pool.id, StoragePool.c.state == "Up", StoragePool.c.reserved + size <= limit)
-                .values(reserved=StoragePool.c.reserved + size)
-            ).rowcount
-            if done:
+            if tx.done(_RESERVE, {"pool_": pool.id, "more_": size, "most_": limit}):
                 return pool
             why = "capacity was taken by another request"
         verdicts.append({"pool": pool.name, "reason": why})
@@ -458,6 +446,32 @@ def choose(tx: Tx, host: Host, size: int, tags: str | None, *, local: bool = Fal
         pools=verdicts,
         public="No primary storage has room for this disk.",
     )
+
+
+_USABLE = Prepared(
+    sa.select(StoragePool.table)
+    .where(
+        StoragePool.c.zone_id == sa.bindparam("zone_"),
+        sa.or_(
+            StoragePool.c.scope == "ZONE",
+            sa.and_(StoragePool.c.scope == "CLUSTER", StoragePool.c.cluster_id == sa.bindparam("cluster_")),
+            sa.and_(StoragePool.c.scope == "HOST", StoragePool.c.host_id == sa.bindparam("host_")),
+        ),
+    )
+    .order_by(
+        StoragePool.c.disk_size_used * 1.0 / sa.func.nullif(StoragePool.c.disk_size_total, 0), StoragePool.c.number
+    )
+)
+"""`usable_on`, the least used first."""
+_RESERVE = Prepared(
+    sa.update(StoragePool.table)
+    .where(
+        StoragePool.c.id == sa.bindparam("pool_"),
+        StoragePool.c.state == "Up",
+        StoragePool.c.reserved + sa.bindparam("more_") <= sa.bindparam("most_"),
+    )
+    .values(reserved=StoragePool.c.reserved + sa.bindparam("more_"))
+)
 
 
 def unfit(tx: Tx, pool: StoragePool, size: int, wanted: set[str], *, local: bool) -> str | None:

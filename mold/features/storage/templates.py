@@ -58,8 +58,8 @@ class Shared(Private):
     def operate(self, caller: Any, t: Any) -> Any:
         return Private.see(self, caller, t)
 
-    def open_to_all(self, row: Any) -> bool:
-        return bool(row.is_public)
+    def surely(self, caller: Any, row: Any, access: Any) -> bool:
+        return super().surely(caller, row, access) or (access != "operate" and bool(row.is_public))
 
 
 class Template(Owned):
@@ -680,7 +680,7 @@ def delete(ctx: Ctx, id: Template, zoneid: Zone | None = None) -> Template:
 async def place(template_id: str, pool_id: str, host: str) -> None:
     """Make sure that a template has its copy on a pool; called from world steps. Done at once when it is there."""
     state = await look(
-        lambda tx: (p := tx.first(Placed, Placed.c.template_id == template_id, Placed.c.pool_id == pool_id)) and p.state
+        lambda tx: next((p.state for p in tx.by(Placed, template_id=template_id, pool_id=pool_id)), None)
     )
     if state == "Ready":
         return

@@ -27,7 +27,7 @@ from mold.features.network.networks import Network
 from mold.features.storage.pools import StoragePool
 from mold.features.storage.templates import Template
 from mold.features.storage.volumes import Volume
-from mold.store import Resource, Tx, column, created, refers
+from mold.store import Prepared, Resource, Tx, column, created, refers
 
 INSTANCE_NAME = setting("instance.name", "VM", "Last part of machines' internal names.", group="Compute")
 NAME_FLAG = setting(
@@ -505,17 +505,22 @@ def _list(
 
 def nics_of(tx: Tx, vm_id: str) -> list[Nic]:
     """A machine's network cards, the default one first."""
-    return tx.find(Nic, Nic.c.machine_id == vm_id, order=(Nic.c.device, Nic.c.number))
+    return [Nic.from_row(r) for r in tx.rows(_NICS, {"vm": vm_id})]
+
+
+_NICS = Prepared(
+    sa.select(Nic.table).where(Nic.c.machine_id == sa.bindparam("vm")).order_by(Nic.c.device, Nic.c.number)
+)
 
 
 def disks_of(tx: Tx, vm_id: str) -> list[tuple[Disk, Volume]]:
     """A machine's disks, the root disk first."""
-    found = tx.execute(_DISKS, {"vm": vm_id})
+    found = tx.rows(_DISKS, {"vm": vm_id})
     edge = len(Disk.columns)
     return [(Disk.from_row(r[:edge]), Volume.from_row(r[edge:])) for r in found]
 
 
-_DISKS = (
+_DISKS = Prepared(
     sa.select(Disk.table, Volume.table)
     .join(Volume.table, Volume.c.id == Disk.c.volume_id)
     .where(Disk.c.machine_id == sa.bindparam("vm"))

@@ -1,0 +1,78 @@
+"""Statements that are made once and run often: SQL text, and what converts values on the way in and out.
+
+SQLAlchemy builds, keys, looks up and wraps a statement anew at each run, which costs more than the database does for
+a single row.  A prepared one goes to the driver's cursor directly, on the same connection and in the same transaction;
+errors take SQLAlchemy's way, so that a lost connection leaves the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+Convert = Callable[[Any], Any]
+
+
+class _Text:
+    """A statement in one database's dialect."""
+
+    def __init__(self, statement: Any, dialect: sa.Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self.text = str(compiled)
+        self.order: tuple[str, ...] | None = tuple(compiled.positiontup) if compiled.positional else None
+        self.fixed: dict[str, Any] = {k: v for k, v in compiled.params.items() if not compiled.binds[k].required}
+        self.inward: dict[str, Convert] = dict(compiled._bind_processors)
+        if compiled.escaped_bind_names or "POSTCOMPILE" in self.text:
+            raise TypeError(f"this statement cannot be prepared (a list, or an odd parameter name): {self.text}")
+        columns: Any = statement._all_selected_columns  # of a SELECT, or of RETURNING
+        found = ((n, c.type._cached_result_processor(dialect, None)) for n, c in enumerate(columns))
+        self.outward: list[tuple[int, Convert]] = [(n, p) for n, p in found if p is not None]
+
+    def values(self, given: Mapping[str, Any]) -> Any:
+        """What the driver gets."""
+        whole = {**self.fixed, **given}
+        for name, convert in self.inward.items():
+            whole[name] = convert(whole[name])
+        return whole if self.order is None else tuple([whole[n] for n in self.order])
+
+    def converted(self, rows: list[Any]) -> list[Any]:
+        """Rows as the program wants them."""
+        if not self.outward:
+            return rows
+        out = []
+        for row in rows:
+            cells = list(row)
+            for n, convert in self.outward:
+                cells[n] = convert(cells[n])
+            out.append(tuple(cells))
+        return out
+
+
+class Prepared:
+    """A Core statement with named `bindparam`s, each a single value. Run it with `Tx.rows` or `Tx.done`."""
+
+    def __init__(self, statement: Any) -> None:
+        self.statement = statement
+        self.changes: str | None = statement.table.name if getattr(statement, "is_dml", False) else None
+        self._texts: dict[str, _Text] = {}
+
+    def run(
+        self, conn: sa.Connection, given: Mapping[str, Any], heard: Callable[[str], None] | None
+    ) -> tuple[Any, _Text]:
+        """The driver's cursor after the statement."""
+        made = self._texts.get(conn.dialect.name)
+        if made is None:
+            made = self._texts[conn.dialect.name] = _Text(self.statement, conn.dialect)
+        if heard is not None:
+            heard(made.text)
+        values = made.values(given)
+        raw: Any = conn.connection.driver_connection
+        try:
+            cursor = raw.cursor()
+            cursor.execute(made.text, values)
+        except conn.dialect.loaded_dbapi.Error as broken:
+            conn._handle_dbapi_exception(broken, made.text, None, None, None)
+            raise
+        return cursor, made
