@@ -74,7 +74,7 @@ def _present(steps: Json) -> dict[str, Json] | None:
     undone = [step for step in known if step.get("state") == "undone"]
     running = [step for step in known if step.get("state") == "running"]
     done = [step for step in known if step.get("state") == "done"]
-    return (undone[:1] or running[:1] or done[-1:] or [None])[0]
+    return next(iter(undone[:1] or running[:1] or done[-1:]), None)
 
 
 def wait(cloud: Cloud, job: str, *, command: str, seconds: float) -> Answer:

@@ -27,6 +27,7 @@ from mold.api.model import openapi
 from mold.base.errors import Refusal
 from mold.features.compute import consoles
 from mold.features.identity import signin
+from mold.server import upload
 from mold.server.app import Manager
 from mold.wire import calls as w
 
@@ -171,6 +172,9 @@ def application(manager: Manager) -> Starlette:
             await signin.keep_alive(manager.door, cookie)
         return response(answer)
 
+    async def receive(http: HttpRequest) -> Response:
+        return await upload.take(manager, http)
+
     async def metric(http: HttpRequest) -> Response:
         if not loopback(http.client.host if http.client else ""):
             return PlainTextResponse("Metrics are for this machine only.\n", status_code=403)
@@ -204,6 +208,7 @@ def application(manager: Manager) -> Starlette:
     routes: list[Any] = [
         Route("/client/api", api, methods=["GET", "POST"]),
         Route("/client/api/{rest:path}", api, methods=["GET", "POST"]),
+        Route("/client/upload/{id}", receive, methods=["POST"]),
         Route("/client/openapi.json", document),
         Route("/client/console/vnc.html", console_page),
         WebSocketRoute("/client/console/websockify", screen),
@@ -213,7 +218,7 @@ def application(manager: Manager) -> Starlette:
         Route("/client/", page),
     ]
     if STATIC.exists():
-        routes.insert(5, Mount("/client/console", StaticFiles(directory=STATIC / "console", check_dir=False)))
+        routes.insert(6, Mount("/client/console", StaticFiles(directory=STATIC / "console", check_dir=False)))
     return Starlette(
         routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1400, compresslevel=3)], lifespan=lifespan
     )

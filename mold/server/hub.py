@@ -14,7 +14,7 @@ import itertools
 import ssl
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ log = structlog.get_logger()
 HANDSHAKES = 64
 FLUSH_SECONDS = 1.0
 ROUTE_SECONDS = 5.0
+HANG_UP_SECONDS = 15.0
 
 
 class Line:
@@ -263,6 +264,21 @@ class Hub:
         finally:
             self.streams.pop(ticket, None)
 
+    async def pour(self, host: str, make: Callable[[str, str], w.Call], pieces: AsyncIterator[bytes]) -> w.Facts:
+        """Send bytes to a host over a stream that it opens; the code of the stream's end says whether they are whole."""
+        stream, asked = await self.stream(host, make)
+        is_whole = False
+        try:
+            with contextlib.suppress(ConnectionClosed):  # the host's answer says why it hung up
+                is_whole = await _poured(stream, asked, pieces)
+        finally:
+            await stream.close(*((1000, "") if is_whole else (1011, "the bytes are not whole")))
+            if not is_whole:
+                # Let the host throw away what it has before anything else is asked of it.
+                await asyncio.wait([asked], timeout=HANG_UP_SECONDS)
+        facts: w.Facts = await asked
+        return facts
+
     # -- serving -----------------------------------------------------------------------------------------------
 
     async def start(self, engine: Engine, *, bind: str, port: int, address: str) -> int:
@@ -453,6 +469,23 @@ class Hub:
                 raise
             except Exception:
                 log.exception("reports could not be written; the next ones will be")
+
+
+async def _poured(stream: ServerConnection, asked: asyncio.Task[Any], pieces: AsyncIterator[bytes]) -> bool:
+    """Send all pieces; False when the host has answered before the last one."""
+    while True:
+        coming = asyncio.ensure_future(anext(pieces, None))
+        try:
+            await asyncio.wait({coming, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not coming.done():
+                coming.cancel()
+        if asked.done():
+            return False
+        piece = coming.result()
+        if piece is None:
+            return True
+        await stream.send(piece)
 
 
 def _told(reports: dict[str, w.HostReport], tx: Tx) -> None:

@@ -1,6 +1,6 @@
 """Durable operations, reconcilers, and the engine that runs them."""
 
-from mold.work.engine import Engine, ask, change, error_of, look, progress
+from mold.work.engine import Engine, ask, change, error_of, look, pour, progress
 from mold.work.job import Job
 from mold.work.operation import OPERATIONS, Operation, operation, step
 from mold.work.reconcile import RECONCILERS, reconciler
@@ -16,6 +16,7 @@ __all__ = [
     "error_of",
     "look",
     "operation",
+    "pour",
     "progress",
     "reconciler",
     "step",

@@ -13,7 +13,7 @@ import contextlib
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
@@ -48,6 +48,9 @@ class World(Protocol):
         self, host: str, call: Call, *, key: str, epoch: int, seconds: float, say: Callable[[float, str], None] | None
     ) -> Facts:
         """The host's answer; raises its refusal, or Unreachable."""
+
+    async def pour(self, host: str, make: Callable[[str, str], Call], pieces: AsyncIterator[bytes]) -> Facts:
+        """Have a host open a stream to this manager, and send it `pieces`; `make(address, ticket)` is the call that asks."""
 
 
 class Run:
@@ -111,6 +114,18 @@ async def ask(host: str, call: Call, *, seconds: float | None = None) -> Any:
         seconds=seconds or type(call).seconds,
         say=(lambda p, t: progress(p, t, run)) if run else None,
     )
+
+
+async def pour(host: str, make: Callable[[str, str], Call], pieces: AsyncIterator[bytes]) -> Any:
+    """Send bytes to a host, from within a world step; `make(address, ticket)` is the call that asks the host to fetch them.
+
+    Returns the facts that the call promises.  Raises the host's refusal, Unreachable, or what `pieces` raises; then the
+    host is told that the bytes are not whole.
+    """
+    run = current.get()
+    engine = run.engine if run else Engine.here
+    assert engine is not None, "no engine runs"
+    return await engine.world.pour(host, make, pieces)
 
 
 def progress(percent: float, text: str = "", run: Run | None = None) -> None:

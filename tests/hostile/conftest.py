@@ -1,0 +1,5 @@
+"""The clouds that hostile input is tried on."""
+
+from real_cloud import real
+
+__all__ = ["real"]

@@ -1,0 +1,150 @@
+"""A real cloud on this machine, without guests: a manager and an agent as processes, storages as directories."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cs import CloudStack, CloudStackApiException
+
+
+@dataclass
+class RealCloud:
+    """A cloud that runs, with ways to call it and to look at what lies on its storages."""
+
+    data: Path
+    about: dict[str, Any]
+    quickstart: subprocess.Popen[str]
+    cs: CloudStack = field(init=False)
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        self.cs = CloudStack(
+            endpoint=self.about["url"] + "/api",
+            key=self.about["apikey"],
+            secret=self.about["secretkey"],
+            method="post",
+            poll_interval=0.1,
+            timeout=60,
+        )
+
+    @property
+    def zone(self) -> str:
+        """The zone's id."""
+        return str(self.cs.listZones()["zone"][0]["id"])
+
+    def images(self) -> set[str]:
+        """Names of everything below the secondary storage's images, hidden files included."""
+        return set(os.listdir(self.data / "secondary" / "images"))
+
+    def on_primary(self) -> set[str]:
+        """Names of everything below the primary storage's volumes and images."""
+        return {n for kind in ("volumes", "images") for n in os.listdir(self.data / "primary" / kind)}
+
+    def template(self, id: str) -> dict[str, Any] | None:
+        """The template as admin sees it."""
+        return next((t for t in self.cs.listTemplates(templatefilter="all")["template"] if t["id"] == id), None)
+
+    def settled(self, id: str, seconds: float = 60) -> dict[str, Any]:
+        """The template once it is ready or has failed."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            found = self.template(id)
+            assert found is not None
+            if found["isready"] or found["downloaddetails"][0]["downloadState"] == "DOWNLOAD_ERROR":
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"the template did not settle within {seconds} s: {self.template(id)}")
+
+    def delete(self, id: str) -> None:
+        """Delete a template and wait until it is gone."""
+        self.cs.deleteTemplate(id=id, fetch_result=True)
+        assert self.template(id) is None
+
+    def child(self, module: str) -> int:
+        """The pid of the manager or of the agent, which quickstart keeps alive."""
+        for pid in Path(f"/proc/{self.quickstart.pid}/task/{self.quickstart.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
+        raise AssertionError(f"quickstart has no child {module}")
+
+    def wait_for_manager(self, seconds: float = 30) -> None:
+        """Wait until the manager answers and the host is up."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError, httpx.HTTPError, CloudStackApiException, Exception):
+                if self.cs.listHosts()["host"][0]["state"] == "Up":
+                    return
+            time.sleep(0.2)
+        raise AssertionError("the manager has not come back")
+
+    def exceptions(self) -> list[str]:
+        """Lines of the logs, since they were looked at last, that hold an exception nobody expected."""
+        lines = []
+        for name in ("manager.log", "agent.log"):
+            lines += [line for line in (self.data / name).read_text().splitlines() if '"exception"' in line]
+        fresh, self.seen = lines[self.seen :], len(lines)
+        return fresh
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    held = [socket.socket() for _ in range(count)]
+    for each in held:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def real(libvirtd: str) -> Iterator[RealCloud]:
+    """The cloud; processes, bridge and files are gone afterwards."""
+    data = Path(tempfile.mkdtemp(prefix="mold-hostile-", dir="/var/tmp"))
+    data.chmod(0o711)
+    instance = "x" + secrets.token_hex(1)
+    port, agents = free_ports(2)
+    made = subprocess.Popen(
+        [sys.executable, "-m", "mold.cli.quickstart", "--data-dir", str(data), "--port", str(port)]
+        + ["--agent-port", str(agents), "--instance", instance, "--no-vm"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MOLD_")},
+    )
+    try:
+        told = []
+        assert made.stdout is not None
+        for line in made.stdout:
+            told.append(line)
+            if "Ctrl-C" in line:
+                break
+        else:
+            raise AssertionError("quickstart ended:\n" + "".join(told))
+        yield RealCloud(data, json.loads((data / "quickstart.json").read_text()), made)
+    finally:
+        made.send_signal(signal.SIGINT)
+        try:
+            made.wait(40)
+        except subprocess.TimeoutExpired:
+            made.kill()
+            made.wait()
+        subprocess.run(["ip", "link", "delete", f"mold-{instance}"], capture_output=True, check=False)
+        shutil.rmtree(data, ignore_errors=True)
