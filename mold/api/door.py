@@ -19,7 +19,7 @@ from mold.api import events
 from mold.api.answer import as_json, as_xml, show
 from mold.api.command import COMMANDS, Asked, Command, Ctx
 from mold.api.permit import Caller
-from mold.api.read import arguments
+from mold.api.read import CONTROL, arguments
 from mold.base import ids
 from mold.base.errors import (
     BadRequest,
@@ -351,7 +351,8 @@ class _Frank(Refusal):
 
 
 def _header(text: str) -> str:
-    return text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace").decode("latin-1")[:500]
+    """A sentence as a header may carry it: no control characters, which would end the connection instead."""
+    return CONTROL.sub(" ", text).replace("\r", " ").replace("\n", " ").encode("ascii", "replace").decode()[:500]
 
 
 def finish_event(tx: Tx, job: Job, op: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from mold.base import ids
 from mold.base.errors import Denied, Invalid, NotFound
 from mold.store import REGISTRY, Resource, Tx, refers
 
@@ -214,7 +215,8 @@ def condition(kind: type[Resource], caller: Caller, access: Access) -> Any:
 
 def find(tx: Tx, kind: type[Resource], caller: Caller, value: str, access: Access) -> Resource | None:
     """The row that `value` (a uuid, or an internal number) names, if the caller has `access` to it."""
-    match = kind.c.number == int(value) if value.isdigit() and len(value) < 19 else kind.c.id == value.lower()
+    number = ids.whole(value)
+    match = kind.c.number == number if number is not None else kind.c.id == value.lower()
     return tx.first(kind, match, condition(kind, caller, access))
 
 

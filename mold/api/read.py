@@ -18,6 +18,7 @@ from mold.store import Resource, Tx
 
 CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 MAP = re.compile(r"^([^\[\]]+)\[(\d{1,6})\]\.([^\[\]]+)$")
+WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
 LIST_MAX = 10_000
 MAP_MAX = 5_000
 
@@ -116,12 +117,10 @@ def value(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
         case "boolean":
             return text.strip().lower() == "true"
         case "integer" | "long" | "short":
-            try:
-                number = int(text.strip())
-            except ValueError:
-                raise said(
-                    made, name, f"Invalid parameter {name} value={text[:80]}: it must be a whole number."
-                ) from None
+            word = text.strip()
+            if not WHOLE.fullmatch(word):
+                raise said(made, name, f"Invalid parameter {name} value={text[:80]}: it must be a whole number.")
+            number = int(word)
             top = 2**31 - 1 if spec.kind == "integer" else 2**63 - 1
             low, high = spec.low if spec.low is not None else -top - 1, spec.high if spec.high is not None else top
             if not low <= number <= high:
@@ -179,10 +178,10 @@ def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
     assert spec.resource is not None
     assert spec.access is not None
     word = text.strip()
-    if word == "-1" and spec.name == "projectid" and made.shape == "list":
+    if word == "-1" and spec.name == "projectid" and made.shape == "list" and made.reads:
         return "-1"
     found: Resource | None = None
-    if ids.UUID.match(word) or (word.isdigit() and not spec.since):
+    if ids.UUID.fullmatch(word) or (ids.whole(word) is not None and not spec.since):
         found = find(tx, spec.resource, caller, word, spec.access)
     if found is None:
         raise said(

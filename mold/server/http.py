@@ -68,7 +68,9 @@ async def read_request(http: HttpRequest, *, integration: bool) -> Request | Non
         kind = http.headers.get("content-type", "").split(";")[0].strip().lower()
         if kind in ("application/x-www-form-urlencoded", ""):
             body = b"".join(chunks).decode("utf-8", "replace")
-            pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=KEYS_MAX) if body else []
+            if body.count("&") >= KEYS_MAX:
+                return None
+            pairs = parse_qsl(body, keep_blank_values=True) if body else []
             for name, value in reversed(pairs):
                 params[name] = value  # of a form the first value wins
     address = http.client.host if http.client else ""
@@ -90,7 +92,7 @@ def too_large() -> Response:
             "errorresponse": {
                 "uuidList": [],
                 "errorcode": 413,
-                "errortext": f"The request is larger than {BODY_MAX} bytes; send less.",
+                "errortext": f"The request is larger than {BODY_MAX} bytes or has more than {KEYS_MAX} fields; send less.",
             }
         },
         status_code=413,

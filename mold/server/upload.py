@@ -134,7 +134,7 @@ async def _take(manager: Manager, http: HttpRequest) -> Job:
     length = http.headers.get("content-length", "")
     headers = {name: http.headers.get(name, "") for name in WORDS}
     upload = ids.new_id()
-    incoming = INCOMING[upload] = Incoming(int(length) if length.isdigit() and len(length) < 19 else 0)
+    incoming = INCOMING[upload] = Incoming(ids.whole(length) or 0)
     engine = manager.engine
     try:
         job = await engine.writing(

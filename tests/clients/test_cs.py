@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from clients_cloud import Running
+from clouds import Running
 from cs import CloudStack, CloudStackApiException
 
 

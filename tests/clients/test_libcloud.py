@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from clients_cloud import Running
+from clouds import Running
 from libcloud.compute.drivers.cloudstack import CloudStackNetworkOffering, CloudStackNodeDriver
 from libcloud.compute.types import NodeState
 

@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+from clouds import free_ports
 from cs import CloudStack, CloudStackApiException
 
 
@@ -103,17 +103,6 @@ class RealCloud:
         return fresh
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    held = [socket.socket() for _ in range(count)]
-    for each in held:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in held]
-    for each in held:
-        each.close()
-    return ports
-
-
 @pytest.fixture(scope="session")
 def real(libvirtd: str) -> Iterator[RealCloud]:
     """The cloud; processes, bridge and files are gone afterwards."""
@@ -122,8 +111,8 @@ def real(libvirtd: str) -> Iterator[RealCloud]:
     instance = "x" + secrets.token_hex(1)
     port, agents = free_ports(2)
     made = subprocess.Popen(
-        [sys.executable, "-m", "mold.cli.quickstart", "--data-dir", str(data), "--port", str(port)]
-        + ["--agent-port", str(agents), "--instance", instance, "--no-vm"],
+        [sys.executable, "-m", "mold.cli.quickstart", "--data-dir", str(data), "--port", str(port), "--agent-port"]
+        + [str(agents), "--instance", instance, "--no-vm"],  # noqa: RUF005
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

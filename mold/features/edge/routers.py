@@ -15,7 +15,7 @@ from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, command
 from mold.api.lists import Query, lists
 from mold.api.permit import OPERATORS, Infra
-from mold.base import net
+from mold.base import ids, net
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
 from mold.features.compute.machines.row import Nic, VirtualMachine
@@ -124,7 +124,8 @@ def _list(
 
     if name is not None:
         parts = name.split("-")
-        q.where(Router.c.number == int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else sa.false())
+        number = ids.whole(parts[1]) if len(parts) > 1 else None
+        q.where(Router.c.number == number if number is not None else sa.false())
     if domainid is not None:
         q.where(Router.c.domain_id == domainid)
 

@@ -320,7 +320,7 @@ def create_account(
             (
                 r
                 for r, i in ROLE_IDS.items()
-                if i == roleid or (roleid.isdigit() and int(roleid) == list(RoleType).index(r) + 1)
+                if i == roleid or ids.whole(roleid) == list(RoleType).index(r) + 1
             ),
             None,
         )

@@ -155,8 +155,8 @@ async def login(door: Door, entry: Entry) -> Any:
     def seek(tx: Tx) -> User | None:
         if domain_id:
             found = (
-                tx.first(Domain, Domain.c.number == int(domain_id))
-                if domain_id.isdigit()
+                tx.first(Domain, Domain.c.number == ids.whole(domain_id))
+                if ids.whole(domain_id) is not None
                 else tx.get(Domain, domain_id)
             )
             if found is None:

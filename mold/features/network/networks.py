@@ -187,7 +187,7 @@ def _list(
         q.where(sa.false())
     if vlan is not None and q.ctx.caller.root:
         word = vlan.rsplit("/", 1)[-1]
-        q.where(c.tag == int(word) if word.isdigit() else sa.false())
+        q.where(c.tag == ids.whole(word) if ids.whole(word) is not None else sa.false())
     if displaynetwork is not None and q.ctx.caller.root:
         q.where(c.display == displaynetwork)
     for service in supportedservices or []:
@@ -334,10 +334,11 @@ def create(
     )
     if vlan is not None:
         word = vlan.rsplit("/", 1)[-1]
-        if not word.isdigit() or not 1 <= int(word) <= 0xFFFFFF:
+        number = ids.whole(word)
+        if number is None or not 1 <= number <= 0xFFFFFF:
             raise Invalid("vlan must be a number.", parameter="vlan")
         physical = physical_of(tx, made)
-        tx.set(made, physical_network_id=physical.id, tag=int(word), chosen_tag=True)
+        tx.set(made, physical_network_id=physical.id, tag=number, chosen_tag=True)
     return made
 
 

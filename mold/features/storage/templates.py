@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -12,6 +11,7 @@ from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Owner, Param, command
 from mold.api.lists import Query, lists
 from mold.api.permit import OPERATORS, Caller, Owned, Private, RoleType
+from mold.base import net
 from mold.base.errors import Conflict, Denied, InUse, Invalid, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
@@ -435,7 +435,7 @@ def register(
     format: QCOW2 or RAW
     checksum: {SHA-256}hex or {MD5}hex of the file
     """
-    parts = urlsplit(url)
+    parts = net.url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Invalid("url must begin with http:// or https:// and name a host.", parameter="url")
     if parts.username or parts.password:
