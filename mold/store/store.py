@@ -174,8 +174,8 @@ class Tx:
         self.changes.append(Change("set", kind.kind, row.id, updated))
         return row
 
-    def remove(self, row: Resource) -> None:
-        """Delete a row. InUse names what still refers to it; rows declared `cascade` go with it."""
+    def unused(self, row: Resource) -> None:
+        """InUse when something refers to a row that would have to go first: asked before the world is changed."""
         kind = type(row)
         for other, name, cascade in referrers(kind.kind):
             if cascade:
@@ -191,6 +191,11 @@ class Tx:
                     usedby=other.kind,
                     usedbyid=user.id,
                 )
+
+    def remove(self, row: Resource) -> None:
+        """Delete a row. InUse names what still refers to it; rows declared `cascade` go with it."""
+        self.unused(row)
+        kind = type(row)
         self.conn.execute(sa.delete(kind.table).where(kind.c.id == row.id))
         self.changes.append(Change("remove", kind.kind, row.id, {}))
 

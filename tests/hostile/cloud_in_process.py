@@ -50,7 +50,10 @@ class Log:
 
     def take(self) -> list[dict[str, Any]]:
         """What was logged since the last look and names an exception."""
-        found, self.entries = [e for e in self.entries if e.get("exc_info") or e["method"] in ("exception", "error")], []
+        found, self.entries = (
+            [e for e in self.entries if e.get("exc_info") or e["method"] in ("exception", "error")],
+            [],
+        )
         return found
 
 

@@ -111,8 +111,10 @@ def real(libvirtd: str) -> Iterator[RealCloud]:
     instance = "x" + secrets.token_hex(1)
     port, agents = free_ports(2)
     made = subprocess.Popen(
-        [sys.executable, "-m", "mold.cli.quickstart", "--data-dir", str(data), "--port", str(port), "--agent-port"]
-        + [str(agents), "--instance", instance, "--no-vm"],  # noqa: RUF005
+        [
+            *(sys.executable, "-m", "mold.cli.quickstart", "--data-dir", str(data)),
+            *("--port", str(port), "--agent-port", str(agents), "--instance", instance, "--no-vm"),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -136,4 +138,13 @@ def real(libvirtd: str) -> Iterator[RealCloud]:
             made.kill()
             made.wait()
         subprocess.run(["ip", "link", "delete", f"mold-{instance}"], capture_output=True, check=False)
+        left = (
+            [n for n in os.listdir("/run/netns") if n.endswith(f"-{instance}")] if Path("/run/netns").is_dir() else []
+        )
+        for name in left:
+            found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
+            for pid in found.stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
+            subprocess.run(["ip", "netns", "delete", name], check=False)
         shutil.rmtree(data, ignore_errors=True)
+        assert not left, f"routers were left behind: {left}"

@@ -61,7 +61,9 @@ def test_a_deploy_that_fails(cloud: Cloud, call: str, kind: str, monkeypatch: py
 
         monkeypatch.setattr(getattr(w, call), "seconds", 0.2)
     text = FULL if kind == "refuse" else ""
-    cloud.manager.hub.simulator.plant(call=call, kind=kind, count=1_000_000 if kind != "lost" else 4, text=text, key="NoCapacity")
+    cloud.manager.hub.simulator.plant(
+        call=call, kind=kind, count=1_000_000 if kind != "lost" else 4, text=text, key="NoCapacity"
+    )
     failed = cloud.failed("deployVirtualMachine", name="unlucky", **wishes(cloud))
     cloud.manager.hub.simulator.faults.clear()
     cloud.idle()
@@ -91,7 +93,9 @@ def test_no_host_is_up(cloud: Cloud) -> None:
         place = {"zoneid": zone, "podid": hosts[0]["podid"], "clusterid": hosts[0]["clusterid"]}
         refused = cloud.call("addImageStore", provider="NFS", url="file:///elsewhere", zoneid=zone)
         assert "No host of the zone is Up" in refused.text
-        refused = cloud.call("createStoragePool", name="p", url="sharedmountpoint://localhost/elsewhere", scope="CLUSTER", **place)
+        refused = cloud.call(
+            "createStoragePool", name="p", url="sharedmountpoint://localhost/elsewhere", scope="CLUSTER", **place
+        )
         assert "No host that could mount this storage is Up" in refused.text
         failed = cloud.failed("deployVirtualMachine", name="nowhere", **wishes(cloud))
         assert failed["errorcode"] == 533
@@ -111,7 +115,11 @@ def test_no_host_is_up(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize(
     ("command", "call"),
-    [("stopVirtualMachine", "StopMachine"), ("rebootVirtualMachine", "RebootMachine"), ("destroyVirtualMachine", "StopMachine")],
+    [
+        ("stopVirtualMachine", "StopMachine"),
+        ("rebootVirtualMachine", "RebootMachine"),
+        ("destroyVirtualMachine", "StopMachine"),
+    ],
 )
 def test_a_running_machine_stays_what_it_was(cloud: Cloud, command: str, call: str) -> None:
     """A host that refuses to stop or reboot a machine leaves it Running, and says why."""
@@ -131,7 +139,9 @@ def test_a_running_machine_stays_what_it_was(cloud: Cloud, command: str, call: s
         ("MountStore", lambda c, p: c.call("addImageStore", provider="NFS", url="file:///other", zoneid=p["zoneid"])),
         (
             "MountPool",
-            lambda c, p: c.call("createStoragePool", name="p2", url="sharedmountpoint://localhost/other", scope="CLUSTER", **p),
+            lambda c, p: c.call(
+                "createStoragePool", name="p2", url="sharedmountpoint://localhost/other", scope="CLUSTER", **p
+            ),
         ),
         ("GetFacts", lambda c, p: c.call("addHost", url="http://sim-new", hypervisor="Simulator", **p)),
     ],
@@ -176,3 +186,20 @@ def test_an_upload_that_never_comes(cloud: Cloud) -> None:
     assert (late["isready"], late["downloaddetails"][0]["downloadState"]) == (False, "UPLOAD_ABANDONED")
     assert "not uploaded in time" in late["status"]
     cloud.ok("deleteTemplate", id=told["id"])
+
+
+def test_a_host_in_use_is_not_dismissed(cloud: Cloud) -> None:
+    """A host that cannot be removed is refused before its agent is told to stop."""
+    router = cloud.call("listRouters").body["router"][0]
+    machines = cloud.call("listVirtualMachines", hostid=router["hostid"]).body.get("virtualmachine", [])
+    for vm in machines:
+        cloud.ok("stopVirtualMachine", id=vm["id"], forced="true")
+    told: list[str] = []
+    cloud.manager.hub.simulator.on_call = lambda host, call: told.append(type(call).__name__)
+    refused = cloud.call("deleteHost", id=router["hostid"], forced="true")
+    cloud.manager.hub.simulator.on_call = None
+    assert (refused.status, "router" in refused.text) == (536, True)
+    assert "StopAgent" not in told
+    assert cloud.call("listHosts", id=router["hostid"]).body["host"][0]["resourcestate"] == "Enabled"
+    for vm in machines:
+        cloud.ok("startVirtualMachine", id=vm["id"])

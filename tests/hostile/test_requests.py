@@ -32,11 +32,13 @@ def raw(running: Running, request: bytes) -> bytes:
     """What the server answers to these very bytes."""
     url = urlsplit(running.endpoint)
     out = b""
-    with socket.create_connection((url.hostname or "", url.port or 0), timeout=5) as line:
-        with contextlib.suppress(TimeoutError, ConnectionError):  # a half request waits for its rest; that is no answer
-            line.sendall(request)
-            while piece := line.recv(65536):
-                out += piece
+    with (
+        contextlib.suppress(TimeoutError, ConnectionError),  # a half request waits for its rest; that is no answer
+        socket.create_connection((url.hostname or "", url.port or 0), timeout=5) as line,
+    ):
+        line.sendall(request)
+        while piece := line.recv(65536):
+            out += piece
     return out
 
 
@@ -191,7 +193,9 @@ def test_odd_names_come_back_as_they_were(running: Running, http: httpx.Client, 
     assert offering[name] == value
     found = http.get("?" + signed(running, f"command=listDiskOfferings&id={offering['id']}")).json()
     assert found["listdiskofferingsresponse"]["diskoffering"][0][name] == value
-    xml = http.get("?" + signed(running, f"command=listDiskOfferings&id={offering['id']}").replace("response=json", "x=y"))
+    xml = http.get(
+        "?" + signed(running, f"command=listDiskOfferings&id={offering['id']}").replace("response=json", "x=y")
+    )
     assert xml.status_code == 401  # the signature covers the form of the answer too
     gone = http.get("?" + signed(running, f"command=deleteDiskOffering&id={offering['id']}"))
     assert gone.status_code == 200

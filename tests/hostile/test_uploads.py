@@ -45,7 +45,13 @@ def as_before(real: RealCloud) -> Iterator[None]:
 
 def offer(real: RealCloud, **about: Any) -> dict[str, Any]:
     """Upload parameters for a new template."""
-    chosen = {"name": f"up-{uuid.uuid4().hex[:8]}", "format": "QCOW2", "hypervisor": "KVM", "zoneid": real.zone, **about}
+    chosen = {
+        "name": f"up-{uuid.uuid4().hex[:8]}",
+        "format": "QCOW2",
+        "hypervisor": "KVM",
+        "zoneid": real.zone,
+        **about,
+    }
     told: dict[str, Any] = real.cs.getUploadParamsForTemplate(**chosen)["getuploadparams"]
     return told
 
@@ -151,7 +157,7 @@ def test_no_form(real: RealCloud, image: bytes, kind: str, body: bytes, text: st
     real.delete(told["id"])
 
 
-NOTE = b'--' + EDGE + b'\r\nContent-Disposition: form-data; name="note"\r\n\r\n'
+NOTE = b"--" + EDGE + b'\r\nContent-Disposition: form-data; name="note"\r\n\r\n'
 END = b"\r\n--" + EDGE + b"--\r\n"
 
 

@@ -516,6 +516,7 @@ def delete(ctx: Ctx, id: Host, forced: bool = False) -> None:
             f"The host {id.name} still takes machines; disable it, put it into maintenance, or say forced=true.",
             state=id.resource_state,
         )
+    ctx.tx.unused(id)  # before its agent is told to stop
     ctx.tx.set(id, resource_state="Disabled")
     ctx.start(RemoveHost(host=id.id))
 

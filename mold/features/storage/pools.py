@@ -10,10 +10,9 @@ from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Long, command
 from mold.api.lists import Query, lists
 from mold.api.permit import OPERATORS, ROOT, Infra
-from mold.base import net
+from mold.base import net, units
 from mold.base.errors import Conflict, Failed, InUse, Invalid, NoCapacity, Unreachable
 from mold.base.states import machine
-from mold.base.units import GIB
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
 from mold.features.infra.pods import Pod
@@ -416,7 +415,7 @@ def choose(tx: Tx, host: Host, size: int, tags: str | None, *, local: bool = Fal
         verdicts.append({"pool": pool.name, "reason": why})
     told = "; ".join(f"{v['pool']}: {v['reason']}" for v in verdicts) or "the host has no primary storage"
     raise NoCapacity(
-        f"No primary storage of host {host.name} can hold a disk of {size / GIB:.2f} GiB ({told}).",
+        f"No primary storage of host {host.name} can hold a disk of {units.size(size)} ({told}).",
         pools=verdicts,
         public="No primary storage has room for this disk.",
     )
@@ -437,7 +436,8 @@ def unfit(tx: Tx, pool: StoragePool, size: int, wanted: set[str], *, local: bool
     factor, share = OVERCOMMIT.get(tx, storage=pool.id), ALLOCATED_LIMIT.get(tx, storage=pool.id)
     if pool.reserved + size > pool.disk_size_total * factor * share:
         return (
-            f"{pool.reserved / GIB:.1f} of {pool.disk_size_total * factor * share / GIB:.1f} GiB are promised already"
+            f"{units.size(pool.reserved)} of {units.size(pool.disk_size_total * factor * share)} are promised already, "
+            f"{units.size(size)} more are needed"
         )
     return None
 
