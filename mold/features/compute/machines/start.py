@@ -12,7 +12,7 @@ import msgspec
 
 from mold.api.command import LATER, Ctx, command
 from mold.base import clock
-from mold.base.errors import Conflict, Denied
+from mold.base.errors import Conflict, Denied, Unreachable
 from mold.base.units import MIB
 from mold.features.compute import placement
 from mold.features.compute.machines.row import Nic, VirtualMachine, disks_of, nics_of
@@ -162,7 +162,11 @@ class StartVm(Operation):
     async def prepare(self, choose: Place) -> list[w.VolumeFacts]:
         """Serve its networks and make its disks, at the same time."""
         disks = asyncio.ensure_future(self._disks(choose))
-        await asyncio.gather(disks, *(networks.apply(n) for n in choose.networks))
+        # All come to their end before one's failure counts: what still ran would outlive its own undoing.
+        ended = await asyncio.gather(disks, *(networks.apply(n) for n in choose.networks), return_exceptions=True)
+        failed = [e for e in ended if isinstance(e, BaseException)]
+        if failed:
+            raise next((e for e in failed if not isinstance(e, Unreachable)), failed[0])
         return disks.result()
 
     async def _disks(self, choose: Place) -> list[w.VolumeFacts]:
