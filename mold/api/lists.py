@@ -210,7 +210,7 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
         if (row := given.pop(param, None)) is not None:
             query.where(above(row))
     tags = given.get("tags")
-    if tags and "tags" not in special:
+    if isinstance(tags, dict) and tags and "tags" not in special:  # an offering's `tags` are a word of its own
         query.where(tagged(kind, tags))
     function(query, **{n: given.get(n, p.default) for n, p in [*inspect.signature(function).parameters.items()][1:]})
     return query.run(page, pagesize)

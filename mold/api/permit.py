@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from mold.base import ids
 from mold.base.errors import Denied, Invalid, NotFound
 from mold.store import REGISTRY, Resource, Tx, refers
 
@@ -236,15 +237,11 @@ def condition(kind: type[Resource], caller: Caller, access: Access) -> Any:
     return rule
 
 
-def is_number(value: str) -> bool:
-    """Whether a text can be an internal number: ASCII digits, and few enough for a database."""
-    return value.isascii() and value.isdigit() and len(value) < 19
-
-
 def find(tx: Tx, kind: type[Resource], caller: Caller, value: str, access: Access) -> Resource | None:
     """The row that `value` (a uuid, or an internal number) names, if the caller has `access` to it."""
-    if is_number(value):
-        return tx.first(kind, kind.c.number == int(value), condition(kind, caller, access))
+    number = ids.whole(value)
+    if number is not None:
+        return tx.first(kind, kind.c.number == number, condition(kind, caller, access))
     word = value.lower()
     if caller.internal or kind.policy is not None:
         row: Resource | None

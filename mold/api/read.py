@@ -11,13 +11,14 @@ import re
 from typing import Any
 
 from mold.api.command import Command, Owner, Param
-from mold.api.permit import Caller, find, is_number, owner_of
+from mold.api.permit import Caller, find, owner_of
 from mold.base import clock, ids
 from mold.base.errors import Invalid, Malformed, Missing, Unsupported
 from mold.store import Resource, Tx
 
 CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 MAP = re.compile(r"^([^\[\]]+)\[(\d{1,6})\]\.([^\[\]]+)$")
+WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
 LIST_MAX = 10_000
 MAP_MAX = 5_000
 
@@ -194,7 +195,7 @@ def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
     if word == "-1" and spec.name == "projectid" and made.shape == "list":
         return "-1"
     found: Resource | None = None
-    if ids.UUID.match(word) or (is_number(word) and not spec.since):
+    if ids.UUID.match(word) or (ids.whole(word) is not None and not spec.since):
         found = find(tx, spec.resource, caller, word, spec.access)
     if found is None:
         raise said(

@@ -43,3 +43,11 @@ def is_label(word: str) -> bool:
 def label(text: str) -> str:
     """`text` made into a host-name label; empty if nothing is left of it."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-")[:63].strip("-")
+
+
+def whole(text: str) -> int | None:
+    """The number that `text` writes in ASCII digits, few enough for a database; None when it is none.
+
+    `str.isdigit` alone lets through what `int` refuses (`²`), and numbers that no column holds.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None

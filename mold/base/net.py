@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from urllib.parse import SplitResult, urlsplit
 
+from mold.base import ids
 from mold.base.errors import Invalid
 
 RANGE_MAX = 65536
@@ -73,12 +75,22 @@ def vlans(text: str) -> list[tuple[int, int]]:
     pairs = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if not text.isascii() or not first.isdigit() or (last and not last.isdigit()):
+        low, high = ids.whole(first), ids.whole(last or first)
+        if low is None or high is None:
             raise Invalid(f"The VLAN range '{text}' is not of the form 100-200,300.", value=text)
-        low, high = int(first), int(last or first)
         if not 1 <= low <= high <= 0xFFFFFF:
             raise Invalid(
                 f"The VLAN range '{part.strip()}' must lie within 1-16777215 and not run backwards.", value=text
             )
         pairs.append((low, high))
     return pairs
+
+
+def url(text: str, parameter: str = "url") -> SplitResult:
+    """The parts of a URL, host and port readable; Invalid when it is none (Python's own raise ValueError late)."""
+    try:
+        parts = urlsplit(text)
+        _ = (parts.hostname, parts.port)
+    except ValueError as broken:
+        raise Invalid(f"'{text[:80]}' is not a URL: {broken}.", parameter=parameter) from None
+    return parts

@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket
 from mold.api.door import VERSION, Answer, Request
 from mold.api.model import openapi
 from mold.features.identity import signin
-from mold.server import screens
+from mold.server import screens, upload
 from mold.server.app import Manager
 
 log = structlog.get_logger()
@@ -214,6 +214,9 @@ def application(manager: Manager) -> Starlette:
             await signin.end(manager.door, cookie)
         return response(answer)
 
+    async def receive(http: HttpRequest) -> Response:
+        return await upload.take(manager, http)
+
     async def metric(http: HttpRequest) -> Response:
         if not loopback(http.client.host if http.client else ""):
             return PlainTextResponse("Metrics are for this machine only.\n", status_code=403)
@@ -244,6 +247,7 @@ def application(manager: Manager) -> Starlette:
     routes: list[Any] = [
         Route("/client/api", api, methods=["GET", "POST"]),
         Route("/client/api/{rest:path}", api, methods=["GET", "POST"]),
+        Route("/client/upload/{id}", receive, methods=["POST"]),
         Route("/client/openapi.json", document),
         WebSocketRoute("/client/console/websockify", screen),
         Mount("/client/console", ConsolePage(directory=STATIC / "console", check_dir=False)),

@@ -19,7 +19,7 @@ import ssl
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,9 @@ FACTS_MAX = 50
 INTEGER_MAX = 1 << 62
 _GUID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+HANG_UP_SECONDS = 15.0
 
 
 class Lie(Exception):
@@ -386,6 +389,21 @@ class Hub:
         finally:
             future.cancel()
             self.streams.pop(ticket, None)
+
+    async def pour(self, host: str, make: Callable[[str, str], w.Call], pieces: AsyncIterator[bytes]) -> w.Facts:
+        """Send bytes to a host over a stream that it opens; the code of the stream's end says whether they are whole."""
+        stream, asked = await self.stream(host, make)
+        is_whole = False
+        try:
+            with contextlib.suppress(ConnectionClosed):  # the host's answer says why it hung up
+                is_whole = await _poured(stream, asked, pieces)
+        finally:
+            await stream.close(*((1000, "") if is_whole else (1011, "the bytes are not whole")))
+            if not is_whole:
+                # Let the host throw away what it has before anything else is asked of it.
+                await asyncio.wait([asked], timeout=HANG_UP_SECONDS)
+        facts: w.Facts = await asked
+        return facts
 
     # -- serving -----------------------------------------------------------------------------------------------
 
@@ -722,6 +740,23 @@ def _loopback(address: str) -> bool:
     """Whether an address, with or without port, is of this machine only."""
     host = address.rsplit(":", 1)[0] if address.count(":") == 1 or address.startswith("[") else address
     return host.strip("[]") in ("localhost", "::1", "") or host.startswith(("127.", "::ffff:127."))
+
+
+async def _poured(stream: ServerConnection, asked: asyncio.Task[Any], pieces: AsyncIterator[bytes]) -> bool:
+    """Send all pieces; False when the host has answered before the last one."""
+    while True:
+        coming = asyncio.ensure_future(anext(pieces, None))
+        try:
+            await asyncio.wait({coming, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not coming.done():
+                coming.cancel()
+        if asked.done():
+            return False
+        piece = coming.result()
+        if piece is None:
+            return True
+        await stream.send(piece)
 
 
 def _told(reports: dict[str, w.HostReport], tx: Tx) -> None:

@@ -7,6 +7,7 @@ The key is 32 random bytes in the data folder (mode 600), or in the environment 
 from __future__ import annotations
 
 import base64
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -16,14 +17,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MARK = "s1:"
 _key: AESGCM | None = None
+_marks: bytes | None = None
 
 
 def load(folder: Path) -> None:
     """Load the installation's key, making it at the first start."""
-    global _key
     text = os.environ.get("MOLD_KEY")
     if text:
-        _key = AESGCM(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        _use(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         return
     path = folder / "secret.key"
     if not path.exists():
@@ -36,7 +37,26 @@ def load(folder: Path) -> None:
         except FileExistsError:
             pass
         draft.unlink()
-    _key = AESGCM(path.read_bytes())
+    _use(path.read_bytes())
+
+
+def _use(key: bytes) -> None:
+    global _key, _marks
+    _key = AESGCM(key)
+    _marks = hmac.digest(key, b"marks", "sha256")  # a key of its own, so that a mark says nothing of what is sealed
+
+
+def mark(*words: str) -> str:
+    """A mark (HMAC-SHA256, URL-safe base64) that only this installation can put on these words in this order."""
+    if _marks is None:
+        raise RuntimeError("the installation's key is not loaded; call seal.load first")
+    text = "\0".join(f"{len(w)}:{w}" for w in words)
+    return base64.urlsafe_b64encode(hmac.digest(_marks, text.encode(), "sha256")).decode().rstrip("=")
+
+
+def same(expected: str, given: str) -> bool:
+    """Whether two marks are the same, in a time that tells nothing of where they differ."""
+    return hmac.compare_digest(expected.encode(), given.encode())
 
 
 def _cipher() -> AESGCM:

@@ -5,7 +5,7 @@ from mold.work.engine import Engine, error_of
 from mold.work.job import Job
 from mold.work.operation import OPERATIONS, Operation, operation, step
 from mold.work.reconcile import RECONCILERS, reconciler
-from mold.work.run import ask, change, look, progress, together
+from mold.work.run import ask, change, look, pour, progress, together
 
 __all__ = [
     "OPERATIONS",
@@ -18,6 +18,7 @@ __all__ = [
     "error_of",
     "look",
     "operation",
+    "pour",
     "progress",
     "reconciler",
     "step",

@@ -13,7 +13,7 @@ import contextlib
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Protocol, TypeVar
@@ -53,6 +53,9 @@ class World(Protocol):
         self, host: str, call: Call, *, key: str, epoch: int, seconds: float, say: Callable[[float, str], None] | None
     ) -> Facts:
         """The host's answer; raises its refusal, or Unreachable."""
+
+    async def pour(self, host: str, make: Callable[[str, str], Call], pieces: AsyncIterator[bytes]) -> Facts:
+        """Have a host open a stream to this manager, and send it `pieces`; `make(address, ticket)` is the call that asks."""
 
 
 class Engine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -104,6 +104,15 @@ async def ask(host: str, call: Call, *, seconds: float | None = None) -> Any:
         seconds=seconds or type(call).seconds,
         say=(lambda p, t: progress(p, t, run)) if run else None,
     )
+
+
+async def pour(host: str, make: Callable[[str, str], Call], pieces: AsyncIterator[bytes]) -> Any:
+    """Send bytes to a host, from within a world step; `make(address, ticket)` is the call that asks the host to fetch them.
+
+    Returns the facts that the call promises.  Raises the host's refusal, Unreachable, or what `pieces` raises; then the
+    host is told that the bytes are not whole.
+    """
+    return await _engine().world.pour(host, make, pieces)
 
 
 async def together(*parts: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from clients_cloud import Running
+from clouds import Running
 from cs import CloudStack, CloudStackApiException
 
 
@@ -49,8 +49,12 @@ def test_a_machine_lives_and_dies(cs: CloudStack) -> None:
     assert cs.startVirtualMachine(id=vm["id"], fetch_result=True)["virtualmachine"]["state"] == "Running"
     assert cs.rebootVirtualMachine(id=vm["id"], fetch_result=True)["virtualmachine"]["state"] == "Running"
 
-    assert cs.createTags(resourceids=vm["id"], resourcetype="UserVm", tags=[{"key": "env", "value": "prod"}], fetch_result=True) == {"success": True}
-    assert [v["id"] for v in cs.listVirtualMachines(tags={"key": "env", "value": "prod"})["virtualmachine"]] == [vm["id"]]
+    assert cs.createTags(
+        resourceids=vm["id"], resourcetype="UserVm", tags=[{"key": "env", "value": "prod"}], fetch_result=True
+    ) == {"success": True}
+    assert [v["id"] for v in cs.listVirtualMachines(tags={"key": "env", "value": "prod"})["virtualmachine"]] == [
+        vm["id"]
+    ]
 
     cs.destroyVirtualMachine(id=vm["id"], expunge=True, fetch_result=True)
     assert vm["id"] not in {v["id"] for v in cs.listVirtualMachines(fetch_list=True)}
@@ -71,9 +75,13 @@ def test_refusals(cs: CloudStack) -> None:
         cs.deployVirtualMachine(zoneid=wishes(cs)["zoneid"])
     assert caught.value.error["errorcode"] == 431
     assert "missing parameter serviceofferingid" in caught.value.error["errortext"]
-    offering = cs.createServiceOffering(name=f"huge {uuid.uuid4()}", displaytext="x", cpunumber=64, cpuspeed=100, memory=4 * 1024 * 1024)
+    offering = cs.createServiceOffering(
+        name=f"huge {uuid.uuid4()}", displaytext="x", cpunumber=64, cpuspeed=100, memory=4 * 1024 * 1024
+    )
     with pytest.raises(CloudStackApiException) as caught:
-        cs.deployVirtualMachine(**{**wishes(cs), "serviceofferingid": offering["serviceoffering"]["id"]}, fetch_result=True)
+        cs.deployVirtualMachine(
+            **{**wishes(cs), "serviceofferingid": offering["serviceoffering"]["id"]}, fetch_result=True
+        )
     assert caught.value.error["errorcode"] == 533
     assert "memory" in caught.value.error["errortext"].lower()
 
@@ -102,9 +110,7 @@ def test_asynchronous(running: Running) -> None:
         async with AIOCloudStack(endpoint=running.endpoint, poll_interval=0.05, **keys) as cs:
             chosen = wishes(client(running))
             names = [f"aio-{uuid.uuid4().hex[:8]}" for _ in range(3)]
-            made = await asyncio.gather(
-                *(cs.deployVirtualMachine(**chosen, name=n, fetch_result=True) for n in names)
-            )
+            made = await asyncio.gather(*(cs.deployVirtualMachine(**chosen, name=n, fetch_result=True) for n in names))
             assert [m["virtualmachine"]["state"] for m in made] == ["Running"] * 3
             listed = await cs.listVirtualMachines(fetch_list=True, pagesize=2)
             assert {v["name"] for v in listed} >= set(names)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from clients_cloud import Running
+from clouds import Running
 from libcloud.compute.drivers.cloudstack import CloudStackNetworkOffering, CloudStackNodeDriver
 from libcloud.compute.types import NodeState
 
@@ -65,7 +65,9 @@ def test_what_there_is(driver: Any) -> None:
 def test_a_machine_lives_and_dies(driver: Any) -> None:
     """Deploy, list, stop, start, reboot and destroy a machine; the list follows at every step."""
     name = f"lib-{uuid.uuid4().hex[:8]}"
-    node = driver.create_node(name=name, ex_displayname=name, ex_start_vm=True, ex_userdata="#!/bin/sh\n", **parts(driver))
+    node = driver.create_node(
+        name=name, ex_displayname=name, ex_start_vm=True, ex_userdata="#!/bin/sh\n", **parts(driver)
+    )
     assert node.name == name
     assert node.state == NodeState.RUNNING
     assert node.private_ips[0].startswith("10.1.1.")

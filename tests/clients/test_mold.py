@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clients_cloud import Running
+from clouds import Running
 
 Ran = subprocess.CompletedProcess[str]
 Mold = Callable[..., Ran]

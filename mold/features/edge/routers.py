@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Param, command
 from mold.api.lists import Query, lists
-from mold.api.permit import OPERATORS, Infra, below, is_number
-from mold.base import net
+from mold.api.permit import OPERATORS, Infra, below
+from mold.base import ids, net
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
 from mold.features.compute.machines.row import Nic, VirtualMachine, control_state
@@ -185,7 +185,7 @@ def _list(
         q.where(sa.false())
     if name is not None:
         parts = name.split("-")
-        q.where(Router.c.number == int(parts[1]) if len(parts) > 1 and is_number(parts[1]) else sa.false())
+        q.where(Router.c.number == int(parts[1]) if len(parts) > 1 and ids.whole(parts[1]) is not None else sa.false())
     if domainid is not None:
         q.where(below(domainid.trail, c.domain_id) if isrecursive else c.domain_id == domainid.id)
 

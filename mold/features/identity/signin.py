@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from mold.api.answer import Field
 from mold.api.command import Param, command
 from mold.api.door import Door, Entry, Request
-from mold.api.permit import Caller, RoleType, is_number
+from mold.api.permit import Caller, RoleType
 from mold.api.sign import REFUSED, verify
 from mold.base import ids
 from mold.base.errors import Denied, Invalid, Refusal, Unauthorized
@@ -228,7 +228,7 @@ async def login(door: Door, entry: Entry) -> Any:
         if domain_id:
             found = (
                 tx.first(Domain, Domain.c.number == int(domain_id))
-                if is_number(domain_id)
+                if ids.whole(domain_id) is not None
                 else tx.get(Domain, domain_id)
             )
             if found is None:

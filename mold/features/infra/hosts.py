@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 import sqlalchemy as sa
@@ -22,7 +21,7 @@ from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Param, command
 from mold.api.lists import Query, lists, paged
 from mold.api.permit import ADMINS, OPERATORS, ROOT, Infra
-from mold.base import clock
+from mold.base import clock, net
 from mold.base.errors import Conflict, Failed, InUse, Invalid, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
@@ -495,7 +494,7 @@ def add(
             f"The cluster {clusterid.name} has {clusterid.hypervisor} hosts; this one is {kind}.",
             parameter="hypervisor",
         )
-    parts = urlsplit(url if "//" in url else f"http://{url}")
+    parts = net.url(url if "//" in url else f"http://{url}")
     if not parts.hostname or parts.username or parts.query:
         raise Invalid("url must be http:// and the host's name or address.", parameter="url")
     if ctx.tx.first(Host, Host.c.url == parts.hostname) is not None:
@@ -612,6 +611,7 @@ def delete(ctx: Ctx, id: Host, forced: bool = False) -> None:
             f"The host {id.name} still takes machines; disable it, put it into maintenance, or say forced=true.",
             state=id.resource_state,
         )
+    ctx.tx.unused(id)  # before its agent is told to stop
     ctx.tx.set(id, resource_state="Disabled")
     ctx.start(RemoveHost(host=id.id))
 

@@ -10,7 +10,7 @@ from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Param, command
 from mold.api.lists import Query, lists, tagged
 from mold.api.permit import ROOT, Infra, Owned, Private, below
-from mold.base import clock, net
+from mold.base import clock, ids, net
 from mold.base.errors import Conflict, InUse, Invalid, NoCapacity
 from mold.features.identity import limits
 from mold.features.identity.accounts import Account, Project
@@ -179,7 +179,7 @@ def create(
             )
         physical = found[0]
     word = vlan.removeprefix("vlan://").strip().lower() or "untagged"
-    if word != "untagged" and not (word.isdigit() and 1 <= int(word) <= 0xFFFFFF):
+    if word != "untagged" and not 1 <= (ids.whole(word) or 0) <= 0xFFFFFF:
         raise Invalid("vlan must be untagged or a number.", parameter="vlan")
     network = net.around(gateway, netmask)
     first, last = net.span(startip, endip, network)

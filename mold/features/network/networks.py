@@ -353,10 +353,11 @@ def create(
     )
     if vlan is not None:
         word = vlan.rsplit("/", 1)[-1]
-        if not (word.isascii() and word.isdigit()) or not 1 <= int(word) <= 0xFFFFFF:
+        number = ids.whole(word)
+        if number is None or not 1 <= number <= 0xFFFFFF:
             raise Invalid("vlan must be a number.", parameter="vlan")
         physical = physical_of(tx, made)
-        tx.set(made, physical_network_id=physical.id, tag=int(word), chosen_tag=True)
+        tx.set(made, physical_network_id=physical.id, tag=number, chosen_tag=True)
     return made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -11,9 +10,9 @@ from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Long, command
 from mold.api.lists import Query, lists, paged
 from mold.api.permit import ADMINS, OPERATORS, ROOT, Infra
+from mold.base import net, units
 from mold.base.errors import Conflict, Failed, InUse, Invalid, NoCapacity, Unreachable
 from mold.base.states import machine
-from mold.base.units import GIB
 from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
@@ -183,7 +182,18 @@ class MountStorage(Operation):
     pool: str
 
     @step
-    def begin(self, tx: Tx) -> list[str]:
+    def begin(self, tx: Tx) -> None:
+        """Apart from the choice of hosts, so that the row goes when there is none."""
+        tx.one(StoragePool, self.pool)
+
+    @begin.undo
+    def withdraw(self, tx: Tx) -> None:
+        pool = tx.get(StoragePool, self.pool)
+        if pool is not None:
+            tx.remove(pool)
+
+    @step
+    def choose(self, tx: Tx) -> list[str]:
         pool = tx.one(StoragePool, self.pool)
         where = [Host.c.zone_id == pool.zone_id, Host.c.state == "Up", Host.c.hypervisor == pool.hypervisor]
         if pool.scope == "CLUSTER":
@@ -196,27 +206,21 @@ class MountStorage(Operation):
         # One host measures it at once; the others mount it when they first need it.
         return hosts[:1] if pool.hypervisor == "Simulator" else hosts
 
-    @begin.undo
-    def withdraw(self, tx: Tx) -> None:
-        pool = tx.get(StoragePool, self.pool)
-        if pool is not None:
-            tx.remove(pool)
-
     @step
-    async def mount(self, begin: list[str]) -> w.PoolFacts:
+    async def mount(self, choose: list[str]) -> w.PoolFacts:
         spec = await look(lambda tx: tx.one(StoragePool, self.pool).spec())
         facts: w.PoolFacts | None = None
-        for host in begin:
+        for host in choose:
             facts = await ask(host, w.MountPool(pool=spec))
         if facts is None:
             raise Failed("No host mounted the storage.")
         return facts
 
     @mount.undo
-    async def unmount(self, begin: list[str]) -> None:
+    async def unmount(self, choose: list[str]) -> None:
         spec = await look(lambda tx: p.spec() if (p := tx.get(StoragePool, self.pool)) else None)
         if spec is not None:
-            for host in begin:
+            for host in choose:
                 await ask(host, w.UnmountPool(pool=spec, force=False))
 
     @step
@@ -261,7 +265,7 @@ def create(
     provider: DefaultPrimary
     tags: storage tags, comma separated
     """
-    parts = urlsplit(url)
+    parts = net.url(url)
     kind = SCHEMES.get(parts.scheme.lower())
     if kind is None:
         raise Invalid(
@@ -442,7 +446,7 @@ def choose(tx: Tx, host: Host, size: int, tags: str | None, *, local: bool = Fal
         verdicts.append({"pool": pool.name, "reason": why})
     told = "; ".join(f"{v['pool']}: {v['reason']}" for v in verdicts) or "the host has no primary storage"
     raise NoCapacity(
-        f"No primary storage of host {host.name} can hold a disk of {size / GIB:.2f} GiB ({told}).",
+        f"No primary storage of host {host.name} can hold a disk of {units.size(size)} ({told}).",
         pools=verdicts,
         public="No primary storage has room for this disk.",
     )
@@ -489,7 +493,8 @@ def unfit(tx: Tx, pool: StoragePool, size: int, wanted: set[str], *, local: bool
     factor, share = OVERCOMMIT.get(tx, storage=pool.id), ALLOCATED_LIMIT.get(tx, storage=pool.id)
     if pool.reserved + size > pool.disk_size_total * factor * share:
         return (
-            f"{pool.reserved / GIB:.1f} of {pool.disk_size_total * factor * share / GIB:.1f} GiB are promised already"
+            f"{units.size(pool.reserved)} of {units.size(pool.disk_size_total * factor * share)} are promised already, "
+            f"{units.size(size)} more are needed"
         )
     return None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Param, Tags, command
 from mold.api.lists import Query, lists, paged
 from mold.api.permit import OPERATORS, ROOT, Infra
+from mold.base import net
 from mold.base.errors import Conflict, Invalid, Unavailable
 from mold.base.states import machine
 from mold.features.infra.capacity import Amount, gauge
@@ -103,10 +103,9 @@ class MountImageStore(Operation):
     store: str
 
     @step
-    def begin(self, tx: Tx) -> str:
-        store = tx.one(ImageStore, self.store)
-        host = any_host(tx, store.zone_id)
-        return host.id
+    def begin(self, tx: Tx) -> None:
+        """Apart from the choice of a host, so that the row goes when there is none."""
+        tx.one(ImageStore, self.store)
 
     @begin.undo
     def withdraw(self, tx: Tx) -> None:
@@ -115,9 +114,13 @@ class MountImageStore(Operation):
             tx.remove(store)
 
     @step
-    async def mount(self, begin: str) -> w.PoolFacts:
+    def choose(self, tx: Tx) -> str:
+        return any_host(tx, tx.one(ImageStore, self.store).zone_id).id
+
+    @step
+    async def mount(self, choose: str) -> w.PoolFacts:
         spec = await look(lambda tx: tx.one(ImageStore, self.store).spec())
-        facts: w.PoolFacts = await ask(begin, w.MountStore(store=spec))
+        facts: w.PoolFacts = await ask(choose, w.MountStore(store=spec))
         return facts
 
     @step
@@ -178,7 +181,7 @@ def add(
         )
     if details:
         raise Invalid("A directory has no details; leave them out.", parameter="details")
-    parts = urlsplit(url or "")
+    parts = net.url(url or "")
     if parts.scheme != "file" or not parts.path.startswith("/") or ".." in parts.path.split("/") or len(parts.path) < 2:
         raise Invalid(
             "url must be file:// and the absolute path of a directory that every host of the zone mounts.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 import structlog
@@ -13,7 +12,8 @@ from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.model import capability
-from mold.api.permit import OPERATORS, Owned, Private, RoleType
+from mold.api.permit import OPERATORS, Caller, Owned, Private, RoleType
+from mold.base import net
 from mold.base.errors import Conflict, Denied, InUse, Invalid, NotFound, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
@@ -71,10 +71,12 @@ class Template(Owned):
     policy = Shared()
     states = machine(
         "Creating",
-        ready="Creating|Failed|NotUploaded>Ready",
-        fail="Creating|NotUploaded>Failed",
+        ready="Creating|Failed|UploadInProgress>Ready",
+        fail="Creating|UploadInProgress>Failed",
         retry="Failed>Creating",
-        drop="Creating|Ready|Failed|NotUploaded>Removing",
+        receive="NotUploaded>UploadInProgress",
+        abandon="NotUploaded>UploadAbandoned",
+        drop="Creating|Ready|Failed|NotUploaded|UploadAbandoned>Removing",
     )
 
     name: str = column(filter=True, keyword=True)
@@ -138,6 +140,15 @@ class Placed(Resource):
     size: int = column(default=0)
 
 
+DOWNLOAD_STATES = {
+    "Ready": "DOWNLOADED",
+    "Failed": "DOWNLOAD_ERROR",
+    "NotUploaded": "NOT_UPLOADED",
+    "UploadInProgress": "UPLOAD_IN_PROGRESS",
+    "UploadAbandoned": "UPLOAD_ABANDONED",
+}
+
+
 @shown(
     Template,
     Field("isready", "boolean"),
@@ -167,11 +178,7 @@ def _ready(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
                 {
                     "datastore": t.store_id,
                     "downloadPercent": "100" if t.state == "Ready" else "0",
-                    "downloadState": "DOWNLOADED"
-                    if t.state == "Ready"
-                    else "DOWNLOAD_ERROR"
-                    if t.state == "Failed"
-                    else "DOWNLOAD_IN_PROGRESS",
+                    "downloadState": DOWNLOAD_STATES.get(t.state, "DOWNLOAD_IN_PROGRESS"),
                 }
             ]
             if caller.root
@@ -270,46 +277,57 @@ class FetchTemplate(Operation):
     template: str
 
     @step
-    def begin(self, tx: Tx) -> list[str]:
-        template = tx.one(Template, self.template)
-        return [any_host(tx, template.zone_id).id, str(MAX_SIZE.get(tx) * GIB), ALLOWED.get(tx)]
+    def begin(self, tx: Tx) -> None:
+        """Apart from the choice of a host, so that the template says why when there is none."""
+        tx.one(Template, self.template)
 
     @begin.undo
     def blame(self, tx: Tx, error: str) -> None:
-        template = tx.get(Template, self.template)
-        if template is not None and template.state == "Creating":
-            tx.move(template, "fail", status=error)
+        blamed(tx, self.template, error)
 
     @step
-    async def fetch(self, begin: list[str]) -> w.ImageFacts:
+    def choose(self, tx: Tx) -> list[str]:
+        template = tx.one(Template, self.template)
+        return [any_host(tx, template.zone_id).id, str(MAX_SIZE.get(tx) * GIB), ALLOWED.get(tx)]
+
+    @step
+    async def fetch(self, choose: list[str]) -> w.ImageFacts:
         template, store = await look(
             lambda tx: ((t := tx.one(Template, self.template)), tx.one(ImageStore, t.store_id))
         )
         facts: w.ImageFacts = await ask(
-            begin[0],
+            choose[0],
             w.FetchImage(
                 store=store.spec(),
                 image=template.id,
                 url=template.url or "",
                 format=template.format,
                 checksum=template.checksum or "",
-                max_size=int(begin[1]),
-                allow=[c.strip() for c in begin[2].split(",") if c.strip()],
+                max_size=int(choose[1]),
+                allow=[c.strip() for c in choose[2].split(",") if c.strip()],
             ),
         )
         progress(100)
         return facts
 
     @fetch.undo
-    async def drop(self, begin: list[str]) -> None:
-        await _drop_image(self.template, begin[0])
+    async def drop(self, choose: list[str]) -> None:
+        await drop_image(self.template, choose[0])
 
     @step
     def settle(self, tx: Tx, fetch: w.ImageFacts) -> None:
-        _settle(tx, self.template, fetch)
+        settled(tx, self.template, fetch)
 
 
-def _settle(tx: Tx, template_id: str, facts: w.ImageFacts) -> None:
+def blamed(tx: Tx, template_id: str, error: str) -> None:
+    """An image that did not arrive: its template says why."""
+    template = tx.get(Template, template_id)
+    if template is not None and template.state in ("Creating", "UploadInProgress"):
+        tx.move(template, "fail", status=error)
+
+
+def settled(tx: Tx, template_id: str, facts: w.ImageFacts) -> None:
+    """An image that arrived: its template is ready and counts against its owner's limit."""
     template = tx.one(Template, template_id)
     account = tx.one(Account, template.account_id)
     limits.reserve(tx, account, secondary_storage=facts.physical)
@@ -328,7 +346,8 @@ def _pool_spec(pool_id: str, tx: Tx) -> w.PoolSpec | None:
     return pool.spec() if pool is not None else None
 
 
-async def _drop_image(template_id: str, host: str) -> None:
+async def drop_image(template_id: str, host: str) -> None:
+    """Remove a template's image from its store, whole or half arrived."""
     spec = await look(
         lambda tx: tx.one(ImageStore, t.store_id).spec() if (t := tx.get(Template, template_id)) else None
     )
@@ -391,6 +410,14 @@ def new_template(
     )
 
 
+def only_root_tags(caller: Caller, templatetag: str | None, templatetype: str | None) -> None:
+    """Only root admins say on which hosts a template runs, and of which type it is."""
+    if templatetype not in (None, "USER") and not caller.root:
+        raise Denied("Only root admins choose a template's type.", parameter="templatetype")
+    if templatetag is not None and not caller.root:
+        raise Denied("Only root admins tag templates for hosts.", parameter="templatetag")
+
+
 @command("registerTemplate", answers=Template, shape="list", event="TEMPLATE.CREATE", refused=NOT_YET)
 def register(
     ctx: Ctx,
@@ -423,7 +450,7 @@ def register(
     format: QCOW2 or RAW
     checksum: {SHA-256}hex or {MD5}hex of the file
     """
-    parts = urlsplit(url)
+    parts = net.url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Invalid("url must begin with http:// or https:// and name a host.", parameter="url")
     if parts.username or parts.password:
@@ -434,10 +461,7 @@ def register(
     zones = zoneids or ([zoneid] if zoneid else [])
     if not zones:
         raise Invalid("Give zoneid or zoneids.", parameter="zoneid")
-    if templatetype not in (None, "USER") and not ctx.caller.root:
-        raise Denied("Only root admins choose a template's type.", parameter="templatetype")
-    if templatetag is not None and not ctx.caller.root:
-        raise Denied("Only root admins tag templates for hosts.", parameter="templatetag")
+    only_root_tags(ctx.caller, templatetag, templatetype)
     made = []
     for zone in zones:
         template = new_template(
@@ -644,7 +668,7 @@ class RemoveTemplate(Operation):
     @step
     async def drop(self) -> None:
         host = await look(lambda tx: any_host(tx, tx.one(Template, self.template).zone_id).id)
-        await _drop_image(self.template, host)
+        await drop_image(self.template, host)
 
     @step
     def forget(self, tx: Tx) -> None:

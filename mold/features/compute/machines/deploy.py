@@ -298,17 +298,18 @@ def _sizes(offering: ServiceOffering, details: dict[str, str] | None) -> tuple[i
                 )
             return fixed
         text = given.get(name) or (str(fallback) if fallback is not None else None)
-        if text is None or not (text.isascii() and text.isdigit() and len(text) < 10):
+        number = ids.whole(text) if text is not None else None
+        if number is None:
             raise Invalid(
                 f"The offering {offering.name} leaves {name} open: give details[0].{'cpuNumber' if name == 'cpunumber' else 'cpuSpeed' if name == 'cpuspeed' else name}.",
                 parameter="details",
             )
         low, high = limits_.get(f"min{name}", low), limits_.get(f"max{name}", high)
-        if not low <= int(text) <= high:
+        if not low <= number <= high:
             raise Invalid(
                 f"{name} must lie between {low} and {high} with the offering {offering.name}.", parameter="details"
             )
-        return int(text)
+        return number
 
     return (
         pick("cpunumber", offering.cpunumber, 1, 256),
