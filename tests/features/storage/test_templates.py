@@ -28,7 +28,8 @@ def register(site: Site, actor: Actor, name: str, **params: Any) -> dict[str, An
 
 def test_a_template_becomes_ready(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
-    cloud.simulator.latency = 0.1
+    wish = site.wish(tenant)
+    cloud.simulator.latency = 1.0
     try:
         begun = tenant.registerTemplate(
             name="fresh", url="https://images.invalid/x", format="qcow2", hypervisor="simulator", zoneid=site.zone
@@ -40,7 +41,7 @@ def test_a_template_becomes_ready(cloud: Cloud, site: Site) -> None:
             "Simulator",
         )
         with pytest.raises(ApiError, match="is not ready: Downloading"):
-            site.deploy(tenant, templateid=begun["id"])
+            tenant.deployVirtualMachine(**{**wish, "templateid": begun["id"]})
     finally:
         cloud.simulator.latency = 0.0
         cloud.idle()
