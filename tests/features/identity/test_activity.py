@@ -14,7 +14,7 @@ def site(cloud: Cloud) -> Site:
 def test_a_job_from_begin_to_end(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     wish = site.wish(tenant)
-    cloud.simulator.latency = 0.15
+    cloud.simulator.latency = 0.4
     try:
         begun = tenant.ask("deployVirtualMachine", **wish)
         told = tenant.ask("queryAsyncJobResult", jobid=begun["jobid"])

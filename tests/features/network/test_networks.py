@@ -95,7 +95,7 @@ def test_a_chosen_vlan(cloud: Cloud, site: Site) -> None:
     for vlan in (None, "x", "0", "²", str(2**24)):
         with pytest.raises(ApiError, match="431"):
             site.network(cloud.admin, "bad", networkofferingid=offering, vlan=vlan)
-    with pytest.raises(ApiError, match="collides|already") as no:
+    with pytest.raises(ApiError, match=r"collides|already") as no:
         site.network(cloud.admin, "same", networkofferingid=offering, vlan="4242")
     assert no.value.code == 431
     with pytest.raises(ApiError, match="531"):

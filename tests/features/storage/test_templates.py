@@ -28,7 +28,8 @@ def register(site: Site, actor: Actor, name: str, **params: Any) -> dict[str, An
 
 def test_a_template_becomes_ready(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
-    cloud.simulator.latency = 0.1
+    wish = site.wish(tenant)
+    cloud.simulator.latency = 1.0
     try:
         begun = tenant.registerTemplate(
             name="fresh", url="https://images.invalid/x", format="qcow2", hypervisor="simulator", zoneid=site.zone
@@ -40,7 +41,7 @@ def test_a_template_becomes_ready(cloud: Cloud, site: Site) -> None:
             "Simulator",
         )
         with pytest.raises(ApiError, match="is not ready: Downloading"):
-            site.deploy(tenant, templateid=begun["id"])
+            tenant.deployVirtualMachine(**{**wish, "templateid": begun["id"]})
     finally:
         cloud.simulator.latency = 0.0
         cloud.idle()
@@ -95,9 +96,11 @@ def test_filters(cloud: Cloud, site: Site) -> None:
     owner, other = cloud.tenant(), cloud.tenant()
     mine, public = register(site, owner, "mine"), register(site, owner, "public", ispublic=True)
     featured = register(site, cloud.admin, "featured", ispublic=True, isfeatured=True)
-    ids = lambda actor, word: (
-        {t["id"] for t in actor.listTemplates(templatefilter=word)} & {mine["id"], public["id"], featured["id"]}
-    )
+
+    def ids(actor: Actor, word: str) -> set[str]:
+        found = {t["id"] for t in actor.listTemplates(templatefilter=word)}
+        return found & {mine["id"], public["id"], featured["id"]}
+
     assert ids(owner, "self") == ids(owner, "selfexecutable") == {mine["id"], public["id"]}
     assert ids(owner, "executable") == {mine["id"], public["id"], featured["id"]}
     assert ids(other, "executable") == {public["id"], featured["id"]}
@@ -145,7 +148,7 @@ def test_a_template_stays_while_disks_stand_on_it(cloud: Cloud, site: Site) -> N
     vm = site.deploy(tenant, templateid=made["id"])
     stores = cloud.simulator.stores
     assert made["id"] in stores[site.store].images and made["id"] in stores[site.pool].images
-    with pytest.raises(ApiError, match="The volume ROOT-.* stands on the template base") as no:
+    with pytest.raises(ApiError, match=r"The volume ROOT-.* stands on the template base") as no:
         tenant.deleteTemplate(id=made["id"])
     assert no.value.code == 536
     assert tenant.one("listTemplates", templatefilter="self", id=made["id"])["isready"] is True
