@@ -235,7 +235,8 @@ class Machine:
     async def read(self, *paths: PurePosixPath) -> dict[str, str]:
         """The files of these that are there."""
         found = await self.little("Reading its settings", READ, *map(str, paths))
-        return _decoded(found, dict[str, str], self.address)
+        files: dict[str, str] = _decoded(found, dict[str, str], self.address)
+        return files
 
 
 class Client(asyncssh.SSHClient):
@@ -247,11 +248,7 @@ class Client(asyncssh.SSHClient):
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Trust on first use."""
-        self.shown = (
-            key.export_public_key("openssh").decode().strip().rpartition(" ")[0]
-            if key.get_comment()
-            else (key.export_public_key("openssh").decode().strip())
-        )
+        self.shown = " ".join(key.export_public_key("openssh").decode().split()[:2])  # without a comment
         return not self.known or self.shown == self.known
 
 
@@ -344,7 +341,6 @@ def unit(python: str, site: PurePosixPath) -> str:
     """The systemd unit. The agent alone is ended with it: routers' programs go on."""
     return f"""[Unit]
 Description=Mold host agent
-Documentation=https://github.com/ablecloud-team/ablestack-mold
 After=network-online.target libvirtd.service
 Wants=network-online.target libvirtd.service
 StartLimitIntervalSec=0
@@ -439,7 +435,7 @@ class SshInstaller:
                 client_keys=[key],
                 agent_path=None,
                 config=None,
-                known_hosts=([known], [], []) if known else b"",
+                known_hosts=([asyncssh.import_public_key(known)], [], []) if known else b"",
                 client_factory=lambda: client,
                 preferred_auth=methods,
                 connect_timeout=CONNECT_SECONDS,
@@ -589,7 +585,7 @@ class SshInstaller:
 
     def _is_alike(self, found: Look) -> bool:
         """Whether compiled libraries of this manager run there: same Python, architecture and C library."""
-        return found.soabi == sysconfig.get_config_var("SOABI")
+        return bool(found.soabi == sysconfig.get_config_var("SOABI"))
 
     async def _send(self, machine: Machine, found: Look) -> tuple[str, PurePosixPath]:
         """Put the agent on the machine unless it is there and runs; (Python, folder of modules)."""
