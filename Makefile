@@ -3,6 +3,7 @@
 #   make setup     Debian's packages (as root) and the Python environment in .venv; done again only when they change
 #   make run       a cloud in one go; ARGS="--port 8080" passes options on
 #   make test      everything: lint, test-fast, test-postgres, test-host, test-browser, test-slow
+#   make gui       the pages for browsers, into mold/gui/static; part of setup
 #   make bench     measures; ARGS= passes options on
 #   make lock      rewrites requirements.lock from pyproject.toml (needs uv)
 #   make clean     removes what these targets made
@@ -15,15 +16,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One stamp per set of roles: another set needs another environment.
 READY := $(VENV)/.ready-$(subst $() ,-,$(strip $(ROLES)))
+PAGES := mold/gui/static/console/THIRD_PARTY.txt
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run test lint test-fast test-postgres test-host test-browser test-slow bench lock clean
+.PHONY: help setup system gui run test lint test-fast test-postgres test-host test-browser test-slow bench lock clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
-setup: system $(READY)
+setup: system $(READY) gui
 
 # Looks only (0.1 s) when nothing is missing. `python3` is all that a machine must have for it.
 system:
@@ -48,6 +50,12 @@ $(READY): requirements.lock pyproject.toml | system
 		$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .; \
 	fi
 	@touch $@
+
+gui: $(PAGES)
+
+# npm's own, or the Python environment's where the machine has none; see tools/gui.py.
+$(PAGES): tools/gui.py $(wildcard gui/*.json gui/*.mjs gui/console/* gui/words/*) | $(READY)
+	$(BIN)/python tools/gui.py
 
 run: setup
 	$(BIN)/mold quickstart $(ARGS)
@@ -84,5 +92,5 @@ lock:
 	@! grep -n '://' requirements.lock || { echo "requirements.lock must not name a host." >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf gui/node_modules mold/gui/static $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
 	find mold tests -name __pycache__ -type d -prune -exec rm -rf {} +

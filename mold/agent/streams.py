@@ -24,6 +24,8 @@ MANAGER = "mold-manager"
 """The DNS name in every manager's certificate, whatever address it is reached by."""
 OPEN_SECONDS = 15.0
 KEEPALIVE_SECONDS = 10.0
+STALL_SECONDS = 60.0
+"""A stream may stand still for so long: a manager whose far end is slow reads nothing, keepalive's frames included."""
 NORMAL = 1000
 _TICKET = re.compile(r"[A-Za-z0-9_-]{8,512}")
 
@@ -40,8 +42,13 @@ def trust(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-async def dial(settings: Settings, address: Address, path: str) -> ClientConnection:
-    """A WebSocket to a manager, mutually authenticated. Failed: our own files; OSError, WebSocketException: the way there."""
+async def dial(
+    settings: Settings, address: Address, path: str, silence_seconds: float = 2 * KEEPALIVE_SECONDS
+) -> ClientConnection:
+    """A WebSocket to a manager, mutually authenticated. Failed: our own files; OSError, WebSocketException: the way there.
+
+    The connection ends when the manager does not answer a ping within `silence_seconds`.
+    """
     return await connect(
         f"wss://{address}{path}",
         ssl=trust(settings),
@@ -49,7 +56,7 @@ async def dial(settings: Settings, address: Address, path: str) -> ClientConnect
         max_size=w.FRAME_MAX,
         open_timeout=OPEN_SECONDS,
         ping_interval=KEEPALIVE_SECONDS,
-        ping_timeout=2 * KEEPALIVE_SECONDS,
+        ping_timeout=silence_seconds,
         close_timeout=2,
         compression=None,
         proxy=None,
@@ -62,7 +69,7 @@ async def opened(here: Here, where: str, ticket: str) -> ClientConnection:
     if not _TICKET.fullmatch(ticket):
         raise Invalid("The ticket of the stream has a form that none has.")
     try:
-        return await dial(here.settings, address, f"/stream/{ticket}")
+        return await dial(here.settings, address, f"/stream/{ticket}", STALL_SECONDS)
     except (OSError, WebSocketException) as error:
         raise Unreachable(f"The stream to the manager {address} could not be opened: {error}.", manager=str(address)) from error
 

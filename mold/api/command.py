@@ -147,6 +147,120 @@ WORDS: dict[str, str] = {
     "keypair": "name of an SSH key pair",
     "keypairs": "names of SSH key pairs",
     "customid": "an id chosen by the caller (admins)",
+    "accountid": "id of the account",
+    "acltype": "who may use the network: Account",
+    "accounttype": "0 user, 1 root admin, 2 domain admin, 3 resource admin",
+    "arch": "the CPU architecture: x86_64 or aarch64",
+    "availability": "Optional or Required",
+    "bits": "32 or 64",
+    "bootable": "whether machines can boot from it",
+    "bootintosetup": "stop at the firmware's boot menu",
+    "bootmode": "LEGACY or SECURE",
+    "boottype": "BIOS or UEFI",
+    "bytesreadrate": "most bytes read from a disk per second",
+    "byteswriterate": "most bytes written to a disk per second",
+    "cachemode": "how the host caches a disk: none, writeback or writethrough",
+    "capacityiops": "operations per second that the storage can do",
+    "clustertype": "CloudManaged",
+    "conservemode": "whether one public address may serve several services",
+    "customer": "not used",
+    "deploymentplanner": "how the host is chosen (root admins)",
+    "diskofferingid": "id of the disk offering",
+    "displaynetwork": "whether tenants see it (root admins)",
+    "displayoffering": "whether tenants see it",
+    "displayvm": "whether tenants see it (root admins)",
+    "displayvolume": "whether tenants see it (root admins)",
+    "dns1": "first DNS server",
+    "dns2": "second DNS server",
+    "domain": "DNS suffix",
+    "dynamicscalingenabled": "whether running machines may grow",
+    "email": "address for mail to the user",
+    "fingerprint": "fingerprint of the key",
+    "firstname": "the user's first name",
+    "forsystemvms": "only for the cloud's own machines",
+    "forvirtualnetwork": "whether it is for isolated networks",
+    "forvpc": "whether it is for VPCs",
+    "group": "name of the group",
+    "guestcidraddress": "the CIDR that isolated networks get when none is given",
+    "guestiptype": "Isolated, Shared or L2",
+    "haenable": "whether it is started again when its host fails",
+    "imagestoreid": "id of the secondary storage",
+    "imagestoreuuid": "id of the secondary storage",
+    "internaldns1": "first DNS server for the cloud's own machines",
+    "internaldns2": "second DNS server for the cloud's own machines",
+    "iopsreadrate": "most reads from a disk per second",
+    "iopswriterate": "most writes to a disk per second",
+    "ip6dns1": "first IPv6 DNS server",
+    "ip6dns2": "second IPv6 DNS server",
+    "ipaddress": "the address",
+    "isdefault": "whether it is a default one",
+    "isdynamicallyscalable": "whether machines from it may grow while they run",
+    "isextractable": "whether it may be downloaded",
+    "isfeatured": "whether it is shown first (root admins)",
+    "isolationmethod": "VLAN or VXLAN",
+    "ispersistent": "whether its networks keep their router without machines",
+    "ispublic": "whether everybody may use it",
+    "isready": "whether it can be used",
+    "issystem": "whether it is for the cloud's own machines",
+    "istagged": "whether it has tags",
+    "isvolatile": "whether the root disk is made anew at each start",
+    "key": "the key",
+    "keyboard": "the console's keyboard layout, as us or de",
+    "lastname": "the user's last name",
+    "level": "level in the tree of domains, 0 for ROOT",
+    "limitcpuuse": "whether machines get no more CPU than promised, even when there is some to spare",
+    "localstorageenabled": "whether disks may lie on a host's own storage",
+    "macaddress": "its MAC address on the default network",
+    "managedstate": "Managed or Unmanaged",
+    "managementserverid": "id of the manager",
+    "maxcpunumber": "most cores that a deploy may choose",
+    "maxmemory": "most MiB that a deploy may choose",
+    "mincpunumber": "fewest cores that a deploy may choose",
+    "minmemory": "fewest MiB that a deploy may choose",
+    "networkdomain": "DNS suffix of the networks",
+    "networkrate": "Mbit/s of each network card",
+    "networkspeed": "the network's speed, as 10G",
+    "networktype": "Advanced or Basic",
+    "offerha": "whether machines are started again when their host fails",
+    "ostypeid": "id of the OS type",
+    "parent": "name of the setting that these belong to",
+    "password": "the password",
+    "passwordenabled": "whether machines from it take a password from the cloud",
+    "path": "the path",
+    "protocol": "the protocol",
+    "provider": "name of the provider",
+    "provisioningtype": "thin, sparse or fat",
+    "readonly": "whether it takes no new images",
+    "requireshvm": "whether it needs hardware virtualization",
+    "resourceid": "id of the thing",
+    "resourceids": "ids of the things, comma separated",
+    "resourcestate": "Enabled, Disabled or in maintenance",
+    "resourcetype": "type of the thing: UserVm, Template, Network, Volume",
+    "restartrequired": "whether its router must be made anew",
+    "scope": "ZONE, CLUSTER or HOST",
+    "servicecapabilitylist": "capabilities, servicecapabilitylist[0].service=…&servicecapabilitylist[0].capabilitytype=…&servicecapabilitylist[0].capabilityvalue=…",
+    "serviceofferingdetails": "further details, serviceofferingdetails[0].name=value",
+    "sourcenatsupported": "whether it offers source NAT",
+    "specifyipranges": "whether address ranges are given with the network",
+    "specifyvlan": "whether root admins choose the VLAN",
+    "sshkeyenabled": "whether machines from it take SSH keys from the cloud",
+    "storagetype": "shared or local",
+    "subgroup": "subgroup of settings",
+    "supportedservices": "names of services, comma separated",
+    "systemvmtype": "kind of the cloud's own machines",
+    "templatetag": "host tag that machines from it need (root admins)",
+    "templatetype": "USER; root admins: also others",
+    "timezone": "the user's time zone",
+    "traffictype": "the kind of traffic",
+    "type": "the type",
+    "userdatadetails": "values of variables in the user data, userdatadetails[0].name=value",
+    "userdataid": "id of the user data",
+    "userid": "id of the user",
+    "username": "the user's name",
+    "value": "the value",
+    "version": "the version",
+    "volumeid": "id of the volume",
+    "zoneids": "ids of zones, comma separated",
 }
 
 
@@ -198,6 +312,9 @@ def _param(name: str, hint: Any, default: Any, words: dict[str, str], access: Ac
         kind = "double"
     if spec.kind != "string":
         kind = spec.kind
+    if origin is dict and not spec.keys:
+        # A plain `dict` in a signature is one map; without keys it would arrive as a list of groups.
+        spec = _with(spec, keys=("key", "value") if name == "tags" else ("*",))
     missing = default is inspect.Parameter.empty
     return _with(
         spec,
@@ -284,6 +401,9 @@ def command(
             wait_seconds=wait_seconds,
         )
         access: Access = "see" if reads else "use"
+        if open:  # works on the request itself: its parameters are those that its docstring tells of
+            made.params = {n: Param(n, doc=text, secret=n == "password") for n, text in words.items()}
+            return _kept(made)
         for pname, p in list(inspect.signature(function).parameters.items())[1:]:
             hint = hints[pname]
             if hint is Owner:
@@ -303,13 +423,17 @@ def command(
         for text, reason in (refused or {}).items():
             spec = refused_param(text, reason)
             made.params[spec.name] = spec
-        if name in COMMANDS:
-            raise TypeError(f"two functions are the command {name}")
-        COMMANDS[name] = made
-        function.__dict__["command"] = made
-        return function
+        return _kept(made)
 
     return keep
+
+
+def _kept(made: Command) -> Callable[..., Any]:
+    if made.name in COMMANDS:
+        raise TypeError(f"two functions are the command {made.name}")
+    COMMANDS[made.name] = made
+    made.function.__dict__["command"] = made
+    return made.function
 
 
 LATER = "not offered by this version"

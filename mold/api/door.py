@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from mold.api import events
 from mold.api.answer import as_json, as_xml, show
 from mold.api.command import COMMANDS, Asked, Command, Ctx
+from mold.api.outcome import outcomes
 from mold.api.permit import Caller
 from mold.api.read import arguments
 from mold.base import ids
@@ -129,7 +130,7 @@ class Door:
                         if request.integration
                         else BadRequest("no command specified")
                     )
-                raise UnknownCommand(f"Unknown API command: {name[:100]}", command=name[:100])
+                raise await self._unknown(name, request)
             caller, body = await self._run(made, request, entry)
             status = 200
         except Refusal as no:
@@ -244,7 +245,7 @@ class Door:
                     f"{made.name} is still under way as job {job.id}; look at it with queryAsyncJobResult.",
                     jobid=job.id,
                 )
-            body = await self.engine.reading(lambda tx: self.result(tx, job, caller))
+            body = await self.engine.reading(lambda tx: outcomes(tx, [job], caller)[job.id])
             if made.shape == "list" or made.answers is None:
                 return caller, self._reshape(made, body)
             return caller, body
@@ -265,6 +266,16 @@ class Door:
             if caller is not None:
                 return caller
         raise Unauthorized("unable to verify user credentials and/or request signature", inner="no credentials")
+
+    async def _unknown(self, name: str, request: Request) -> Refusal:
+        """The refusal of an unknown command: only who has a session, or the integration port, is told that it is unknown."""
+        if not request.integration:
+            if not request.cookies.get("JSESSIONID"):
+                return Unauthorized(
+                    f"The given command '{name[:100]}' either does not exist, is not available for user."
+                )
+            await self.engine.reading(lambda tx: self.who(tx, request))
+        return UnknownCommand(f"Unknown API command: {name[:100]}", command=name[:100])
 
     def shape(self, tx: Tx, made: Command, out: Any, caller: Caller) -> Any:
         """What a synchronous command answers."""
@@ -318,20 +329,6 @@ class Door:
         )
         if job is not None:
             ctx.tx.set(job, event_id=noted.id)
-
-    def result(self, tx: Tx, job: Job, caller: Caller) -> dict[str, Any]:
-        """What a finished job answers: its thing as it is now, or success."""
-        from mold.work.operation import OPERATIONS
-
-        kind = OPERATIONS[job.operation]
-        made = COMMANDS.get(job.cmd)
-        if kind.answers is None or (made is not None and made.shape == "success"):
-            return {"success": True}
-        resource, attribute = kind.answers
-        target = tx.get(resource, job.args.get(attribute))
-        if target is None:
-            return {resource.kind: {"id": job.args.get(attribute)}}
-        return {made.key if made and made.key else resource.kind: show(tx, target, caller)}
 
 
 class _Frank(Refusal):

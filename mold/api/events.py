@@ -6,7 +6,7 @@ from typing import Any
 
 from mold.api.permit import Owned
 from mold.base import clock
-from mold.store import Tx, column, created
+from mold.store import Tx, column, created, refers
 
 LEVELS = ("INFO", "WARN", "ERROR")
 
@@ -18,6 +18,10 @@ class Event(Owned):
     title = "event"
     indexes = (("account_id", "number"), ("resource_id", "number"))
 
+    # An account that ever did something could not be removed otherwise; its events stay.
+    account_id: str = refers("account", filter=False, loose=True)
+    domain_id: str = refers("domain", filter=False, loose=True)
+    project_id: str | None = refers("project", default=None, filter=False, loose=True)
     type: str = column(filter=True)
     level: str = column(default="INFO", filter=True)
     description: str = column(keyword=True)

@@ -180,7 +180,7 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
         query.where(ctx.tx.any_of(kind.c.id, [r.id for r in given.pop("ids")]))
         one = one or True
     if issubclass(kind, Owned):
-        _scope(query, given, narrowed=one is not None)
+        scope(query, given, narrowed=one is not None)
     else:
         query.where(condition(kind, ctx.caller, "see"))
     word = given.pop("keyword", None)
@@ -213,7 +213,7 @@ def _keyword(query: Query, word: str) -> None:
         query.where(sa.or_(*(sa.func.lower(c).like(pattern, escape="\\") for c in columns)))
 
 
-def _scope(query: Query, given: dict[str, Any], *, narrowed: bool) -> None:
+def scope(query: Query, given: dict[str, Any], *, narrowed: bool) -> None:
     """Whose rows: account, domain, project, all or own."""
     caller: Caller = query.ctx.caller
     c = query.c

@@ -178,26 +178,35 @@ class Territory(Policy):
 
 
 class Offered(Policy):
-    """Offerings and zones: everybody's, or only for some domains (`domain_ids`, with all below them)."""
+    """Offerings and zones: everybody's, or only for some domains (`domain_ids`, with all below them).
+
+    A domain admin also sees what is offered below her domain, and changes what is offered nowhere else.
+    """
+
+    def _for(self, t: Any, where: Any) -> Any:
+        """It is offered to a domain that meets the condition."""
+        d = domain_table()
+        # domain_ids is a JSON list of ids as text; ids are uuids, so one can be looked for as a word.
+        listed = sa.cast(t.c.domain_ids, sa.Text).like(sa.literal("%").concat(d.c.id).concat("%"))
+        return sa.exists(sa.select(1).where(where, listed))
 
     def see(self, caller: Caller, t: Any) -> Any:
         if caller.role in OPERATORS:
             return TRUE
-        d = domain_table()
-        # domain_ids is a JSON list of ids as text; ids are uuids, so one can be looked for as a word.
-        chain = sa.exists(
-            sa.select(1).where(
-                sa.literal(caller.domain_trail).like(d.c.trail.concat("%")),
-                sa.cast(t.c.domain_ids, sa.Text).like(sa.literal("%").concat(d.c.id).concat("%")),
-            )
+        trail = domain_table().c.trail
+        open_to_me = sa.or_(
+            t.c.domain_ids.is_(None), self._for(t, sa.literal(caller.domain_trail).like(trail.concat("%")))
         )
-        return sa.or_(t.c.domain_ids.is_(None), chain)
+        if caller.role is RoleType.DOMAIN:
+            return sa.or_(open_to_me, self._for(t, trail.startswith(caller.domain_trail, autoescape=True)))
+        return open_to_me
 
     def operate(self, caller: Caller, t: Any) -> Any:
         if caller.role in OPERATORS:
             return TRUE
         if caller.role is RoleType.DOMAIN:
-            return sa.and_(t.c.domain_ids.is_not(None), self.see(caller, t))
+            mine = domain_table().c.trail.startswith(caller.domain_trail, autoescape=True)
+            return sa.and_(self._for(t, mine), ~self._for(t, ~mine))
         return FALSE
 
 
@@ -212,9 +221,14 @@ def condition(kind: type[Resource], caller: Caller, access: Access) -> Any:
     return rule
 
 
+def is_number(value: str) -> bool:
+    """Whether a text can be an internal number: ASCII digits, and few enough for a database."""
+    return value.isascii() and value.isdigit() and len(value) < 19
+
+
 def find(tx: Tx, kind: type[Resource], caller: Caller, value: str, access: Access) -> Resource | None:
     """The row that `value` (a uuid, or an internal number) names, if the caller has `access` to it."""
-    match = kind.c.number == int(value) if value.isdigit() and len(value) < 19 else kind.c.id == value.lower()
+    match = kind.c.number == int(value) if is_number(value) else kind.c.id == value.lower()
     return tx.first(kind, match, condition(kind, caller, access))
 
 

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from mold.api.command import Command, Owner, Param
-from mold.api.permit import Caller, find, owner_of
+from mold.api.permit import Caller, find, is_number, owner_of
 from mold.base import clock, ids
 from mold.base.errors import Invalid, Malformed, Missing, Unsupported
 from mold.store import Resource, Tx
@@ -88,7 +88,7 @@ def arguments(made: Command, raw: dict[str, str], tx: Tx, caller: Caller) -> tup
         if text == "":
             if spec.required:
                 raise said(made, name, f"Invalid value provided for API arg: {name}")
-            if spec.kind != "string":
+            if spec.kind not in ("string", "long", "short"):
                 continue
         if spec.refused:
             if _harmless(spec, text):
@@ -117,7 +117,7 @@ def value(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
             return text.strip().lower() == "true"
         case "integer" | "long" | "short":
             try:
-                number = int(text.strip())
+                number = int(_plain_number(text))
             except ValueError:
                 raise said(
                     made, name, f"Invalid parameter {name} value={text[:80]}: it must be a whole number."
@@ -131,7 +131,7 @@ def value(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
             return number
         case "double" | "float":
             try:
-                number_f = float(text.strip())
+                number_f = float(_plain_number(text))
             except ValueError:
                 raise said(made, name, f"Invalid parameter {name} value={text[:80]}: it must be a number.") from None
             if not math.isfinite(number_f):
@@ -174,6 +174,14 @@ def value(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
     return text
 
 
+def _plain_number(text: str) -> str:
+    """The text, if it is written as the API writes numbers: Python's own spellings (1_000, ١٢) are none."""
+    word = text.strip()
+    if not word.isascii() or "_" in word:
+        raise ValueError(word)
+    return word
+
+
 def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
     """The row that an id names, permitted; `-1` passes through for projects (all of them)."""
     assert spec.resource is not None
@@ -182,7 +190,7 @@ def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
     if word == "-1" and spec.name == "projectid" and made.shape == "list":
         return "-1"
     found: Resource | None = None
-    if ids.UUID.match(word) or (word.isdigit() and not spec.since):
+    if ids.UUID.match(word) or (is_number(word) and not spec.since):
         found = find(tx, spec.resource, caller, word, spec.access)
     if found is None:
         raise said(

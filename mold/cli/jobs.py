@@ -60,18 +60,22 @@ def describe(answer: Answer) -> str:
     percent = answer.get("jobprogress")
     if isinstance(percent, int | float) and not isinstance(percent, bool):
         parts.append(f"{percent:g}%")
-    steps = answer.get("jobsteps")
-    if isinstance(steps, list) and steps:
-        present = next((step for step in reversed(steps) if not _is_waiting(step)), steps[-1])
-        name = present.get("name") or present.get("step") if isinstance(present, dict) else present
-        if name:
-            parts.append(say("job.step", step=clean(str(name))))
+    step = _present(answer.get("jobsteps"))
+    if step is not None:
+        key = "job.undo" if step.get("state") == "undone" else "job.step"
+        text = clean(str(step.get("text") or ""))
+        parts.append(say(key, step=clean(str(step.get("name", "")))) + (f": {text}" if text else ""))
     return " ".join(parts)
 
 
-def _is_waiting(step: Json) -> bool:
-    state = str(step.get("state") or step.get("status") or "").lower() if isinstance(step, dict) else ""
-    return state in ("waiting", "pending", "todo")
+def _present(steps: Json) -> dict[str, Json] | None:
+    """The step that a job is at: the one that runs, or the one undone last; None while nothing has begun."""
+    known = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    undone = [step for step in known if step.get("state") == "undone"]
+    running = [step for step in known if step.get("state") == "running"]
+    done = [step for step in known if step.get("state") == "done"]
+    at = undone[:1] or running[:1] or done[-1:]
+    return at[0] if at else None
 
 
 def wait(cloud: Cloud, job: str, *, command: str, seconds: float) -> Answer:

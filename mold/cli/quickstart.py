@@ -135,6 +135,14 @@ def _free(port: int) -> bool:
 # -- processes ---------------------------------------------------------------------------------------------------
 
 
+def _plain(line: str) -> str:
+    """The sentence in a structured log line; the line itself when it is none."""
+    with contextlib.suppress(ValueError, AttributeError):
+        entry = json.loads(line)
+        return str(entry.get("text") or entry.get("event") or line)
+    return line
+
+
 class Family:
     """The processes that quickstart started, kept alive until it is told to stop."""
 
@@ -157,7 +165,9 @@ class Family:
         """Stop with the end of its log when a child has ended."""
         code = self.children[name][2].poll()
         if code is not None:
-            lines = (self.data / f"{name}.log").read_text(errors="replace").strip().splitlines()[-3:]
+            lines = [
+                _plain(x) for x in (self.data / f"{name}.log").read_text(errors="replace").strip().splitlines()[-3:]
+            ]
             raise Stop(
                 f"The {name} ended at once (exit code {code}). The end of {self.data / f'{name}.log'}:\n"
                 + "\n".join(lines)

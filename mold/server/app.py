@@ -131,7 +131,9 @@ class Manager:
             from mold.features.infra import hosts
             from mold.server.install import SshInstaller
 
-            hosts.install[:] = [SshInstaller(self.options.data, self.engine, self.hub)]
+            installer = SshInstaller(self.options.data, self.engine, self.hub)
+            await asyncio.to_thread(installer.own_key)  # so that it can be given to machines before they are added
+            hosts.install[:] = [installer]
         self._task = asyncio.create_task(self.engine.run())
         await self.engine.ready.wait()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ipaddress
 import time
@@ -13,22 +12,21 @@ from urllib.parse import parse_qsl, unquote_plus
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.websockets import WebSocket, WebSocketDisconnect
-from websockets.exceptions import ConnectionClosed
+from starlette.types import Scope
+from starlette.websockets import WebSocket
 
 from mold.api.door import VERSION, Answer, Request
 from mold.api.model import openapi
-from mold.base.errors import Refusal
-from mold.features.compute import consoles
 from mold.features.identity import signin
+from mold.server import screens
 from mold.server.app import Manager
-from mold.wire import calls as w
 
 log = structlog.get_logger()
 BODY_MAX = 1 << 20
@@ -40,21 +38,29 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 }
+CONSOLE_HEADERS = {
+    **HEADERS,
+    "Referrer-Policy": "no-referrer",  # the page's address holds a ticket
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'",
+}
 
 
-def query_pairs(text: str) -> dict[str, str]:
-    """A query string as the API reads it: tokens without `=` are skipped, the last of duplicate names wins."""
+def query_pairs(text: str, *, first_wins: bool = False) -> dict[str, str]:
+    """A query string as the API reads it: tokens without `=` are skipped, of duplicate names the last wins.
+
+    On the integration port the first one wins.
+    """
     out: dict[str, str] = {}
     for token in text.split("&")[: KEYS_MAX + 1]:
         name, sep, value = token.partition("=")
-        if sep and name:
+        if sep and name and not (first_wins and unquote_plus(name) in out):
             out[unquote_plus(name)] = unquote_plus(value)
     return out
 
 
 async def read_request(http: HttpRequest, *, integration: bool) -> Request | None:
     """The request as the door takes it; None when it is too large."""
-    params = query_pairs(http.url.query)
+    params = query_pairs(http.url.query, first_wins=integration)
     post = http.method == "POST"
     if post and not integration:
         size = 0
@@ -67,7 +73,9 @@ async def read_request(http: HttpRequest, *, integration: bool) -> Request | Non
         kind = http.headers.get("content-type", "").split(";")[0].strip().lower()
         if kind in ("application/x-www-form-urlencoded", ""):
             body = b"".join(chunks).decode("utf-8", "replace")
-            pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=KEYS_MAX) if body else []
+            if body.count("&") >= KEYS_MAX:
+                return None
+            pairs = parse_qsl(body, keep_blank_values=True) if body else []
             for name, value in reversed(pairs):
                 params[name] = value  # of a form the first value wins
     address = http.client.host if http.client else ""
@@ -89,7 +97,7 @@ def too_large() -> Response:
             "errorresponse": {
                 "uuidList": [],
                 "errorcode": 413,
-                "errortext": f"The request is larger than {BODY_MAX} bytes; send less.",
+                "errortext": f"The request is larger than {BODY_MAX} bytes, or has more than {KEYS_MAX} parameters; send less.",
             }
         },
         status_code=413,
@@ -153,6 +161,38 @@ def loopback(address: str) -> bool:
         return False
 
 
+class ConsolePage(StaticFiles):
+    """The page of a machine's screen and what it is made of. Folders are not listed; nothing outside is reached.
+
+    noVNC lies in a folder with its version in the name, so browsers may keep it; the page itself they ask for again.
+    """
+
+    async def check_config(self) -> None:
+        """A build without the page is no fault of the configuration."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """One file of it, or a sentence."""
+        try:
+            out = await super().get_response(path, scope)
+        except HTTPException as no:
+            out = PlainTextResponse(_absent(self.directory), no.status_code)
+        out.headers.update(CONSOLE_HEADERS)
+        if out.status_code in (200, 304):
+            lasting = path.startswith("novnc-")
+            out.headers["Cache-Control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
+            if path.endswith(".js"):  # the machine's own table of types may say anything
+                out.headers["Content-Type"] = "text/javascript; charset=utf-8"
+        return out
+
+
+def _absent(folder: Any) -> str:
+    if (Path(folder) / "vnc.html").exists():
+        return "The console has no such file.\n"
+    return (
+        "The console's page is not part of this build: run `make gui` in Mold's source, or install Mold from a wheel.\n"
+    )
+
+
 def application(manager: Manager) -> Starlette:
     """The ASGI application of the public port."""
     metrics = Metrics(manager)
@@ -169,6 +209,9 @@ def application(manager: Manager) -> Starlette:
             if len(touched) > 10_000:
                 touched.clear()
             await signin.keep_alive(manager.door, cookie)
+        if cookie and answer.status == 401:
+            # A cookie without its session key is a foreign page's, or a guess: the API ends the session then.
+            await signin.end(manager.door, cookie)
         return response(answer)
 
     async def metric(http: HttpRequest) -> Response:
@@ -191,11 +234,8 @@ def application(manager: Manager) -> Starlette:
             headers=HEADERS,
         )
 
-    async def console_page(http: HttpRequest) -> Response:
-        return FileResponse(STATIC / "console" / "vnc.html", headers={**HEADERS, "Cache-Control": "no-cache"})
-
     async def screen(socket: WebSocket) -> None:
-        await pump(manager, socket)
+        await screens.show(manager, socket)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> Any:
@@ -205,15 +245,13 @@ def application(manager: Manager) -> Starlette:
         Route("/client/api", api, methods=["GET", "POST"]),
         Route("/client/api/{rest:path}", api, methods=["GET", "POST"]),
         Route("/client/openapi.json", document),
-        Route("/client/console/vnc.html", console_page),
         WebSocketRoute("/client/console/websockify", screen),
+        Mount("/client/console", ConsolePage(directory=STATIC / "console", check_dir=False)),
         Route("/metrics", metric),
         Route("/", home),
         Route("/client", page),
         Route("/client/", page),
     ]
-    if STATIC.exists():
-        routes.insert(5, Mount("/client/console", StaticFiles(directory=STATIC / "console", check_dir=False)))
     return Starlette(
         routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1400, compresslevel=3)], lifespan=lifespan
     )
@@ -232,45 +270,3 @@ def integration(manager: Manager) -> Starlette:
         return out
 
     return Starlette(routes=[Route("/{rest:path}", api, methods=["GET", "POST"])])
-
-
-async def pump(manager: Manager, socket: WebSocket) -> None:
-    """A console: the browser's socket on one side, the host's stream on the other, bytes untouched in between."""
-    offered = socket.scope.get("subprotocols") or []
-    await socket.accept(subprotocol="binary" if "binary" in offered else None)
-    try:
-        host, call, _ = await manager.engine.writing(
-            lambda tx: consoles.redeem(tx, socket.query_params.get("token", ""), socket.query_params.get("extra"))
-        )
-        stream, _ = await manager.hub.stream(
-            host, lambda address, ticket: w.OpenConsole(name=call.name, dial=address, ticket=ticket)
-        )
-    except Refusal as no:
-        log.info("console refused", text=no.text)
-        await socket.close(4403, no.text[:120])
-        return
-
-    async def from_browser() -> None:
-        while True:
-            message = await socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            data = message.get("bytes")
-            if data:
-                await stream.send(data)
-
-    async def from_host() -> None:
-        async for data in stream:
-            await socket.send_bytes(data if isinstance(data, bytes) else data.encode())
-
-    tasks = [asyncio.create_task(from_browser()), asyncio.create_task(from_host())]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(ConnectionClosed):
-            await stream.close()
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await socket.close()

@@ -48,6 +48,8 @@ log = structlog.get_logger()
 HANDSHAKES = 64
 FLUSH_SECONDS = 1.0
 ROUTE_SECONDS = 5.0
+STALL_SECONDS = 60.0
+"""A stream may stand still for so long: longer than a browser, whose own keepalive ends a console after 40 s."""
 HANDSHAKE_SECONDS = 10.0
 """For TLS, for HTTP, and for the first frame, each."""
 QUEUE_FRAMES = 4
@@ -356,7 +358,7 @@ class Hub:
     ) -> tuple[ServerConnection, asyncio.Task[Any]]:
         """Have a host open a stream to this manager; `make(address, ticket)` is the call that asks it to.
 
-        Returns the stream and the task that waits for the call's answer.
+        Returns the stream and the task that waits for the call's answer.  The caller closes the stream.
         """
         ticket = ids.token(24)
         future: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
@@ -365,17 +367,24 @@ class Hub:
         asked = asyncio.create_task(self.ask(host, call, seconds=type(call).seconds))
         self._tasks.add(asked)
         asked.add_done_callback(self._tasks.discard)
+        # Who only wants the stream never looks at the answer; a refusal that comes after it is no surprise.
+        asked.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            waiting: set[asyncio.Future[Any]] = {asked, future}
-            done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if future in done:
-                return future.result(), asked
-            if asked in done:
-                asked.result()
-                return await asyncio.wait_for(future, seconds), asked
+            async with asyncio.timeout(seconds):
+                waiting: set[asyncio.Future[Any]] = {asked, future}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if not future.done():
+                    asked.result()
+                return await future, asked
+        except BaseException as broken:
             asked.cancel()
-            raise Unreachable(f"The host did not open a stream within {seconds:.0f} s.", host=host)
+            if future.done() and not future.cancelled():
+                self._spawn(future.result().close())
+            if isinstance(broken, TimeoutError):
+                raise Unreachable(f"The host did not open a stream within {seconds:.0f} s.", host=host) from None
+            raise
         finally:
+            future.cancel()
             self.streams.pop(ticket, None)
 
     # -- serving -----------------------------------------------------------------------------------------------
@@ -488,6 +497,8 @@ class Hub:
         if future is None or future.done():
             await socket.close(4404, "no such ticket")
             return
+        # While the far end of a stream is slow nothing is read, keepalive's own frames included.
+        socket.ping_timeout = STALL_SECONDS
         future.set_result(socket)
         await socket.wait_closed()
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+import structlog.tracebacks
 import uvicorn
+from sqlalchemy.exc import OperationalError
 
 from mold.server.app import Manager, Options
 
@@ -30,7 +32,10 @@ def set_up_logs(level: str = "INFO") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            # Without the values of local variables: those hold passwords and keys.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
@@ -90,8 +95,20 @@ async def run(chosen: Options) -> int:
     """Serve until a signal comes."""
     from mold.server.http import application, integration
 
-    manager = Manager(chosen)
-    await manager.start()
+    try:
+        manager = Manager(chosen)
+        await manager.start()
+    except OperationalError as broken:
+        why = str(broken.orig).strip().splitlines()[0]
+        log.error(  # noqa: TRY400 - the sentence says all there is to say
+            "cannot start", text=f"The database does not answer: {why}. Check --database and the server behind it."
+        )
+        return 1
+    except OSError as broken:
+        log.error(  # noqa: TRY400 - the sentence says all there is to say
+            "cannot start", text=f"The agent port {chosen.agent_port} or the data folder cannot be used: {broken}."
+        )
+        return 1
     servers = [uvicorn.Server(_config(application(manager), chosen.bind, chosen.port))]
     if chosen.integration_port > 0:
         servers.append(uvicorn.Server(_config(integration(manager), "127.0.0.1", chosen.integration_port)))
@@ -146,6 +163,7 @@ def _config(app: Any, host: str, port: int) -> uvicorn.Config:
         proxy_headers=False,
         timeout_graceful_shutdown=3,
         ws_max_size=1 << 20,
+        ws_per_message_deflate=False,  # screens come compressed; once more costs a core and 300 KB each
         timeout_keep_alive=65,
         h11_max_incomplete_event_size=65536,
     )

@@ -82,6 +82,7 @@ class Column:
     filter: bool = False
     keyword: bool = False
     cascade: bool = False
+    loose: bool = False
     kind: str | None = None
     doc: str = ""
 
@@ -134,12 +135,14 @@ def refers(
     filter: bool = True,
     unique: bool = False,
     cascade: bool = False,
+    loose: bool = False,
     doc: str = "",
 ) -> Any:
     """A column holding the id of a row of resource kind `target`.
 
     `shows` maps answer fields to attributes of the row referred to; without it the target's own `appears`
-    is used.  Removing the target is refused while this row exists, unless `cascade`.
+    is used.  Removing the target is refused while this row exists, unless `cascade` (this row goes with it) or
+    `loose` (this row outlives it: records of what was).
     """
     return Column(
         default=default,
@@ -150,6 +153,7 @@ def refers(
         filter=filter,
         unique=unique,
         cascade=cascade,
+        loose=loose,
         index=True,
         doc=doc,
     )
@@ -236,7 +240,7 @@ class Resource:
                 continue
             kind = Sealed() if spec.secret else SQL_TYPES[base]()
             extra: list[Any] = []
-            if spec.refers:
+            if spec.refers and not spec.loose:
                 action = "CASCADE" if spec.cascade else None
                 extra.append(sa.ForeignKey(f"{spec.refers}.id", ondelete=action))
             unique = spec.unique or name == "id"

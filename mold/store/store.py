@@ -177,6 +177,13 @@ class Tx:
     def remove(self, row: Resource) -> None:
         """Delete a row. InUse names what still refers to it; rows declared `cascade` go with it."""
         kind = type(row)
+        self.unused(row)
+        self.conn.execute(sa.delete(kind.table).where(kind.c.id == row.id))
+        self.changes.append(Change("remove", kind.kind, row.id, {}))
+
+    def unused(self, row: Resource) -> None:
+        """InUse when something still refers to the row; it names the first that does."""
+        kind = type(row)
         for other, name, cascade in referrers(kind.kind):
             if cascade:
                 continue
@@ -191,8 +198,6 @@ class Tx:
                     usedby=other.kind,
                     usedbyid=user.id,
                 )
-        self.conn.execute(sa.delete(kind.table).where(kind.c.id == row.id))
-        self.changes.append(Change("remove", kind.kind, row.id, {}))
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -219,7 +224,7 @@ class Tx:
 
 def referrers(kind: str) -> list[tuple[type[Resource], str, bool]]:
     """Every (resource, column, cascades) that refers to `kind`."""
-    return [(r, n, s.cascade) for r in REGISTRY.values() for n, s in r.columns.items() if s.refers == kind]
+    return [(r, n, s.cascade) for r in REGISTRY.values() for n, s in r.columns.items() if s.refers == kind and not s.loose]
 
 
 class Store:

@@ -43,7 +43,7 @@ INSTALLED_IF_MARKED = 'cd "$(dirname "$0")"; [ -e done ] && for p; do echo "$p i
 def test_only_root_installs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_programs(tmp_path, monkeypatch, dpkg_query=NOTHING_INSTALLED, apt_get="exit 0")
     monkeypatch.setattr(prepare.os, "geteuid", lambda: 1000)
-    with pytest.raises(prepare.NotPrepared, match=r"sudo apt-get install --no-install-recommends postgresql chromium"):
+    with pytest.raises(prepare.NotPrepared, match=r"sudo apt-get install --no-install-recommends postgresql .*chromium"):
         prepare.ensure("test")
     assert "apt-get" not in calls.read_text()
 

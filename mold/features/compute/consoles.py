@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import quote, urlencode, urlsplit
 
 import sqlalchemy as sa
 
 from mold.api.answer import Field
 from mold.api.command import Ctx, Param, command
+from mold.api.permit import find
 from mold.base import ids
-from mold.base.errors import Denied
+from mold.base.errors import Conflict, Denied, Invalid
 from mold.features.compute.machines.row import VirtualMachine
 from mold.features.identity.accounts import User
 from mold.features.identity.signin import caller_of
 from mold.features.infra.settings import setting
 from mold.store import Tx, metadata
-from mold.wire import calls as w
 
 TICKET_SECONDS = setting(
     "consoleproxy.session.ticket.seconds", 60, "Seconds within which a console must be opened.", group="Console", low=5
 )
+
+SOCKET = "console/websockify"
+SHOWN = ("Running", "Migrating", "Stopping")
+USED = "This console ticket was used already or is too old; open the console again."
 
 ticket = sa.Table(
     "console_ticket",
@@ -42,16 +48,12 @@ def create(
 ) -> dict[str, Any]:
     """Opens a way to a machine's screen: a URL with a ticket that works once.
 
-    token: a further secret that the viewer must present
+    token: a further secret that the viewer must present as `extra`
     """
     vm = virtualmachineid
-    if vm.state not in ("Running", "Migrating") or not vm.host_id:
-        return {
-            "consoleendpoint": {
-                "success": False,
-                "details": f"The machine {vm.name} is {vm.state}; only a running one has a screen.",
-            }
-        }
+    if vm.state not in SHOWN or not vm.host_id:
+        said = f"The machine {vm.name} is {vm.state}; only a running one has a screen."
+        return {"consoleendpoint": {"success": False, "details": said}}
     secret = ids.token(24)
     now = time.time()
     ctx.tx.execute(sa.delete(ticket).where(ticket.c.until < now))
@@ -64,36 +66,73 @@ def create(
             until=now + TICKET_SECONDS.get(ctx.tx),
         )
     )
-    base = ctx.asked.base_url.rstrip("/")
-    host = base.split("//", 1)[-1].split("/", 1)[0]
-    name, _, port = host.partition(":")
-    path = f"console/websockify?token={secret}"
+    try:
+        base = urlsplit(ctx.asked.base_url)
+        port = base.port or (443 if base.scheme == "https" else 80)
+    except ValueError:
+        raise Invalid("The request's Host header names no host with a port.") from None
+    query = {
+        "autoconnect": "true",
+        "path": f"{SOCKET}?token={secret}",
+        "machine": vm.id,
+        "title": vm.display_name or vm.name,
+    }
     body: dict[str, Any] = {
         "success": True,
-        "url": f"{base}/console/vnc.html?autoconnect=true&path={path.replace('?', '%3F').replace('=', '%3D')}&title={vm.instance_name if ctx.caller.root else vm.name}",
+        "url": f"{ctx.asked.base_url.rstrip('/')}/console/vnc.html?{urlencode(query, safe='/', quote_via=quote)}",
         "websocket": {
             "token": secret,
-            "host": name,
-            "port": port or ("443" if base.startswith("https") else "80"),
-            "path": "console/websockify",
-            "extra": None,
+            "host": base.hostname,
+            "port": str(port),
+            "path": SOCKET,
+            "extra": token,
         },
     }
     return {"consoleendpoint": body}
 
 
-def redeem(tx: Tx, secret: str, extra: str | None) -> tuple[str, w.OpenConsole, str]:
-    """Use a ticket up: (host id, call without address, VNC password). Denied when it is none, used, or too old.
+@dataclass(frozen=True)
+class Ticket:
+    """A ticket that was handed in: whose it is, and for which machine."""
 
-    The caller's right is looked at again: it may have ended since the ticket was made.
-    """
-    from mold.api.permit import find
+    machine_id: str
+    user_id: str
+    right: bool
+    """The further token, if one was asked for, was the right one."""
 
+
+@dataclass(frozen=True)
+class Screen:
+    """Where a machine's screen is: host id, the machine's internal name, and the screen's own password."""
+
+    host: str
+    name: str
+    password: str
+
+
+def take(tx: Tx, secret: str, extra: str | None) -> Ticket:
+    """Use a ticket up, also when `extra` is wrong: nobody tries twice. Denied when it is none, used, or too old."""
     row = tx.execute(sa.delete(ticket).where(ticket.c.digest == ids.digest(secret)).returning(ticket)).first()
-    if row is None or row.until < time.time() or (row.extra is not None and row.extra != ids.digest(extra or "")):
-        raise Denied("This console ticket is not valid any more; open the console again.")
-    user = tx.one(User, row.user_id)
-    vm = find(tx, VirtualMachine, caller_of(tx, user), row.machine_id, "operate")
-    if not isinstance(vm, VirtualMachine) or vm.state not in ("Running", "Migrating") or vm.host_id is None:
-        raise Denied("The machine does not run any more, or is not yours.")
-    return vm.host_id, w.OpenConsole(name=vm.instance_name or "", dial="", ticket=""), vm.vnc_password
+    if row is None or row.until < time.time():
+        raise Denied(USED)
+    return Ticket(row.machine_id, row.user_id, right=row.extra is None or row.extra == ids.digest(extra or ""))
+
+
+def seen(tx: Tx, handed: Ticket) -> VirtualMachine:
+    """The machine that a ticket is for. Denied when its user may not see the screen, or may not any more."""
+    if not handed.right:
+        raise Denied("The console was opened with a further token, which is missing or wrong here; open it again.")
+    user, vm = tx.get(User, handed.user_id), None
+    if user is not None:
+        vm = find(tx, VirtualMachine, caller_of(tx, user), handed.machine_id, "operate")
+    if not isinstance(vm, VirtualMachine):
+        raise Denied("The machine is gone, or not yours any more.")
+    return vm
+
+
+def screen(tx: Tx, handed: Ticket) -> Screen:
+    """Where the screen is that a ticket opens. Denied as for `seen`, Conflict when the machine does not run."""
+    vm = seen(tx, handed)
+    if vm.state not in SHOWN or vm.host_id is None or not vm.instance_name:
+        raise Conflict(f"The machine {vm.name} is {vm.state}; only a running one has a screen.")
+    return Screen(vm.host_id, vm.instance_name, vm.vnc_password)

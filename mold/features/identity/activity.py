@@ -6,10 +6,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mold.api.answer import Field, show, shown
+from mold.api.answer import Field, shown
 from mold.api.command import COMMANDS, Ctx, Date, command
 from mold.api.events import Event
 from mold.api.lists import Query, lists
+from mold.api.outcome import outcomes
 from mold.api.permit import Policy, below
 from mold.base.errors import Denied
 from mold.store import REGISTRY, Tx
@@ -73,10 +74,13 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     account, domain = REGISTRY["account"], REGISTRY["domain"]
     accounts = tx.among(account, list({j.account_id for j in rows if j.account_id}))
     domains = tx.among(domain, list({j.domain_id for j in rows if j.domain_id}))
-    return {j.id: job_fields(tx, j, caller, accounts, domains) for j in rows}
+    results = outcomes(tx, rows, caller)
+    return {j.id: job_fields(j, caller, accounts, domains, results.get(j.id)) for j in rows}
 
 
-def job_fields(tx: Tx, job: Job, caller: Any, accounts: dict[str, Any], domains: dict[str, Any]) -> dict[str, Any]:
+def job_fields(
+    job: Job, caller: Any, accounts: dict[str, Any], domains: dict[str, Any], outcome: dict[str, Any] | None
+) -> dict[str, Any]:
     """The API's fields of a job."""
     made = COMMANDS.get(job.cmd)
     live = Engine.here.runs.get(job.number) if Engine.here else None
@@ -104,7 +108,7 @@ def job_fields(tx: Tx, job: Job, caller: Any, accounts: dict[str, Any], domains:
         out.update(_failure(job, caller))
     elif job.status == 1:
         out["jobresulttype"] = "object"
-        out["jobresult"] = _success(tx, job, caller)
+        out["jobresult"] = outcome
     return out
 
 
@@ -120,19 +124,6 @@ def _failure(job: Job, caller: Any) -> dict[str, Any]:
     if facts:
         result["errorparams"] = facts
     return {"jobresultcode": no.code, "jobresult": result}
-
-
-def _success(tx: Tx, job: Job, caller: Any) -> dict[str, Any]:
-    kind = OPERATIONS.get(job.operation)
-    made = COMMANDS.get(job.cmd)
-    if kind is None or kind.answers is None or (made is not None and made.shape == "success"):
-        return {"success": True}
-    resource, attribute = kind.answers
-    key = made.key if made and made.key else resource.kind
-    target = tx.get(resource, job.args.get(attribute))
-    if target is None:
-        return {key: {"id": job.args.get(attribute)}}
-    return {key: show(tx, target, caller)}
 
 
 def steps(job: Job, text: str) -> list[dict[str, Any]]:
@@ -182,7 +173,7 @@ def query(
     accounts = tx.among(account, [job.account_id] if job.account_id else [])
     domains = tx.among(domain, [job.domain_id] if job.domain_id else [])
     body = {
-        **job_fields(tx, job, ctx.caller, accounts, domains),
+        **job_fields(job, ctx.caller, accounts, domains, outcomes(tx, [job], ctx.caller).get(job.id)),
         "jobinstanceid": job.instance_id,
         "created": job.created,
         "completed": job.completed if job.status else None,

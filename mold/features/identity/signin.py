@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from mold.api.answer import Field
 from mold.api.command import command
 from mold.api.door import Door, Entry, Request
-from mold.api.permit import Caller, RoleType
+from mold.api.permit import Caller, RoleType, is_number
 from mold.api.sign import REFUSED, verify
 from mold.base import ids
 from mold.base.errors import Denied, Invalid, Refusal, Unauthorized
@@ -98,6 +98,17 @@ async def keep_alive(door: Door, cookie: str) -> None:
     )
 
 
+async def end(door: Door, cookie: str) -> int:
+    """End the session of this cookie; returns how many there were."""
+    return int(
+        await door.engine.writing(
+            lambda tx: (
+                tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(cookie))).rowcount
+            )
+        )
+    )
+
+
 def system(tx: Tx) -> Caller:
     """The system itself: the caller on the integration port."""
     account = tx.first(Account, Account.c.name == "system")
@@ -139,7 +150,13 @@ LOGIN_FIELDS = tuple(
 
 @command("login", shape="flat", open=True, fields=LOGIN_FIELDS)
 async def login(door: Door, entry: Entry) -> Any:
-    """Signs a user in with a password and begins a session. POST only."""
+    """Signs a user in with a password and begins a session. POST only.
+
+    username: the user's name
+    password: the user's password
+    domain: path of the user's domain, as /sales/asia; default: ROOT
+    domainid: id of the domain, instead of its path
+    """
     request = entry.request
     if not request.post:
         return _plain_405()
@@ -156,7 +173,7 @@ async def login(door: Door, entry: Entry) -> Any:
         if domain_id:
             found = (
                 tx.first(Domain, Domain.c.number == int(domain_id))
-                if domain_id.isdigit()
+                if is_number(domain_id)
                 else tx.get(Domain, domain_id)
             )
             if found is None:
@@ -241,13 +258,7 @@ def _plain_405() -> Any:
 async def logout(door: Door, entry: Entry) -> dict[str, str]:
     """Ends the session."""
     cookie = entry.request.cookies.get("JSESSIONID")
-    gone = 0
-    if cookie:
-        gone = await door.engine.writing(
-            lambda tx: (
-                tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(cookie))).rowcount
-            )
-        )
+    gone = await end(door, cookie) if cookie else 0
     for name in entry.request.cookies:
         entry.cookies.append((name, "", {"max_age": 0, "path": "/client" if name == "JSESSIONID" else "/"}))
     if not gone:

@@ -511,6 +511,10 @@ class RemoveHost(Operation):
     host: str
 
     @step
+    def check(self, tx: Tx) -> None:
+        tx.unused(tx.one(Host, self.host))
+
+    @step
     async def dismiss(self) -> None:
         try:
             await ask(self.host, w.StopAgent(), seconds=5)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, command
-from mold.api.lists import Query, lists
-from mold.api.permit import ROOT, Infra, Owned, Private
+from mold.api.command import LATER, Ctx, Param, Tags, command
+from mold.api.lists import Query, lists, scope, tagged
+from mold.api.permit import OPERATORS, ROOT, Infra, Owned, Private
 from mold.base import clock, net
 from mold.base.errors import Conflict, InUse, Invalid, NoCapacity
 from mold.features.identity import limits
-from mold.features.identity.accounts import Account
+from mold.features.identity.accounts import Account, Project
+from mold.features.identity.domains import Domain
 from mold.features.infra.zones import Zone
+from mold.features.network.networks import Network
 from mold.features.network.physical import PhysicalNetwork, carrying
 from mold.store import Resource, Tx, column, created, refers
 
@@ -48,17 +50,105 @@ class Address(Resource):
     indexes = (("zone_id", "state"),)
     policy = Private()
 
-    range_id: str = refers("vlaniprange", cascade=True)
+    range_id: str = refers("vlaniprange", cascade=True, shows={"vlanid": "id"}, admin=True, filter=False)
     zone_id: str = refers("zone")
-    vlan: str = column()
-    ip: str = column()
-    state: str = column(default="Free")
-    account_id: str | None = refers("account", default=None)
-    domain_id: str | None = refers("domain", default=None)
-    project_id: str | None = refers("project", default=None)
-    network_id: str | None = refers("network", default=None)
-    source_nat: bool = column(default=False)
-    allocated: str | None = column(default=None)
+    vlan: str = column(api="vlanname", admin=True)
+    ip: str = column(api="ipaddress", filter=True, keyword=True)
+    state: str = column(default="Free", filter=True)
+    account_id: str | None = refers("account", default=None, filter=False)
+    domain_id: str | None = refers("domain", default=None, filter=False)
+    project_id: str | None = refers("project", default=None, filter=False)
+    network_id: str | None = refers(
+        "network",
+        default=None,
+        shows={"associatednetworkid": "id", "associatednetworkname": "name"},
+        filter=False,
+    )
+    source_nat: bool = column(default=False, api="issourcenat", filter=True)
+    allocated: str | None = column(default=None, kind="date")
+
+
+@shown(
+    Address,
+    *(Field(n, "boolean") for n in ("isstaticnat", "issystem", "isportable", "forvirtualnetwork", "fordisplay")),
+    Field("physicalnetworkid", admin=True),
+    Field("networkid", admin=True),
+)
+def _address(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    ranges = tx.among(VlanRange, [a.range_id for a in rows])
+    return {
+        a.id: {
+            "isstaticnat": False,
+            "issystem": False,
+            "isportable": False,
+            "forvirtualnetwork": True,
+            "fordisplay": True,
+            "physicalnetworkid": ranges[a.range_id].physical_network_id,
+        }
+        for a in rows
+    }
+
+
+@lists(
+    "listPublicIpAddresses",
+    Address,
+    key="publicipaddress",
+    refused={
+        "forloadbalancing:boolean": LATER,
+        "forprovider:boolean": LATER,
+        "vpcid:uuid": LATER,
+        "retrieveonlyresourcecount:boolean": LATER,
+    },
+)
+def _addresses(
+    q: Query,
+    account: str | None = None,
+    domainid: Domain | None = None,
+    projectid: Project | None = None,
+    isrecursive: bool = False,
+    listall: bool = False,
+    id: Address | None = None,
+    allocatedonly: bool = True,
+    associatednetworkid: Network | None = None,
+    networkid: Network | None = None,
+    physicalnetworkid: Annotated[PhysicalNetwork | None, Param(roles=OPERATORS)] = None,
+    vlanid: Annotated[VlanRange | None, Param(roles=OPERATORS)] = None,
+    forvirtualnetwork: bool | None = None,
+    forsystemvms: bool = False,
+    isstaticnat: bool = False,
+    fordisplay: bool = True,
+    tags: Tags | None = None,
+) -> None:
+    """Lists public addresses: those in use, and to operators with allocatedonly=false the free ones too.
+
+    associatednetworkid: id of the network whose address it is
+    networkid: id of the network whose address it is
+    vlanid: id of the range
+    allocatedonly: false: with addresses that nobody has yet (operators)
+    isstaticnat: only addresses with static NAT
+    forsystemvms: only addresses of system machines
+    forvirtualnetwork: true: only addresses of networks with a router, which all are
+    fordisplay: false: only addresses that are not displayed
+    """
+    c, caller = Address.c, q.ctx.caller
+    if allocatedonly or caller.role not in OPERATORS:
+        given = {"account": account, "domainid": domainid, "projectid": projectid}
+        scope(q, {**given, "isrecursive": isrecursive, "listall": listall}, narrowed=id is not None)
+        q.where(c.state != "Free")
+    if id is not None:
+        q.where(c.id == id.id)
+    for network in (associatednetworkid, networkid):
+        if network is not None:
+            q.where(c.network_id == network.id)
+    if vlanid is not None:
+        q.where(c.range_id == vlanid.id)
+    if physicalnetworkid is not None:
+        ranges = sa.select(VlanRange.c.id).where(VlanRange.c.physical_network_id == physicalnetworkid.id)
+        q.where(c.range_id.in_(ranges))
+    if isstaticnat or forsystemvms or forvirtualnetwork is False or not fordisplay:
+        q.where(sa.false())  # no address is of that kind
+    if tags:
+        q.where(tagged(Address, tags))
 
 
 @shown(VlanRange, Field("forvirtualnetwork", "boolean"), Field("cidr"), Field("description"))

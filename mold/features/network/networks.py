@@ -72,7 +72,9 @@ class Network(Owned):
             "networkofferingavailability": "availability",
         },
     )
-    physical_network_id: str | None = refers("physicalnetwork", default=None, shows={"physicalnetworkid": "id"})
+    physical_network_id: str | None = refers(
+        "physicalnetwork", default=None, shows={"physicalnetworkid": "id"}, admin=True
+    )
     traffic_type: str = column(default="Guest", filter=True)
     type: str = column(default="Isolated", filter=True)
     state: str = column(default="Allocated")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+import structlog
 
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Owner, Param, command
@@ -26,8 +27,9 @@ from mold.features.storage.pools import StoragePool, usable_of
 from mold.features.storage.stores import ImageStore, any_host, of_zone
 from mold.store import Resource, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Operation, ask, look, operation, progress, step
+from mold.work import Operation, ask, change, look, operation, progress, step
 
+log = structlog.get_logger()
 MAX_SIZE = setting("max.template.iso.size", 50, "GiB that a template may have.", group="Images", low=1)
 ALLOWED = setting(
     "secstorage.allowed.internal.sites",
@@ -577,22 +579,28 @@ async def place(template_id: str, pool_id: str, host: str) -> None:
     )
     if state == "Ready":
         return
+    # Wanted before it is there, so that a copy which a crash orphans is known and goes with the template.
+    await _noting(template_id, pool_id, 0)
     template, store, pool = await look(
         lambda tx: ((t := tx.one(Template, template_id)), tx.one(ImageStore, t.store_id), tx.one(StoragePool, pool_id))
     )
     facts: w.VolumeFacts = await ask(
         host, w.PlaceImage(store=store.spec(), pool=pool.spec(), image=template_id, format=template.format)
     )
-    from mold.work import change
+    await _noting(template_id, pool_id, facts.physical, ready=True)
+
+
+async def _noting(template_id: str, pool_id: str, size: int, *, ready: bool = False) -> None:
+    """Note that a copy is wanted, or there; another operation may have noted the same a moment ago."""
 
     def note(tx: Tx) -> None:
         placed = tx.first(Placed, Placed.c.template_id == template_id, Placed.c.pool_id == pool_id)
         if placed is None:
             placed = tx.add(Placed(template_id=template_id, pool_id=pool_id))
-        if placed.state != "Ready":
-            tx.move(placed, "there", size=facts.physical)
+        if ready and placed.state != "Ready":
+            tx.move(placed, "there", size=size)
 
     try:
         await change(note)
     except Conflict:
-        return  # another operation noted the same copy a moment ago
+        log.debug("another operation placed the same template", template=template_id, pool=pool_id)

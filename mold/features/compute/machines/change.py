@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from mold.api.answer import Field
 from mold.api.command import LATER, Ctx, Details, Owner, Param, command
+from mold.api.outcome import reveals
 from mold.api.permit import ROOT
 from mold.base import ids
 from mold.base.errors import Conflict, Invalid, NotFound
@@ -188,6 +189,11 @@ def reset_password(
     ctx.tx.set(id, password=password or ids.password(), password_serial=ids.token(8))
     ctx.start(TellNetworks(vm=id.id))
     return id
+
+
+@reveals("deployVirtualMachine", "resetPasswordForVirtualMachine")
+def _password(vm: VirtualMachine) -> dict[str, Any]:
+    return {"password": vm.password} if vm.password else {}
 
 
 @command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from mold.api.command import Ctx, command
@@ -29,42 +30,55 @@ def settle_stopped(tx: Tx, vm: VirtualMachine, move: str) -> None:
         placement.release(tx, host_id, vm.cpu_number * vm.cpu_speed, vm.memory * MIB)
 
 
+class Halting(Operation):
+    """The first half of stopping, destroying and expunging: the machine does not run any more."""
+
+    vm: str
+    force: bool = False
+
+    def grace(self, tx: Tx) -> float:
+        """Seconds that the guest gets to shut down before the plug is pulled."""
+        return 0 if self.force else float(STOP_GRACE.get(tx))
+
+    @step
+    def begin(self, tx: Tx) -> Halt | None:
+        vm = tx.one(VirtualMachine, self.vm)
+        if vm.state not in ("Running", "Unknown"):
+            return None
+        tx.move(vm, "stop", state_since=clock.now())
+        return Halt(host=vm.host_id or "", name=vm.instance_name or "", grace=self.grace(tx))
+
+    @begin.undo
+    def back(self, tx: Tx, begin: Halt | None) -> None:
+        vm = tx.get(VirtualMachine, self.vm)
+        if vm is not None and begin is not None and vm.state == "Stopping":
+            tx.move(vm, "stop_failed", state_since=clock.now())
+
+    @step
+    async def halt(self, begin: Halt | None) -> None:
+        if begin is not None and begin.host:
+            call = w.StopMachine(name=begin.name, force=begin.grace == 0, grace=begin.grace)
+            await ask(begin.host, call, seconds=begin.grace + 90)
+
+
+class Halt(msgspec.Struct):
+    """What is to be stopped, where, and how patiently (seconds)."""
+
+    host: str
+    name: str
+    grace: float
+
+
 @operation
-class StopVm(Operation):
+class StopVm(Halting):
     """Running to Stopped: the guest is asked first, then the plug is pulled."""
 
     locks = ("vm",)
     answers = (VirtualMachine, "vm")
-    vm: str
-    force: bool = False
 
     @step
-    def begin(self, tx: Tx) -> list[str]:
-        vm = tx.one(VirtualMachine, self.vm)
-        if vm.state == "Stopped":
-            return []
-        tx.move(vm, "stop", state_since=clock.now())
-        return [vm.host_id or "", vm.instance_name or "", str(STOP_GRACE.get(tx))]
-
-    @begin.undo
-    def back(self, tx: Tx, begin: list[str]) -> None:
-        vm = tx.get(VirtualMachine, self.vm)
-        if vm is not None and begin and vm.state == "Stopping":
-            tx.move(vm, "stop_failed", state_since=clock.now())
-
-    @step
-    async def halt(self, begin: list[str]) -> None:
-        if begin and begin[0]:
-            grace = float(begin[2])
-            await ask(
-                begin[0],
-                w.StopMachine(name=begin[1], force=self.force, grace=0 if self.force else grace),
-                seconds=grace + 90,
-            )
-
-    @step
-    def say(self, tx: Tx, begin: list[str]) -> None:
-        if begin:
+    def say(self, tx: Tx, begin: Halt | None) -> None:
+        if begin is not None:
             settle_stopped(tx, tx.one(VirtualMachine, self.vm), "stopped")
 
 
@@ -124,50 +138,31 @@ def reboot(ctx: Ctx, id: VirtualMachine, forced: bool = False) -> VirtualMachine
     return id
 
 
+class Ending(Halting):
+    """What is to be destroyed gets no minute to shut down: its disk goes too."""
+
+    def grace(self, tx: Tx) -> float:
+        """None at all."""
+        return 0
+
+
 @operation
-class DestroyVm(Operation):
+class DestroyVm(Ending):
     """Stop a machine and mark it destroyed; it can be recovered until it is expunged."""
 
     locks = ("vm",)
     answers = (VirtualMachine, "vm")
-    vm: str
-    expunge: bool = False
-    force: bool = False
 
     @step
-    def begin(self, tx: Tx) -> list[str]:
+    def say(self, tx: Tx, begin: Halt | None) -> None:
         vm = tx.one(VirtualMachine, self.vm)
-        if vm.state in ("Running", "Unknown"):
-            tx.move(vm, "stop", state_since=clock.now())
-            return [vm.host_id or "", vm.instance_name or "", str(STOP_GRACE.get(tx))]
-        return []
-
-    @begin.undo
-    def back(self, tx: Tx, begin: list[str]) -> None:
-        vm = tx.get(VirtualMachine, self.vm)
-        if vm is not None and begin and vm.state == "Stopping":
-            tx.move(vm, "stop_failed", state_since=clock.now())
-
-    @step
-    async def halt(self, begin: list[str]) -> None:
-        if begin and begin[0]:
-            # What is to be destroyed gets no minute to shut down: its disk goes too.
-            await ask(begin[0], w.StopMachine(name=begin[1], force=True, grace=0))
-
-    @step
-    def say(self, tx: Tx, begin: list[str]) -> None:
-        vm = tx.one(VirtualMachine, self.vm)
-        if begin:
+        if begin is not None:
             settle_stopped(tx, vm, "stopped")
         if vm.state != "Destroyed":
             tx.move(vm, "destroy", state_since=clock.now())
         for _disk, volume in disks_of(tx, vm.id):
             if volume.state in ("Ready", "Allocated"):
                 tx.move(volume, "destroy", state_since=clock.now())
-        if self.expunge:
-            engine = Engine.here
-            assert engine is not None
-            engine.enqueue(tx, ExpungeVm(vm=vm.id))
 
 
 def _may_expunge(ctx: Ctx) -> bool:
@@ -218,38 +213,18 @@ def recover(ctx: Ctx, id: VirtualMachine) -> VirtualMachine:
 
 
 @operation
-class ExpungeVm(Operation):
+class ExpungeVm(Ending):
     """Remove a machine for good: stop it, remove its disks, then its rows."""
 
     locks = ("vm",)
     answers = (VirtualMachine, "vm")
     patience = 300
-    vm: str
 
     @step
-    def begin(self, tx: Tx) -> list[str]:
-        vm = tx.one(VirtualMachine, self.vm)
-        if vm.state in ("Running", "Unknown"):
-            tx.move(vm, "stop", state_since=clock.now())
-            return [vm.host_id or "", vm.instance_name or ""]
-        return []
-
-    @begin.undo
-    def back(self, tx: Tx, begin: list[str]) -> None:
-        vm = tx.get(VirtualMachine, self.vm)
-        if vm is not None and begin and vm.state == "Stopping":
-            tx.move(vm, "stop_failed", state_since=clock.now())
-
-    @step
-    async def halt(self, begin: list[str]) -> None:
-        if begin and begin[0]:
-            await ask(begin[0], w.StopMachine(name=begin[1], force=True, grace=0))
-
-    @step
-    def doom(self, tx: Tx, begin: list[str]) -> list[list[str]]:
+    def doom(self, tx: Tx, begin: Halt | None) -> list[list[str]]:
         """From here on there is no way back."""
         vm = tx.one(VirtualMachine, self.vm)
-        if begin:
+        if begin is not None:
             settle_stopped(tx, vm, "stopped")
         tx.move(vm, "expunge", state_since=clock.now())
         plan = []

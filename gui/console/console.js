@@ -1,0 +1,268 @@
+// The page of a machine's screen. Its address has a ticket that opens one connection; the server behind it signs in to
+// the screen, so this page knows no password. Whatever the address says, it connects to its own server only, and
+// what comes from the address is shown as text.
+//
+// For another connection it needs another ticket. It asks the signed-in pages of the same server in this browser, on
+// the channel `mold-console`: {wants: "ticket", machine, number}; one of them calls createConsoleEndpoint and answers
+// {ticket, number}. When none does, it says so.
+
+import RFB from "./novnc-1.7.0/core/rfb.js";
+import { HANGUL, HANJA, keysFor, usKey } from "./keys.js";
+
+const KEY_PAUSE = 25; // milliseconds; a guest's keyboard holds 16 events and a slow guest loses the rest
+const TICKET_WAIT = 2000; // milliseconds for a signed-in page to answer
+const TRIES = [500, 1500, 3000]; // milliseconds before each attempt to connect by itself again
+const REFUSED = 4403;
+const GONE = 4410;
+const SHIFT = [0xffe1, "ShiftLeft"];
+const NAMED = {
+  Enter: [0xff0d, "Enter"], Backspace: [0xff08, "Backspace"], Tab: [0xff09, "Tab"], Escape: [0xff1b, "Escape"],
+  Delete: [0xffff, "Delete"], Home: [0xff50, "Home"], End: [0xff57, "End"], ArrowLeft: [0xff51, "ArrowLeft"],
+  ArrowUp: [0xff52, "ArrowUp"], ArrowRight: [0xff53, "ArrowRight"], ArrowDown: [0xff54, "ArrowDown"],
+};
+
+const at = (id) => document.getElementById(id);
+const asked = new URLSearchParams(location.search);
+const title = (asked.get("title") ?? "").slice(0, 120);
+const machine = (asked.get("machine") ?? "").slice(0, 64);
+const language = (navigator.languages ?? [navigator.language]).find((each) => /^(ko|en)\b/i.test(each)) ?? "en";
+const words = await (await fetch(`words/${language.slice(0, 2).toLowerCase()}.json`)).json();
+
+let rfb = null;
+let typing = null; // an AbortController while text is being typed
+
+function word(key, facts = {}) {
+  return (words[`console.${key}`] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(facts[name] ?? ""));
+}
+
+function status(text) {
+  at("status").textContent = text;
+}
+
+function state(now) {
+  document.body.dataset.state = now;
+  for (const button of document.querySelectorAll("[data-needs]")) button.disabled = now !== "open";
+}
+
+// ── connecting ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The ticket in an address: as `token`, or inside `path`, where noVNC's own page looks for it. */
+function firstTicket() {
+  const inside = new URLSearchParams((asked.get("path") ?? "").split("?").slice(1).join("?"));
+  return asked.get("token") ?? inside.get("token") ?? "";
+}
+
+/** Connect with a ticket. The promise tells how it ended: {code, reason, shown}. */
+function connect(ticket) {
+  const address = new URL("websockify", location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  address.search = new URLSearchParams({ token: ticket, ...(asked.has("extra") && { extra: asked.get("extra") }) });
+  address.hash = "";
+  at("notice").hidden = true;
+  at("screen").replaceChildren();
+  state("connecting");
+  status(word("connecting"));
+  return new Promise((resolve) => {
+    let shown = false;
+    const socket = new WebSocket(address, ["binary"]);
+    rfb = new RFB(at("screen"), socket, { shared: true });
+    rfb.scaleViewport = true;
+    rfb.showDotCursor = true;
+    rfb.background = "transparent";
+    resize();
+    rfb.addEventListener("connect", () => {
+      shown = true;
+      state("open");
+      status(word("open"));
+      rfb.focus();
+    });
+    socket.addEventListener("close", ({ code, reason }) => {
+      typing?.abort();
+      rfb = null;
+      resolve({ code, reason, shown });
+    });
+  });
+}
+
+/** A new ticket from a signed-in page of this browser, or null. */
+function newTicket() {
+  if (!machine || typeof BroadcastChannel === "undefined") return Promise.resolve(null);
+  return new Promise((resolve) => {
+    const channel = new BroadcastChannel("mold-console");
+    const number = Math.random();
+    const done = (ticket) => {
+      channel.close();
+      clearTimeout(late);
+      resolve(ticket);
+    };
+    const late = setTimeout(() => done(null), TICKET_WAIT);
+    channel.onmessage = ({ data }) => {
+      if (data?.number === number && typeof data.ticket === "string") done(data.ticket);
+    };
+    channel.postMessage({ wants: "ticket", machine, number });
+  });
+}
+
+/** Show screens until there is nothing more to be done without a person. */
+async function run(ticket) {
+  let end = await connect(ticket);
+  for (let tried = 0; end.code !== REFUSED && tried < TRIES.length; tried += 1) {
+    if (end.shown) tried = 0;
+    notice(end);
+    await new Promise((resolve) => setTimeout(resolve, TRIES[tried]));
+    const next = await newTicket();
+    if (next === null) break;
+    status(word("moved"));
+    end = await connect(next);
+  }
+  notice(end);
+}
+
+function notice({ code, reason, shown }) {
+  const kind = code === REFUSED ? "refused" : code === GONE ? "gone" : shown || code !== 1000 ? "broken" : "failed";
+  state("ended");
+  status(word("ended"));
+  at("what").textContent = word(`ended.${kind}`);
+  at("why").textContent = word(`ended.${kind}.why`);
+  at("detail").textContent = reason;
+  at("notice").hidden = false;
+}
+
+async function again() {
+  at("again").disabled = true;
+  status(word("asking"));
+  const ticket = await newTicket();
+  at("again").disabled = false;
+  if (ticket !== null) {
+    run(ticket);
+    return;
+  }
+  status(word("ended"));
+  const alive = await fetch("vnc.html", { method: "HEAD", cache: "no-store" }).then((got) => got.ok, () => false);
+  at("why").textContent = word(alive ? "no.ticket" : "no.server");
+}
+
+// ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function press({ keysym, code, shift }) {
+  if (shift) rfb?.sendKey(...SHIFT, true);
+  rfb?.sendKey(keysym, code);
+  if (shift) rfb?.sendKey(...SHIFT, false);
+}
+
+/** Type a text slowly enough for a guest. It can be stopped with the button that began it. */
+async function type(text, toggle) {
+  const { keys, skipped } = keysFor(text, toggle);
+  typing = new AbortController();
+  const { signal } = typing;
+  at("paste").textContent = word("typing.stop");
+  for (const [done, key] of keys.entries()) {
+    if (signal.aborted) break;
+    press(key);
+    if (done % 10 === 0) status(word("typing", { done, all: keys.length }));
+    await new Promise((resolve) => setTimeout(resolve, KEY_PAUSE));
+  }
+  typing = null;
+  at("paste").textContent = word("paste");
+  if (document.body.dataset.state === "open") status(skipped ? word("skipped", { count: skipped }) : word("open"));
+}
+
+// A telephone's keyboard writes into a field that nobody sees; what changes there becomes keys. A word that is still
+// being put together is followed letter by letter in Latin, and taken whole in Hangul.
+let followed = "";
+function follow(text) {
+  let same = 0;
+  while (same < text.length && text[same] === followed[same]) same += 1;
+  for (let gone = followed.length; gone > same; gone -= 1) rfb?.sendKey(...NAMED.Backspace);
+  for (const key of keysFor(text.slice(same)).keys) press(key);
+  followed = text;
+}
+
+const pad = at("pad");
+pad.addEventListener("keydown", (event) => {
+  if (event.isComposing) return;
+  const named = NAMED[event.key];
+  const key = named ? { keysym: named[0], code: named[1] } : [...event.key].length === 1 ? usKey(event.key) : null;
+  if (!key) return;
+  event.preventDefault();
+  press(key);
+});
+pad.addEventListener("compositionstart", () => {
+  followed = "";
+});
+pad.addEventListener("compositionupdate", (event) => {
+  if (/^[\x20-\x7e]*$/.test(event.data)) follow(event.data);
+});
+pad.addEventListener("compositionend", (event) => {
+  follow(event.data);
+  pad.value = " ";
+});
+pad.addEventListener("input", (event) => {
+  if (event.isComposing || event.inputType === "insertCompositionText") return;
+  if (event.inputType === "deleteContentBackward") rfb?.sendKey(...NAMED.Backspace);
+  else if (event.inputType === "insertLineBreak") rfb?.sendKey(...NAMED.Enter);
+  else for (const key of keysFor(event.data ?? "").keys) press(key);
+  pad.value = " "; // something for the next Backspace to take away
+});
+
+// ── buttons ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function resize() {
+  if (!rfb) return;
+  const actual = at("size").getAttribute("aria-pressed") === "true";
+  rfb.scaleViewport = !actual;
+  rfb.clipViewport = actual;
+  rfb.dragViewport = actual;
+}
+
+function pressed(id, is) {
+  at(id).setAttribute("aria-pressed", String(is));
+}
+
+at("cad").onclick = () => {
+  rfb?.sendCtrlAltDel();
+  rfb?.focus();
+};
+at("hangul").onclick = () => {
+  press(HANGUL);
+  rfb?.focus();
+};
+at("hanja").onclick = () => {
+  press(HANJA);
+  rfb?.focus();
+};
+at("paste").onclick = () => {
+  if (typing) typing.abort();
+  else at("sheet").showModal();
+};
+at("sheet").onclose = () => {
+  const text = at("text").value;
+  at("text").value = "";
+  rfb?.focus();
+  if (at("sheet").returnValue === "type" && text) type(text, at("toggle").checked);
+  at("sheet").returnValue = "";
+};
+at("size").onclick = () => {
+  pressed("size", at("size").getAttribute("aria-pressed") !== "true");
+  resize();
+  rfb?.focus();
+};
+at("full").hidden = !document.fullscreenEnabled;
+at("full").onclick = () => (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen());
+document.onfullscreenchange = () => {
+  pressed("full", document.fullscreenElement !== null);
+  rfb?.focus();
+};
+at("keyboard").hidden = !matchMedia("(pointer: coarse)").matches;
+at("keyboard").onclick = () => {
+  pad.value = " ";
+  pad.focus();
+};
+at("again").onclick = again;
+
+document.documentElement.lang = language.slice(0, 2).toLowerCase();
+document.title = title ? `${title} · ${word("title")}` : word("title");
+at("name").textContent = title;
+for (const each of document.querySelectorAll("[data-word]")) each.textContent = word(each.dataset.word);
+for (const each of document.querySelectorAll("[data-label]")) each.setAttribute("aria-label", word(each.dataset.label));
+run(firstTicket());

@@ -1,0 +1,234 @@
+"""A world of tenants with something of every kind, each row with a known owner, for the rules about who may see and do what.
+
+The domains are ROOT, ROOT/A, ROOT/A/C and ROOT/B.  What `may` says is written here by hand and asks nothing of `mold`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from cloud import Actor, Cloud, Site
+
+from mold.store import REGISTRY
+
+Need = Literal["see", "use", "change"]
+OPERATORS = ("Admin", "ResourceAdmin")
+RANK = {"User": 0, "DomainAdmin": 1, "ResourceAdmin": 2, "Admin": 3}
+
+
+@dataclass(frozen=True)
+class Person:
+    """A caller. `role` is the kind of its role, `place` its domain's path."""
+
+    name: str
+    role: str
+    place: str
+    actor: Actor
+
+
+@dataclass(frozen=True)
+class Row:
+    """Something in the world. `owner`, `place` and `project` say whose; an offering's `place` is the domain it is for."""
+
+    kind: str
+    id: str
+    label: str
+    owner: str = ""
+    place: str = ""
+    project: bool = False
+    role: str = ""
+    open: bool = False
+
+
+OWNED = {"virtualmachine", "network", "volume", "template", "sshkeypair", "userdata", "event", "asyncjob", "tag"}
+OFFERED = {"zone", "serviceoffering", "diskoffering", "networkoffering"}
+INFRA = {"pod", "cluster", "host", "storagepool", "imagestore", "physicalnetwork", "traffictype", "vlaniprange", "router"}
+EVERYBODYS = {"ostype", "oscategory"}
+
+
+def within(top: str, place: str) -> bool:
+    """Whether the domain `place` is `top` or below it."""
+    return place == top or place.startswith(top + "/")
+
+
+def may(person: Person, need: Need, row: Row, members: frozenset[str]) -> bool:
+    """The expectation: may this person do this with this row?"""
+    operator = person.role in OPERATORS
+    admin_of_it = person.role == "DomainAdmin" and bool(row.place) and within(person.place, row.place)
+    if row.kind in OWNED:
+        if row.open and need != "change":
+            return True
+        mine = row.owner == person.name or (row.project and person.name in members)
+        return operator or admin_of_it or mine
+    if row.kind in OFFERED:
+        if not row.place:
+            return operator or need != "change"
+        for_me = within(row.place, person.place)
+        return operator or admin_of_it or (need != "change" and for_me)
+    if row.kind in INFRA:
+        return operator
+    if row.kind in EVERYBODYS:
+        return operator or need != "change"
+    if row.kind == "domain":
+        if need == "change":
+            return operator or admin_of_it
+        return operator or admin_of_it or person.place == row.place
+    if row.kind in ("account", "user"):
+        reach = operator or admin_of_it or row.owner == person.name
+        return reach and (need != "change" or RANK[row.role] <= RANK[person.role])
+    if row.kind == "project":
+        return operator or admin_of_it or person.name in members
+    raise AssertionError(f"no expectation is written for {row.kind}")
+
+
+class World:
+    """The tenants and what they have."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.site: Site = cloud.zone(hosts=1)
+        a = cloud.domain("A")
+        c = cloud.domain("C", parent=a)
+        b = cloud.domain("B")
+        self.domains = {"ROOT": cloud.admin.domain, "ROOT/A": a, "ROOT/A/C": c, "ROOT/B": b}
+        self.people: dict[str, Person] = {"root": Person("root", "Admin", "ROOT", cloud.admin)}
+        for name, role, place in (
+            ("operator", "ResourceAdmin", "ROOT"),
+            ("chief_a", "DomainAdmin", "ROOT/A"),
+            ("chief_c", "DomainAdmin", "ROOT/A/C"),
+            ("chief_b", "DomainAdmin", "ROOT/B"),
+            ("alice", "User", "ROOT/A"),
+            ("arthur", "User", "ROOT/A"),
+            ("mary", "User", "ROOT/A"),
+            ("carol", "User", "ROOT/A/C"),
+            ("bob", "User", "ROOT/B"),
+        ):
+            self.people[name] = Person(name, role, place, cloud.tenant(self.domains[place], role, name))
+        self.rows: list[Row] = []
+        self.members = frozenset({"alice", "mary"})
+        self._people()
+        self._project()
+        self._infra()
+        self._offered()
+        for owner in ("alice", "arthur", "carol", "bob"):
+            self._owned(owner, {})
+        self._owned("alice", {"projectid": self.project}, project=True)
+        cloud.idle()
+        self._records()
+
+    def add(self, kind: str, id: str, label: str, **about: Any) -> str:
+        """Note a row."""
+        self.rows.append(Row(kind, id, label, **about))
+        return id
+
+    def of(self, kind: str) -> list[Row]:
+        """The rows of a kind."""
+        return [r for r in self.rows if r.kind == kind]
+
+    def may(self, person: Person, need: Need, row: Row) -> bool:
+        """The expectation for a row of this world."""
+        return may(person, need, row, self.members)
+
+    def _people(self) -> None:
+        for place, id in self.domains.items():
+            self.add("domain", id, place, place=place)
+        for p in self.people.values():
+            about = {"owner": p.name, "place": p.place, "role": p.role}
+            self.add("account", p.actor.account, p.name, **about)
+            self.add("user", p.actor.user, p.name, **about)
+
+    def _project(self) -> None:
+        alice, mary = self.people["alice"].actor, self.people["mary"].actor
+        self.project: str = alice.createProject(name="secret-project")["id"]
+        self.add("project", self.project, "secret-project", place="ROOT/A", project=True)
+        # No command adds members yet.
+        member = REGISTRY["project_member"]
+        self.cloud.run(
+            self.cloud.manager.engine.writing(
+                lambda tx: tx.add(member(project_id=self.project, account_id=mary.account, role="Regular"))
+            )
+        )
+
+    def _infra(self) -> None:
+        s, root = self.site, self.cloud.admin
+        for kind, id in (
+            ("pod", s.pod), ("cluster", s.cluster), ("host", s.hosts[0]), ("storagepool", s.pool),
+            ("imagestore", s.store), ("physicalnetwork", s.physical), ("vlaniprange", s.public_range),
+            ("traffictype", root.listTrafficTypes(physicalnetworkid=s.physical)[0]["id"]),
+        ):  # fmt: skip
+            self.add(kind, id, "the site's")
+        self.add("ostype", root.listOsTypes()[0]["id"], "first")
+        self.add("oscategory", root.listOsCategories()[0]["id"], "first")
+        site_template = {"owner": "root", "place": "ROOT", "open": True}
+        self.add("template", s.template, "public", **site_template)
+
+    def _offered(self) -> None:
+        s, root = self.site, self.cloud.admin
+        self.add("zone", s.zone, "open")
+        private = root.createZone(
+            name="zone-of-a", dns1="9.9.9.9", internaldns1="9.9.9.9", networktype="Advanced", allocationstate="Enabled",
+            domainid=self.domains["ROOT/A"],
+        )["id"]  # fmt: skip
+        self.add("zone", private, "of A", place="ROOT/A")
+        self.add("serviceoffering", s.offering, "open")
+        self.add("diskoffering", root.listDiskOfferings()[0]["id"], "open")
+        self.add("networkoffering", s.network_offering, "open")
+        for place in ("ROOT/A", "ROOT/A/C"):
+            to = {"domainid": self.domains[place]}
+            about = {"place": place}
+            label = "of " + place
+            made = root.createServiceOffering(name=label, cpunumber=1, cpuspeed=100, memory=64, **to)
+            self.add("serviceoffering", made["id"], label, **about)
+            self.add("diskoffering", root.createDiskOffering(name=label, disksize=1, **to)["id"], label, **about)
+            made = root.createNetworkOffering(
+                name=label, guestiptype="Isolated", traffictype="Guest", supportedservices="Dhcp", enable=True, **to
+            )
+            self.add("networkoffering", made["id"], label, **about)
+
+    def _owned(self, owner: str, whose: dict[str, Any], *, project: bool = False) -> None:
+        person, s = self.people[owner], self.site
+        actor = person.actor
+        about = {"owner": "" if project else owner, "place": person.place, "project": project}
+        label = "the project's" if project else f"{owner}'s"
+        network = self.add("network", s.network(actor, f"net of {label}", **whose)["id"], label, **about)
+        vm = s.deploy(actor, displayname=f"machine of {label}", networkids=network, startvm=owner != "bob", **whose)
+        self.add("virtualmachine", vm["id"], label, **about)
+        volume = actor.one("listVolumes", virtualmachineid=vm["id"], **whose)
+        self.add("volume", volume["id"], label, **about)
+        template = actor.registerTemplate(
+            name=f"template of {label}", url="http://images.invalid/x.qcow2", format="QCOW2", hypervisor="Simulator",
+            zoneid=s.zone, **whose,
+        )  # fmt: skip
+        self.add("template", template["id"], label, **about)
+        pair = actor.createSSHKeyPair(name=f"key of {label}", **whose)
+        self.add("sshkeypair", pair["id"], label, **about)
+        data = actor.registerUserData(name=f"data of {label}", userdata="aGVsbG8=", **whose)
+        self.add("userdata", data["id"], label, **about)
+        actor.createTags(resourcetype="UserVm", resourceids=vm["id"], tags={"of": label})
+
+    def _records(self) -> None:
+        """Rows that come by themselves: routers, jobs, events, tags."""
+        names = {p.actor.account: p for p in self.people.values()}
+
+        def rows(kind: str) -> list[Any]:
+            table = REGISTRY[kind].table
+            found = self.cloud.run(
+                self.cloud.manager.engine.reading(lambda tx: [dict(r._mapping) for r in tx.execute(sa.select(table))])
+            )
+            return list(found)
+
+        for router in rows("router"):
+            self.add("router", router["id"], "some network's")
+        for job in rows("asyncjob"):
+            if job["account_id"] in names:
+                p = names[job["account_id"]]
+                self.add("asyncjob", job["id"], f"{p.name}'s {job['operation']}", owner=p.name, place=p.place)
+        for kind in ("event", "tag"):
+            for row in rows(kind):
+                if row["project_id"] is not None:
+                    self.add(kind, row["id"], "the project's", place="ROOT/A", project=True)
+                elif row["account_id"] in names:
+                    p = names[row["account_id"]]
+                    self.add(kind, row["id"], f"{p.name}'s", owner=p.name, place=p.place)

