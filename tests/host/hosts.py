@@ -155,7 +155,9 @@ class NamespaceHost:
         """The words that run a program inside."""
         return ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-u", "-i", "-C", "--", *map(str, argv)]
 
-    def inside(self, *argv: str | Path, seconds: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def inside(
+        self, *argv: str | Path, seconds: float = 60, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program inside, to its end."""
         return subprocess.run(
             self.line(*argv), capture_output=True, text=True, check=False, timeout=seconds, input=stdin, cwd="/"

@@ -192,7 +192,12 @@ def test_either_manager_may_die_while_machines_come_and_go(folder: Path, wire: W
 
 
 def _come_and_go(
-    chance: random.Random, folder: Path, wire: Wire, machines: list[NamespaceHost], managers: list[ManagerProcess], url: str
+    chance: random.Random,
+    folder: Path,
+    wire: Wire,
+    machines: list[NamespaceHost],
+    managers: list[ManagerProcess],
+    url: str,
 ) -> None:
     cloud = Cloud(managers)
     ids = cloud.zone("br0", INSTANCE, wire)
@@ -271,9 +276,7 @@ def _come_and_go(
                 assert done.returncode == 0, done.stdout + done.stderr
 
     first.start()
-    jobs = [
-        str(second.call("destroyVirtualMachine", id=guest["id"], expunge="true").get("jobid")) for guest in guests
-    ]
+    jobs = [str(second.call("destroyVirtualMachine", id=guest["id"], expunge="true").get("jobid")) for guest in guests]
     time.sleep(chance.uniform(0.1, 2))
     second.kill()
     for job in jobs:
