@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 sys.path.insert(0, str(Path(__file__).parent))  # cloud.py and the like, whatever folder a test lies in
 
@@ -22,6 +23,13 @@ from cloud import Blueprint, Cloud
 
 from mold.cli.prepare import NotPrepared, ensure_libvirtd
 
+# A traceback in a failing test's output is a page, not ten with every local variable.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 HOST_PROGRAMS = ("qemu-system-x86_64", "qemu-img", "libvirtd", "ip", "nft", "dnsmasq")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 

@@ -239,7 +239,7 @@ def deploys(bench: Bench) -> None:
         for hosts in options["hosts"]:
             each = told[str(hosts)]
             of = f"{hosts:,} hosts"
-            row(f"deploys, 16 at once, {of}", kind, f"{each['rate']:.0f}/s", "goal ≥ 150/s; fsync on")
+            row(f"deploys, 16 at once, {of}", kind, f"{each['rate']:.0f}/s, {ms(each['cpu'])} CPU each", "goal ≥ 150/s; fsync on")
             row(f"  accepted, 16 at once, {of}", kind, "p50 {}, p99 {}".format(*map(ms, each["accepted"])))
             row(f"  running, 16 at once, {of}", kind, "p50 {}, p99 {}".format(*map(ms, each["complete"])))
             row(

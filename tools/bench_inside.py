@@ -46,7 +46,7 @@ PAGES = {
 def signed(params: dict[str, Any], who: Tenant) -> dict[str, str]:
     """The parameters with key and signature."""
     given = {**{k: str(v) for k, v in params.items()}, "response": "json", "apiKey": who.apikey}
-    return {**given, "signature": sign(candidates(given)[0], who.secret)}
+    return {**given, "signature": sign(next(candidates(given)), who.secret)}
 
 
 # -- the raw driver --------------------------------------------------------------------------------------------------
@@ -280,16 +280,17 @@ async def deploys(url: str, folder: Path, options: dict[str, Any]) -> dict[str, 
                 settle(made.store)
                 hosts = wanted
             line: dict[str, Any] = {}
-            rates, accepted, complete = [], [], []
+            rates, spent, accepted, complete = [], [], [], []
             for _ in range(options["rounds"]):
-                began = time.perf_counter()
+                began, cpu = time.perf_counter(), time.process_time()
                 number = iter(range(options["deploys"]))
                 found = await asyncio.gather(*(several(number) for _ in range(options["clients"])))
                 rates.append(options["deploys"] / (time.perf_counter() - began))
+                spent.append((time.process_time() - cpu) / options["deploys"])
                 for a, c in itertools.chain(*found):
                     accepted.append(a)
                     complete.append(c)
-            line["rate"] = statistics.median(rates)
+            line["rate"], line["cpu"] = statistics.median(rates), statistics.median(spent)
             single = sorted([await deploy(crowd[n % len(crowd)]) for n in range(40)])
             line["alone"] = [statistics.median(s[0] for s in single), statistics.median(s[1] for s in single)]
             for name, values in (("accepted", accepted), ("complete", complete)):

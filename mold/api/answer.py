@@ -7,6 +7,7 @@ costs the same number of queries as a page of one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,7 +118,7 @@ class View:
                 wanted.setdefault(ref.target, set()).update(
                     v for row in rows if (v := row.__dict__[ref.attribute]) is not None
                 )
-        known = {target: tx.among(REGISTRY[target], list(ids)) for target, ids in wanted.items() if ids}
+        known = {target: self._looked_up(tx, target, ids) for target, ids in wanted.items() if ids}
         for ref in refs:
             table = known.get(ref.target)
             if not table:
@@ -125,11 +126,10 @@ class View:
             shows = ref.shows
             name = ref.attribute
             for row, values in zip(rows, out, strict=True):
-                target = table.get(row.__dict__[name])
-                if target is not None:
-                    data = target.__dict__
+                seen = table.get(row.__dict__[name])
+                if seen is not None:
                     for api, attribute in shows:
-                        value = data[attribute]
+                        value = seen[attribute]
                         if value is not None:
                             values[api] = value
         for extra in EXTRAS.get(self.kind.kind, ()):
@@ -144,6 +144,14 @@ class View:
                         if value is not None and key not in hide:
                             values[key] = value
         return out
+
+    def _looked_up(self, tx: Tx, target: str, ids: set[str]) -> dict[str, dict[str, Any]]:
+        """What is shown of the rows of a kind that a page refers to: remembered, or the needed columns only."""
+        kind = REGISTRY[target]
+        if kind.steady:
+            return {i: row.__dict__ for i, row in tx.known_among(kind, ids).items()}
+        names = {a for ref in self.refs if ref.target == target for _, a in ref.shows}
+        return tx.parts(kind, tuple(sorted(names)), list(ids))
 
 
 _views: dict[str, View] = {}
@@ -170,6 +178,11 @@ def as_json(envelope: str, body: Any) -> bytes:
     return _json.encode({envelope: body})
 
 
+ELEMENT = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]*$")
+NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no XML document may hold, escaped or not."""
+
+
 def as_xml(envelope: str, body: Any, version: str | None) -> bytes:
     """The answer in XML. `version` becomes the cloud-stack-version attribute."""
     mark = f' cloud-stack-version="{version}"' if version else ""
@@ -193,7 +206,7 @@ def _element(parts: list[str], key: str, value: Any) -> None:
     if isinstance(value, dict):
         parts.append(f"<{key}>")
         for inner, item in value.items():
-            if inner.replace("_", "").replace("-", "").replace(".", "").isalnum() and not inner[:1].isdigit():
+            if ELEMENT.match(inner):
                 _element(parts, inner, item)
             else:
                 parts.append(f"<entry><key>{_text(inner)}</key><value>{_text(item)}</value></entry>")
@@ -205,4 +218,4 @@ def _element(parts: list[str], key: str, value: Any) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return escape(str(value), {'"': "&quot;", "'": "&apos;"})
+    return escape(NO_XML.sub(" ", str(value)), {'"': "&quot;", "'": "&apos;"})

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from mold.api.permit import EVERYONE, Access, RoleType
+from mold.base import ids
 from mold.store import Resource, Tx
 
 if TYPE_CHECKING:
@@ -481,6 +482,7 @@ class Ctx:
             )
         if self.command.event:
             about["event"] = self.command.event
+            about["event_id"] = ids.new_id()
         if self.custom_job_id:
             about["id"] = self.custom_job_id
         self.job = self.engine.enqueue(self.tx, op, **about)

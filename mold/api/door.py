@@ -136,7 +136,7 @@ class Door:
         except Refusal as no:
             status = no.code
             envelope = no.envelope or envelope
-            body = self.refused(no, caller)
+            body = no.text if no.plain else self.refused(no, caller)
             if no.inner:
                 log.info("refused", command=name[:100], text=no.text, inner=no.inner)
         except IntegrityError as broken:
@@ -317,7 +317,7 @@ class Door:
             whose.update(
                 account_id=target.account_id, domain_id=target.domain_id, project_id=getattr(target, "project_id", None)
             )
-        noted = events.record(
+        events.record(
             ctx.tx,
             made.event,
             made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else ""),
@@ -325,10 +325,9 @@ class Door:
             resource_kind=job.instance_type if job is not None and target is None else None,
             resource_id=job.instance_id if job is not None and target is None else None,
             state="Scheduled" if job is not None else "Completed",
+            id=job.event_id if job is not None else None,
             **whose,
         )
-        if job is not None:
-            ctx.tx.set(job, event_id=noted.id)
 
 
 class _Frank(Refusal):
@@ -348,7 +347,9 @@ class _Frank(Refusal):
 
 
 def _header(text: str) -> str:
-    return text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace").decode("latin-1")[:500]
+    """The text as an HTTP header may hold it: control characters would make the server drop the connection."""
+    plain = "".join(c if c.isprintable() else " " for c in text[:500])
+    return plain.encode("latin-1", "replace").decode("latin-1")
 
 
 def finish_event(tx: Tx, job: Job, op: Any) -> None:

@@ -52,23 +52,25 @@ def record(
     level: str = "INFO",
     state: str = "Completed",
     parent: str | None = None,
+    id: str | None = None,
 ) -> Event:
-    """Record an event in this transaction."""
-    return tx.add(
-        Event(
-            type=type,
-            level=level,
-            description=text,
-            state=state,
-            user_id=user_id,
-            username=username,
-            parent=parent,
-            account_id=account_id,
-            domain_id=domain_id,
-            project_id=project_id,
-            resource_kind=resource.kind if resource is not None else resource_kind,
-            resource_id=resource.id if resource is not None else resource_id,
-            resource_name=resource.__dict__.get("name") if resource is not None else None,
-            created=clock.now(),
-        )
+    """Record an event in this transaction; `id` is the one it is to have."""
+    made = Event(
+        type=type,
+        level=level,
+        description=text,
+        state=state,
+        user_id=user_id,
+        username=username,
+        parent=parent,
+        account_id=account_id,
+        domain_id=domain_id,
+        project_id=project_id,
+        resource_kind=resource.kind if resource is not None else resource_kind,
+        resource_id=resource.id if resource is not None else resource_id,
+        resource_name=resource.__dict__.get("name") if resource is not None else None,
+        created=clock.now(),
     )
+    if id is not None:
+        made.id = id
+    return tx.add(made)

@@ -72,16 +72,21 @@ class Query:
         pick = sa.select(self.c.number).where(*self.wheres).order_by(*self.order)
         pick = pick.limit(sa.literal_column(str(limit))).offset(sa.literal_column(str(offset)))
         if offset < 1000:
-            query = sa.select(self.t).where(*self.wheres).order_by(*self.order)
+            query = sa.select(*self.light).where(*self.wheres).order_by(*self.order)
             query = query.limit(sa.literal_column(str(limit)))
             if offset:
                 query = query.offset(sa.literal_column(str(offset)))
-            return [self.kind.from_row(r) for r in self.tx.execute(query)]
+            return [self.kind.from_light(r) for r in self.tx.execute(query)]
         numbers = list(self.tx.execute(pick).scalars())
         if not numbers:
             return []
-        rows = {r.number: r for r in self.tx.find(self.kind, self.tx.any_of(self.c.number, numbers))}
+        found = self.tx.execute(sa.select(*self.light).where(self.tx.any_of(self.c.number, numbers)))
+        rows = {r.number: r for r in map(self.kind.from_light, found)}
         return [rows[n] for n in numbers if n in rows]
+
+    @property
+    def light(self) -> list[Any]:
+        return [self.c[n] for n in self.kind.light]
 
     def _count(self) -> int:
         return self.tx.count(self.kind, *self.wheres)

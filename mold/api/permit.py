@@ -8,6 +8,7 @@ ownership by hand.  Accesses: `see` (lists), `use` (refer to it, as a template i
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -47,6 +48,7 @@ class Caller:
     domain_trail: str
     role: RoleType
     username: str = ""
+    user_number: int = 0
     projects: tuple[str, ...] = ()
     internal: bool = False
     """True for the system itself (integration port, reconcilers)."""
@@ -95,6 +97,10 @@ class Policy:
         """Condition for rows the caller may change."""
         return self.see(caller, t)
 
+    def open_to_all(self, row: Any) -> bool:
+        """Whether everybody may see and use this row, so that the condition need not be asked. May say no too often."""
+        return False
+
 
 class Infra(Policy):
     """Machine rooms: seen and changed by operators only."""
@@ -108,6 +114,9 @@ class Open(Policy):
 
     def operate(self, caller: Caller, t: Any) -> Any:
         return TRUE if caller.role in OPERATORS else FALSE
+
+    def open_to_all(self, row: Any) -> bool:
+        return True
 
 
 class Private(Policy):
@@ -209,6 +218,9 @@ class Offered(Policy):
             return sa.and_(self._for(t, mine), ~self._for(t, ~mine))
         return FALSE
 
+    def open_to_all(self, row: Any) -> bool:
+        return row.domain_ids is None
+
 
 def condition(kind: type[Resource], caller: Caller, access: Access) -> Any:
     """The condition under which `caller` has `access` to rows of `kind`."""
@@ -228,8 +240,17 @@ def is_number(value: str) -> bool:
 
 def find(tx: Tx, kind: type[Resource], caller: Caller, value: str, access: Access) -> Resource | None:
     """The row that `value` (a uuid, or an internal number) names, if the caller has `access` to it."""
-    match = kind.c.number == int(value) if is_number(value) else kind.c.id == value.lower()
-    return tx.first(kind, match, condition(kind, caller, access))
+    rule = condition(kind, caller, access)
+    if is_number(value):
+        return tx.first(kind, kind.c.number == int(value), rule)
+    word = value.lower()
+    if kind.steady and access != "operate":
+        row = tx.known_among(kind, (word,)).get(word)
+        if row is None or rule is TRUE or kind.policy.open_to_all(row):
+            return copy.copy(row)
+    elif rule is TRUE:
+        return tx.get(kind, word)
+    return tx.first(kind, kind.c.id == word, rule)
 
 
 def owner_of(tx: Tx, caller: Caller, account: str | None, domainid: Resource | None, projectid: Resource | None) -> Any:
@@ -242,14 +263,14 @@ def owner_of(tx: Tx, caller: Caller, account: str | None, domainid: Resource | N
     if projectid is not None:
         if account:
             raise Invalid("Give either an account with its domain or a project, not both.")
-        return tx.one(kind, projectid.__dict__["project_account_id"])
+        return tx.known(kind, projectid.__dict__["project_account_id"])
     if account is None:
         if domainid is not None and domainid.id != caller.domain_id and not caller.internal:
             raise Invalid("domainid needs account: say whose it is to be.", parameter="account")
-        return tx.one(kind, caller.account_id)
+        return tx.known(kind, caller.account_id)
     if domainid is None:
         if account == caller.account:
-            return tx.one(kind, caller.account_id)
+            return tx.known(kind, caller.account_id)
         raise Invalid("account needs domainid: the same name may exist in several domains.", parameter="domainid")
     found = tx.first(kind, kind.c.name == account, kind.c.domain_id == domainid.id, condition(kind, caller, "see"))
     if found is None:

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 import time
+from collections.abc import Iterator
 from urllib.parse import quote_plus
 
 from mold.base import clock
@@ -19,14 +20,14 @@ def _encode(value: str, safe: str) -> str:
     return quote_plus(value, safe=safe).replace("+", "%20")
 
 
-def candidates(params: dict[str, str]) -> list[str]:
+def candidates(params: dict[str, str]) -> Iterator[str]:
     """The texts that may have been signed: the documented one first, then what common clients really do.
 
     Differences between clients: the order of names (case-sensitive, or after lower-casing), and whether `~`
     and `[]` in values are left raw.
     """
     items = [(k, v) for k, v in params.items() if k.lower() != "signature"]
-    texts: list[str] = []
+    seen: set[str] = set()
     for ordered in (sorted(items), sorted(items, key=lambda i: i[0].lower())):
         # quote_plus leaves `_.-~` raw; Java's form style leaves `*` raw and encodes `~`.
         for safe, tilde in (("*", True), ("*", False), ("*[]", True), ("*[]", False), ("[]", False), ("", False)):
@@ -37,9 +38,9 @@ def candidates(params: dict[str, str]) -> list[str]:
                     word = word.replace("~", "%7e")
                 parts.append(f"{k}={word}")
             text = "&".join(parts).lower()
-            if text not in texts:
-                texts.append(text)
-    return texts
+            if text not in seen:
+                seen.add(text)
+                yield text
 
 
 def sign(text: str, secret: str) -> str:

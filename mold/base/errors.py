@@ -25,6 +25,8 @@ class Refusal(Exception):
     envelope: ClassVar[str | None] = None
     hidden: ClassVar[bool] = False
     """True: callers who are not root admins get `public` instead of the text."""
+    plain: ClassVar[bool] = False
+    """True: the answer is the bare text, neither JSON nor XML."""
     public: ClassVar[str] = "Internal error executing command, please contact your system administrator"
 
     def __init__(self, text: str, *, inner: str | None = None, **facts: Fact) -> None:

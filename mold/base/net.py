@@ -73,7 +73,7 @@ def vlans(text: str) -> list[tuple[int, int]]:
     pairs = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        if not text.isascii() or not first.isdigit() or (last and not last.isdigit()):
             raise Invalid(f"The VLAN range '{text}' is not of the form 100-200,300.", value=text)
         low, high = int(first), int(last or first)
         if not 1 <= low <= high <= 0xFFFFFF:

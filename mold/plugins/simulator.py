@@ -13,7 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mold.base.errors import Failed, Refusal, Unreachable, revive
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from mold.base.errors import Failed, Fenced, Refusal, Unreachable, revive
 from mold.wire import calls as w
 
 CORES, MHZ, MEMORY = 64, 2400, 512 * 1024**3
@@ -50,6 +55,20 @@ class Box:
     routers: dict[str, w.RouterSpec] = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
     boot: str = "1"
+    key: bytes = b""
+    certificate: str = ""
+
+
+def _key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _public(key: Any) -> bytes:
+    data: bytes = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return data
 
 
 class Simulator:
@@ -104,7 +123,7 @@ class Simulator:
         if key:
             known = box.epochs.get(key, 0)
             if epoch < known:
-                raise Failed(f"operation {key} is in epoch {known}; epoch {epoch} is over", epoch=known)
+                raise Fenced(f"operation {key} is in epoch {known}; epoch {epoch} is over")
             box.epochs[key] = epoch
             if len(box.epochs) > 10_000:
                 box.epochs.pop(next(iter(box.epochs)))
@@ -249,9 +268,19 @@ class Simulator:
         raise Failed("Simulated machines have no screen.")
 
     def do_RenewCertificate(self, box: Box, call: w.RenewCertificate, host: str) -> w.SigningRequest:
-        raise Failed("Simulated hosts have no certificates.")
+        if not box.key:
+            box.key = _key()
+        key = serialization.load_pem_private_key(box.key, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+        made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+        return w.SigningRequest(csr=made.public_bytes(serialization.Encoding.PEM).decode())
 
     def do_InstallCertificate(self, box: Box, call: w.InstallCertificate, host: str) -> w.Done:
+        given = x509.load_pem_x509_certificate(call.certificate.encode()).public_key()
+        if not box.key or _public(given) != _public(serialization.load_pem_private_key(box.key, None).public_key()):
+            raise Failed("The certificate is for another key.")
+        box.certificate = call.certificate
         return w.Done()
 
     def do_StopAgent(self, box: Box, call: w.StopAgent, host: str) -> w.Done:

@@ -39,8 +39,7 @@ from mold.features.infra.certificates import Certificate
 from mold.features.infra.hosts import Host
 from mold.server.hub import Hub
 from mold.store import Tx
-from mold.work import Engine
-from mold.work.engine import progress
+from mold.work import Engine, progress
 
 log = structlog.get_logger()
 ROOT = PurePosixPath("/opt/mold-agent")

@@ -193,10 +193,14 @@ class Resource:
     """How a row of this kind appears in answers of rows that refer to it: answer field -> attribute."""
     policy: ClassVar[Any] = None
     """Who may see and do what; set by `mold.api.permit`."""
+    steady: ClassVar[bool] = False
+    """Rows rarely change, and what refers to them may show them as they were a second ago; see `Tx.known`."""
     table: ClassVar[sa.Table]
     c: ClassVar[Any]
     columns: ClassVar[dict[str, Column]]
     hints: ClassVar[dict[str, Any]]
+    light: ClassVar[tuple[str, ...]]
+    """The columns that lists read: all but secrets, which are costly to open and never shown."""
 
     number: int = Column(hidden=True)  # type: ignore[assignment]
     id: str = Column()  # type: ignore[assignment]
@@ -255,6 +259,7 @@ class Resource:
         cls.title = cls.__dict__.get("title", cls.kind)
         cls.table = sa.Table(cls.kind, metadata, *parts, sqlite_autoincrement=True)
         cls.c = cls.table.c
+        cls.light = tuple(n for n, s in specs.items() if not s.secret)
         for name in specs:
             # A class attribute would shadow nothing (rows keep values in __dict__) but would lie about defaults.
             if name in cls.__dict__:
@@ -273,6 +278,13 @@ class Resource:
         """A row of this resource from a selected one (all columns, in the table's order)."""
         made = cls.__new__(cls)
         made.__dict__.update(zip(cls.columns, row, strict=True))
+        return made
+
+    @classmethod
+    def from_light(cls: type[R], row: Any) -> R:
+        """A row with the columns in `light` only; asking it for another is an AttributeError."""
+        made = cls.__new__(cls)
+        made.__dict__.update(zip(cls.light, row, strict=True))
         return made
 
     def fields(self) -> dict[str, Any]:

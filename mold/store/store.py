@@ -9,18 +9,23 @@ is the database's; removing a row names what still refers to it.
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from mold.base import ids
 from mold.base.errors import Conflict, InUse, NotFound
+from mold.store.memory import Memory, made
 from mold.store.resource import REGISTRY, R, Resource, metadata
 
+T = TypeVar("T")
 Op = Literal["add", "set", "remove"]
 
 
@@ -36,8 +41,11 @@ class Change(NamedTuple):
 class Tx:
     """One transaction, or one autocommit reader (`writes` is False)."""
 
-    def __init__(self, conn: sa.Connection, *, writes: bool) -> None:
+    def __init__(self, conn: sa.Connection, *, writes: bool, memory: Memory | None = None) -> None:
         self.conn = conn
+        self.memory = memory or Memory()
+        self.touched: set[str] = set()
+        """Kinds whose rows this transaction has changed."""
         self.writes = writes
         self.postgres = conn.dialect.name == "postgresql"
         self.changes: list[Change] = []
@@ -53,7 +61,10 @@ class Tx:
         """The row with this id (and these conditions), or None."""
         if id is None:
             return None
-        return self.first(kind, kind.c.id == id, *where)
+        if where:
+            return self.first(kind, kind.c.id == id, *where)
+        row = self.conn.execute(_by_id(kind.kind), {"id_": id}).first()
+        return None if row is None else kind.from_row(row)
 
     def one(self, kind: type[R], id: str | None) -> R:
         """The row with this id; NotFound if there is none (any more)."""
@@ -86,6 +97,36 @@ class Tx:
             query = query.limit(sa.literal_column(str(int(limit))))
         return [kind.from_row(r) for r in self.conn.execute(query)]
 
+    def known(self, kind: type[R], id: str) -> R:
+        """Like `one`, for `steady` kinds: as old as `memory.FRESH_SECONDS` if another manager has changed it since."""
+        row: R = self.remembered((kind.kind, id), (kind,), lambda: self.one(kind, id))
+        return copy.copy(row)  # what the caller does to it is not for others
+
+    def known_among(self, kind: type[R], ids: Iterable[str]) -> dict[str, R]:
+        """Like `among`, for `steady` kinds: what is not remembered is read with one query. Rows are shared: read only."""
+        names, out, missing = (kind.kind,), {}, []
+        if kind.kind in self.touched:
+            return self.among(kind, list(ids))
+        stamps = self.memory.stamps(names)
+        for each in ids:
+            hit, row = self.memory.find((kind.kind, each), names)
+            if hit:
+                out[each] = row
+            else:
+                missing.append(each)
+        for row in self.among(kind, missing).values():
+            self.memory.keep((kind.kind, row.id), stamps, row)
+            out[row.id] = row
+        return out
+
+    def remembered(self, key: Any, kinds: tuple[type[Resource], ...], make: Callable[[], T]) -> T:
+        """What `make` read from rows of these kinds a moment ago, or reads now; see `mold.store.memory`."""
+        names = tuple(k.kind for k in kinds)
+        if not self.touched.isdisjoint(names):
+            return make()  # rows of this very transaction are nobody else's yet
+        value: T = made(self.memory, key, names, make)
+        return value
+
     def among(self, kind: type[R], ids: Sequence[str], *where: Any) -> dict[str, R]:
         """The rows with these ids, by id; one query whatever the number."""
         if not ids:
@@ -97,6 +138,11 @@ class Tx:
                 for x in self.conn.execute(sa.select(kind.table).where(self.any_of(kind.c.id, ids), *where))
             )
         }
+
+    def parts(self, kind: type[Resource], names: tuple[str, ...], ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Some columns of the rows with these ids, by id."""
+        chosen = sa.select(kind.c.id, *(kind.c[n] for n in names)).where(self.any_of(kind.c.id, ids))
+        return {row[0]: dict(zip(names, row[1:], strict=True)) for row in self.conn.execute(chosen)}
 
     def any_of(self, col: Any, values: Sequence[Any]) -> Any:
         """`col` is one of `values`: one bound array on PostgreSQL, one IN list on SQLite."""
@@ -110,6 +156,8 @@ class Tx:
 
     def execute(self, statement: Any, params: Any = None) -> Any:
         """Any statement of SQLAlchemy Core."""
+        if self.writes and getattr(statement, "is_dml", False):
+            self.touched.add(statement.table.name)
         return self.conn.execute(statement, params)
 
     # -- writing ---------------------------------------------------------------------------------------------
@@ -123,14 +171,29 @@ class Tx:
         if kind.states is not None and values.get("state") is None:
             values["state"] = kind.states.initial
         given = {k: v for k, v in values.items() if k != "number" or v is not None}
+        self.touched.add(kind.kind)
         try:
-            values["number"] = self.conn.execute(
-                sa.insert(kind.table).values(given).returning(kind.c.number)
-            ).scalar_one()
+            values["number"] = self.conn.execute(_insert(kind.kind, tuple(given)), given).scalar_one()
         except IntegrityError as broken:
             raise self._taken(kind, values, broken) from broken
         self.changes.append(Change("add", kind.kind, row.id, {}))
         return row
+
+    def add_free(self, row: Resource) -> bool:
+        """Insert a row unless a unique value of it is taken; False then. The transaction goes on either way."""
+        kind, values = type(row), row.__dict__
+        if values.get("id") is None:
+            values["id"] = ids.new_id()
+        if kind.states is not None and values.get("state") is None:
+            values["state"] = kind.states.initial
+        given = {k: v for k, v in values.items() if k != "number" or v is not None}
+        self.touched.add(kind.kind)
+        found = self.conn.execute(_insert_free(kind.kind, tuple(given), self.postgres), given).first()
+        if found is None:
+            return False
+        values["number"] = found[0]
+        self.changes.append(Change("add", kind.kind, row.id, {}))
+        return True
 
     def set(self, row: R, **values: Any) -> R:
         """Update columns of a row, in the database and on the object."""
@@ -138,7 +201,7 @@ class Tx:
             return row
         kind = type(row)
         try:
-            done = self.conn.execute(sa.update(kind.table).where(kind.c.id == row.id).values(values)).rowcount
+            done = self._update(kind, row.id, (), values)
         except IntegrityError as broken:
             raise self._taken(kind, {**row.__dict__, **values}, broken) from broken
         if not done:
@@ -150,35 +213,46 @@ class Tx:
     def move(self, row: R, name: str, **values: Any) -> R:
         """Make a named state move, by compare and set. Conflict when the row is not in a state it may start from."""
         kind = type(row)
+        row.__dict__.update(self.shift(kind, row.id, name, **values))
+        return row
+
+    def shift(self, kind: type[Resource], id: str, name: str, **values: Any) -> dict[str, Any]:
+        """`move` of a row that was not read; returns the columns it set."""
         assert kind.states is not None, kind
         step = kind.states.moves[name]
         updated = {"state": step.target, **values}
-        done = self.conn.execute(
-            sa.update(kind.table).where(kind.c.id == row.id, kind.c.state.in_(step.sources)).values(updated)
-        ).rowcount
-        if not done:
-            current = self.get(kind, row.id)
+        if not self._update(kind, id, step.sources, updated):
+            current = self.get(kind, id)
             if current is None:
-                raise NotFound(f"The {kind.title} {row.id} is gone.", kind=kind.kind, id=row.id)
+                raise NotFound(f"The {kind.title} {id} is gone.", kind=kind.kind, id=id)
             allowed = " or ".join(step.sources)
             state = current.__dict__["state"]
-            label = current.__dict__.get("name") or row.id
+            label = current.__dict__.get("name") or id
             raise Conflict(
                 f"The {kind.title} {label} is {state}; this needs it to be {allowed}.",
                 kind=kind.kind,
-                id=row.id,
+                id=id,
                 state=state,
                 needed=list(step.sources),
             )
-        row.__dict__.update(updated)
-        self.changes.append(Change("set", kind.kind, row.id, updated))
-        return row
+        self.changes.append(Change("set", kind.kind, id, updated))
+        return updated
+
+    def _update(self, kind: type[Resource], id: str, states: tuple[str, ...], values: dict[str, Any]) -> int:
+        """Update columns of a row, in one of `states` if any are given; how many rows that were."""
+        self.touched.add(kind.kind)
+        given = {f"{k}_": v for k, v in values.items()}
+        if any(isinstance(v, sa.ClauseElement) for v in values.values()):
+            where = [kind.c.id == id, *([kind.c.state.in_(states)] if states else [])]
+            return int(self.conn.execute(sa.update(kind.table).where(*where).values(values)).rowcount)
+        return int(self.conn.execute(_change(kind.kind, tuple(values), states), {**given, "id__": id}).rowcount)
 
     def remove(self, row: Resource) -> None:
         """Delete a row. InUse names what still refers to it; rows declared `cascade` go with it."""
         kind = type(row)
         self.unused(row)
-        self.conn.execute(sa.delete(kind.table).where(kind.c.id == row.id))
+        self.touched |= gone_with(kind.kind)
+        self.conn.execute(_delete(kind.kind), {"id_": row.id})
         self.changes.append(Change("remove", kind.kind, row.id, {}))
 
     def unused(self, row: Resource) -> None:
@@ -224,7 +298,56 @@ class Tx:
 
 def referrers(kind: str) -> list[tuple[type[Resource], str, bool]]:
     """Every (resource, column, cascades) that refers to `kind`."""
-    return [(r, n, s.cascade) for r in REGISTRY.values() for n, s in r.columns.items() if s.refers == kind and not s.loose]
+    return [
+        (r, n, s.cascade) for r in REGISTRY.values() for n, s in r.columns.items() if s.refers == kind and not s.loose
+    ]
+
+
+@cache
+def gone_with(kind: str) -> frozenset[str]:
+    """The kinds of rows that may go when a row of this kind goes: itself and what cascades from it."""
+    found = {kind}
+    for other, _, cascade in referrers(kind):
+        if cascade and other.kind not in found:
+            found |= gone_with(other.kind)
+    return frozenset(found)
+
+
+# The statements of single rows, built once for each kind and set of columns.
+
+
+@cache
+def _by_id(name: str) -> Any:
+    kind = REGISTRY[name]
+    return sa.select(kind.table).where(kind.c.id == sa.bindparam("id_"))
+
+
+@cache
+def _insert(name: str, columns: tuple[str, ...]) -> Any:
+    kind = REGISTRY[name]
+    return sa.insert(kind.table).values({n: sa.bindparam(n) for n in columns}).returning(kind.c.number)
+
+
+@cache
+def _insert_free(name: str, columns: tuple[str, ...], on_postgres: bool) -> Any:
+    kind = REGISTRY[name]
+    made: Any = (postgresql if on_postgres else sqlite).insert(kind.table)
+    return made.values({n: sa.bindparam(n) for n in columns}).on_conflict_do_nothing().returning(kind.c.number)
+
+
+@cache
+def _change(name: str, columns: tuple[str, ...], states: tuple[str, ...]) -> Any:
+    kind = REGISTRY[name]
+    found = sa.update(kind.table).where(kind.c.id == sa.bindparam("id__"))
+    if states:
+        found = found.where(sa.or_(*(kind.c.state == s for s in states)))
+    return found.values({n: sa.bindparam(f"{n}_", type_=kind.c[n].type) for n in columns})
+
+
+@cache
+def _delete(name: str) -> Any:
+    kind = REGISTRY[name]
+    return sa.delete(kind.table).where(kind.c.id == sa.bindparam("id_"))
 
 
 class Store:
@@ -237,6 +360,7 @@ class Store:
         self.postgres = self.url.get_backend_name() == "postgresql"
         self._lock = threading.Lock()
         self.listeners: list[Callable[[list[Change]], None]] = []
+        self.memory = Memory()
         if self.postgres:
             self.engine = sa.create_engine(
                 self.url,
@@ -288,7 +412,7 @@ class Store:
     def read(self) -> Iterator[Tx]:
         """A reader. Every statement sees what is committed when it runs."""
         with self._reads.connect() as conn:
-            yield Tx(conn, writes=False)
+            yield Tx(conn, writes=False, memory=self.memory)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Tx]:
@@ -296,9 +420,15 @@ class Store:
         with contextlib.ExitStack() as stack:
             if not self.postgres:
                 stack.enter_context(self._lock)
-            with self._writes.begin() as conn:
-                tx = Tx(conn, writes=True)
-                yield tx
+            tx: Tx | None = None
+            try:
+                with self._writes.begin() as conn:
+                    tx = Tx(conn, writes=True, memory=self.memory)
+                    yield tx
+            finally:
+                # Also when it failed: a commit that was not confirmed may have happened.
+                if tx is not None:
+                    self.memory.forget(tx.touched)
         for action in tx._after:
             action()
         if tx.changes:

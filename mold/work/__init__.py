@@ -1,9 +1,11 @@
 """Durable operations, reconcilers, and the engine that runs them."""
 
-from mold.work.engine import Engine, ask, change, error_of, look, progress
+from mold.work import purge as _purge  # noqa: F401 - registers its reconciler
+from mold.work.engine import Engine, error_of
 from mold.work.job import Job
 from mold.work.operation import OPERATIONS, Operation, operation, step
 from mold.work.reconcile import RECONCILERS, reconciler
+from mold.work.run import ask, change, look, progress
 
 __all__ = [
     "OPERATIONS",

@@ -1,8 +1,8 @@
 """The engine: runs operations so that a kill at any instant leaves nothing half-done.
 
-One transaction records what the last world step returned, runs the plain steps that follow and marks the next
-world step as begun; so a crash loses no step, repeats only world steps, and undoes only what may have
-happened.  Jobs belong to a session (one manager process).  A session keeps a lease; when it runs out, any
+One transaction takes the job's locks (the first), records what the last world step returned, runs the plain steps that
+follow and marks the next world step as begun; so a crash loses no step, repeats only world steps, and undoes only what
+may have happened.  Jobs belong to a session (one manager process).  A session keeps a lease; when it runs out, any
 other manager takes its jobs over under a higher epoch, and both the database and the hosts refuse the old one.
 """
 
@@ -13,9 +13,8 @@ import contextlib
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -28,17 +27,22 @@ from mold.base import clock, ids
 from mold.base.errors import Cancelled, Failed, Fenced, Refusal, Unreachable, revive
 from mold.store import Store, Tx
 from mold.wire.calls import Call, Facts
+from mold.work import notices
 from mold.work.job import Job, database_time, held, lease, session
-from mold.work.operation import OPERATIONS, Operation, Part, Step
+from mold.work.operation import OPERATIONS, Operation, Step
+from mold.work.run import Blocked, Run, current, is_away
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 LEASE_SECONDS = 6.0
 BEAT_SECONDS = 1.5
+LOOK_SECONDS = 0.5
+"""How often the engine looks for jobs of dead sessions."""
 NET_SECONDS = 2.0
-"""How often the engine looks for work that no notification told it of."""
-PURGE_AFTER_SECONDS = 7 * 24 * 3600
+"""How often the engine looks for whatever else no notification told it of."""
+OPEN = ("forward", "backward")
+CANCELLED = "The operation was cancelled; what it had done is undone."
 
 
 class World(Protocol):
@@ -48,95 +52,6 @@ class World(Protocol):
         self, host: str, call: Call, *, key: str, epoch: int, seconds: float, say: Callable[[float, str], None] | None
     ) -> Facts:
         """The host's answer; raises its refusal, or Unreachable."""
-
-
-class Run:
-    """A job in this process's hands."""
-
-    def __init__(self, engine: Engine, job: Job) -> None:
-        self.engine = engine
-        self.job = job
-        self.kind = OPERATIONS[job.operation]
-        self.op: Operation = msgspec.convert(job.args, self.kind)
-        self.journal: dict[str, dict[str, Any]] = job.journal
-        self.outputs: dict[str, Any] = {}
-        for each in self.kind.steps:
-            entry = self.journal.get(each.name)
-            if entry is not None and "out" in entry:
-                self.outputs[each.name] = msgspec.convert(entry["out"], each.gives)
-        self.locked = not self.kind.locks or bool(self.journal)
-        self.text = ""
-        self.cancel = False
-        self.task: asyncio.Task[None] | None = None
-        self.doing: asyncio.Task[Any] | None = None
-
-    def call(self, part: Part, tx: Tx | None) -> Any:
-        """Call a step or an undo with what it asks for."""
-        given: dict[str, Any] = {n: self.outputs.get(n) for n in part.inputs}
-        if part.wants_tx:
-            given["tx"] = tx
-        if part.wants_error:
-            given["error"] = (self.job.error or {}).get("text", "")
-        return part.function(self.op, **given)
-
-    def record(self, each: Step, out: Any) -> None:
-        """Note that a step is done and what it returned."""
-        plain = msgspec.to_builtins(out)
-        entry = self.journal.setdefault(each.name, {})
-        entry.update(s="done", out=plain, t=clock.now())
-        self.outputs[each.name] = msgspec.convert(plain, each.gives)
-
-    def percent(self) -> int:
-        """How far the steps are, 0 to 100."""
-        done = sum(1 for e in self.journal.values() if e["s"] == "done")
-        return min(99, round(100 * done / len(self.kind.steps)))
-
-
-current: ContextVar[Run | None] = ContextVar("current", default=None)
-
-
-async def ask(host: str, call: Call, *, seconds: float | None = None) -> Any:
-    """Ask a host, from within a world step or a reconciler. Returns the facts that the call promises.
-
-    Raises the host's refusal, or Unreachable when there is no answer in `seconds` (default: the call's own).
-    """
-    run = current.get()
-    engine = run.engine if run else Engine.here
-    assert engine is not None, "no engine runs"
-    return await engine.world.ask(
-        host,
-        call,
-        key=f"{run.job.id}:{call.thing()}" if run else "",
-        epoch=run.job.epoch if run else 0,
-        seconds=seconds or type(call).seconds,
-        say=(lambda p, t: progress(p, t, run)) if run else None,
-    )
-
-
-def progress(percent: float, text: str = "", run: Run | None = None) -> None:
-    """Say how far the current world step is (0 to 100). Kept in memory; shown with the job."""
-    run = run or current.get()
-    if run is None:
-        return
-    done = sum(1 for e in run.journal.values() if e["s"] == "done")
-    run.job.percent = min(99, round(100 * (done + percent / 100) / len(run.kind.steps)))
-    run.text = text
-    run.engine.told(run)
-
-
-async def look(work: Callable[[Tx], T]) -> T:
-    """Read the database from within a world step or a reconciler."""
-    run = current.get()
-    engine = run.engine if run else Engine.here
-    assert engine is not None, "no engine runs"
-    return await engine.reading(work)
-
-
-async def change(work: Callable[[Tx], T]) -> T:
-    """Write to the database from within a reconciler, in one transaction."""
-    engine = Engine.here
-    assert engine is not None, "no engine runs"
-    return await engine.writing(work)
 
 
 class Engine:
@@ -163,16 +78,22 @@ class Engine:
         self.slots = asyncio.Semaphore(slots)
         self.reads = ThreadPoolExecutor(4 if store.postgres else 1, "reads")
         self.writes = ThreadPoolExecutor(4 if store.postgres else 1, "writes")
+        # The lease must not wait behind work.
+        self.beats = ThreadPoolExecutor(1, "beats")
         self.runs: dict[int, Run] = {}
         self.on_finish: list[Callable[[Tx, Job, Operation], None]] = []
         self.on_told: list[Callable[[Job, str], None]] = []
         self.crash: Callable[[str, str], None] | None = None
         """Drills set this: called before and after every commit and world call, may raise to play a kill."""
+        self._holders: dict[str, int] = {}
         self._waiting: dict[str, deque[int]] = defaultdict(deque)
+        self._strays: set[int] = set()
+        self._unreadable: set[int] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._done: dict[str, list[asyncio.Event]] = defaultdict(list)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
+        self._has_peers = store.postgres
         self.stopping = False
         self.ready = asyncio.Event()
 
@@ -187,9 +108,10 @@ class Engine:
 
         return await asyncio.get_running_loop().run_in_executor(self.reads, go)
 
-    async def writing(self, work: Callable[[Tx], T]) -> T:
+    async def writing(self, work: Callable[[Tx], T], pool: ThreadPoolExecutor | None = None) -> T:
         """Run `work` in one transaction in the pool of writers."""
-        return await asyncio.get_running_loop().run_in_executor(self.writes, lambda: self.store.transact(work))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(pool or self.writes, lambda: self.store.transact(work))
 
     # -- wanting work ----------------------------------------------------------------------------------------
 
@@ -219,13 +141,26 @@ class Engine:
             loop.call_soon_threadsafe(self._begin, job)
 
     def _begin(self, job: Job) -> None:
-        if job.number in self.runs or self.stopping:
+        if job.number in self.runs or job.number in self._unreadable or self.stopping:
             return
-        run = Run(self, job)
+        try:
+            run = Run(self, job)
+        except (KeyError, msgspec.ValidationError) as broken:
+            # Begun by another version: this one can neither finish nor undo it, and must not pretend to.
+            log.error("job cannot be read by this version", job=job.id, operation=job.operation, error=str(broken))  # noqa: TRY400
+            self._unreadable.add(job.number)
+            return
         self.runs[job.number] = run
-        run.task = asyncio.create_task(self._drive(run))
-        self._tasks.add(run.task)
-        run.task.add_done_callback(self._tasks.discard)
+        self._start(run)
+
+    def _start(self, run: Run) -> None:
+        run.task = self._spawn(self._drive(run))
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def finished(self, job_id: str, seconds: float) -> Job:
         """Wait until a job is over (or `seconds` have passed) and return it as it is then."""
@@ -234,6 +169,7 @@ class Engine:
         try:
             until = time.monotonic() + seconds
             while True:
+                event.clear()
                 job = await self.reading(lambda tx: tx.one(Job, job_id))
                 left = until - time.monotonic()
                 if job.status or left <= 0:
@@ -245,23 +181,31 @@ class Engine:
             if not self._done[job_id]:
                 del self._done[job_id]
 
+    def _ended(self, job_id: str) -> None:
+        for event in self._done.get(job_id, ()):
+            event.set()
+
     def told(self, run: Run) -> None:
         """Somebody said how far a job is."""
         for listener in self.on_told:
             listener(run.job, run.text)
 
     async def cancel(self, job_id: str) -> None:
-        """Cancel a job: its running step is told to stop, and what was done is undone."""
-        number = await self.writing(
-            lambda tx: tx.execute(
-                sa.update(Job.table)
-                .where(Job.c.id == job_id, Job.c.phase == "forward")
-                .values(cancelled=True)
-                .returning(Job.c.number)
-            ).scalar()
-        )
-        run = self.runs.get(number or 0)
-        if run is not None:
+        """Cancel a job: its running step is told to stop, and what was done is undone.
+
+        It ends at its next pause: one that waits for another job's locks, when it gets them.
+        """
+
+        def note(tx: Tx) -> int:
+            wanted = sa.update(Job.table).where(Job.c.id == job_id, Job.c.phase == "forward").values(cancelled=True)
+            self._tell(tx, job_id)
+            return tx.execute(wanted.returning(Job.c.number)).scalar() or 0
+
+        self._cancel(await self.writing(note))
+
+    def _cancel(self, number: int) -> None:
+        run = self.runs.get(number)
+        if run is not None and run.job.phase == "forward":
             run.cancel = True
             if run.doing is not None:
                 run.doing.cancel()
@@ -273,146 +217,139 @@ class Engine:
             self.crash(run.job.operation, where)
 
     async def _drive(self, run: Run) -> None:
+        """Work on a job until it is over, it is not ours any more, or it waits for a lock."""
+        if not self._claim(run):
+            return
         token = current.set(run)
         try:
             async with self.slots:
-                if not await self._lock(run):
-                    return
                 if run.job.phase == "forward":
                     await self._forward(run)
                 if run.job.phase == "backward":
                     await self._backward(run)
+        except Blocked as by:
+            # Another manager's job holds the lock, or one that is not under way: the net tries again.
+            self._unclaim(run)
+            self._waiting[str(by)].appendleft(run.job.number)
+            return
         except Fenced:
             log.warning("job was taken over", job=run.job.id, operation=run.job.operation)
         except asyncio.CancelledError:
             raise
-        except DBAPIError as broken:
-            # The database is away: keep the job, try again from what is stored.
-            log.warning("database away; job waits", job=run.job.id, error=str(broken.orig)[:200])
-            self.runs.pop(run.job.number, None)
-            self._later(1.0 + random.random(), run.job.number)
-            return
-        except Exception:  # the worker's net
-            # A defect in the engine or in a step's arguments: the job stays as it is in the journal and is tried again.
-            log.exception(
-                "job failed unexpectedly; it will be tried again", job=run.job.id, operation=run.job.operation
-            )
-            self.runs.pop(run.job.number, None)
-            self._later(5.0, run.job.number)
-            return
+        except Exception as broken:  # the worker's net: the job stays as the journal says, and the net finds it there
+            if is_away(broken):
+                log.warning("database away; job waits", job=run.job.id, error=str(broken)[:200])
+            else:
+                log.exception("job broke; it will be tried again", job=run.job.id, operation=run.job.operation)
         finally:
             current.reset(token)
-        if run.job.phase == "over" or run.job.owner != self.session or run.locked:
-            self.runs.pop(run.job.number, None)
+        if self.runs.get(run.job.number) is run:
+            del self.runs[run.job.number]
+        self._unclaim(run)
         if run.job.phase == "over":
-            for event in self._done.get(run.job.id, ()):
-                event.set()
+            self._ended(run.job.id)
             self.told(run)
-            self._freed(run)
+            for key in run.keys:
+                self._next(key)
 
-    def _later(self, seconds: float, number: int) -> None:
-        if self._loop is None or self.stopping:
-            return
-
-        async def again() -> None:
-            await asyncio.sleep(seconds)
-            job = await self.reading(
-                lambda tx: tx.first(Job, Job.c.number == number, Job.c.owner == self.session, Job.c.phase != "over")
-            )
-            if job is not None:
-                self._begin(job)
-
-        task = asyncio.create_task(again())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _lock(self, run: Run) -> bool:
-        """Take the operation's locks; False when somebody holds one, and the job waits for it."""
-        if run.locked:
-            return True
-        keys = run.op.wanted_locks()
-        insert: Any = (postgresql if self.store.postgres else sqlite).insert(held)
-
-        def take(tx: Tx) -> list[str]:
-            mine = set(tx.execute(sa.select(held.c.key).where(held.c.job == run.job.number)).scalars())
-            wanted = [k for k in keys if k not in mine]
-            if not wanted:
-                return []
-            got = (
-                tx.execute(
-                    insert.values([{"key": k, "job": run.job.number} for k in wanted])
-                    .on_conflict_do_nothing()
-                    .returning(held.c.key)
-                )
-                .scalars()
-                .all()
-            )
-            missing = [k for k in wanted if k not in got]
-            if missing and got:
-                tx.execute(sa.delete(held).where(held.c.job == run.job.number))
-            return missing
-
-        missing = await self.writing(take)
-        if missing:
-            self._waiting[missing[0]].append(run.job.number)
-            return False
-        run.locked = True
+    def _claim(self, run: Run) -> bool:
+        """Take the job's locks among the jobs of this process; False: it waits in a queue until they are free."""
+        for key in run.keys:
+            if self._holders.get(key, run.job.number) != run.job.number:
+                self._waiting[key].append(run.job.number)
+                return False
+        self._holders.update(dict.fromkeys(run.keys, run.job.number))
         return True
 
-    def _freed(self, run: Run) -> None:
-        for key in run.op.wanted_locks():
-            queue = self._waiting.get(key)
-            if queue:
-                self._retry(queue.popleft())
-            if not queue:
-                self._waiting.pop(key, None)
+    def _unclaim(self, run: Run) -> None:
+        for key in run.keys:
+            if self._holders.get(key) == run.job.number:
+                del self._holders[key]
 
-    def _retry(self, number: int) -> None:
-        run = self.runs.get(number)
-        if run is not None and (run.task is None or run.task.done()):
-            run.task = asyncio.create_task(self._drive(run))
-            self._tasks.add(run.task)
-            run.task.add_done_callback(self._tasks.discard)
+    def _next(self, key: str) -> None:
+        """Start the first job that waits for a lock, unless somebody here holds it."""
+        queue = self._waiting.get(key)
+        while queue and key not in self._holders:
+            run = self.runs.get(queue.popleft())
+            if run is not None and (run.task is None or run.task.done()):
+                self._start(run)
+                break
+        if not queue:
+            self._waiting.pop(key, None)
+
+    def _take(self, tx: Tx, run: Run) -> None:
+        """Take the job's locks in the database; Blocked names one that another job holds."""
+        insert: Any = (postgresql if self.store.postgres else sqlite).insert(held)
+        rows = [{"key": k, "job": run.job.number} for k in run.keys]
+        got = tx.execute(insert.values(rows).on_conflict_do_nothing().returning(held.c.key)).scalars().all()
+        missing = set(run.keys).difference(got)
+        if missing:
+            missing -= set(tx.execute(sa.select(held.c.key).where(held.c.job == run.job.number)).scalars())
+        if missing:
+            raise Blocked(min(missing))
+
+    def _mine(self, run: Run) -> Any:
+        c = Job.c
+        return sa.and_(c.number == run.job.number, c.owner == self.session, c.epoch == run.job.epoch, c.phase.in_(OPEN))
+
+    def own(self, tx: Tx, run: Run) -> None:
+        """Fenced when the job is not ours any more; nobody takes it over before the transaction ends."""
+        if tx.execute(sa.select(Job.c.number).where(self._mine(run)).with_for_update()).first() is None:
+            raise Fenced
 
     def _save(self, tx: Tx, run: Run, **values: Any) -> None:
         """Write the journal; Fenced when the job is not ours any more."""
         values = {"journal": run.journal, "percent": run.percent(), **values}
-        row = tx.execute(
-            sa.update(Job.table)
-            .where(Job.c.number == run.job.number, Job.c.owner == self.session, Job.c.epoch == run.job.epoch)
-            .values(values)
-            .returning(Job.c.cancelled)
-        ).first()
+        row = tx.execute(sa.update(Job.table).where(self._mine(run)).values(values).returning(Job.c.cancelled)).first()
         if row is None:
             raise Fenced
-        if row[0]:
-            run.cancel = True
+        run.cancel = run.cancel or bool(row[0])
+
+    async def _commit(self, run: Run, work: Callable[[Tx], T]) -> T:
+        """One transaction of a job, with its locks; journal and outputs are as before when it fails."""
+        journal, outputs = {k: dict(v) for k, v in run.journal.items()}, dict(run.outputs)
+
+        def go(tx: Tx) -> T:
+            # A transaction that was the victim of a deadlock runs again, from here.
+            run.journal, run.outputs = {k: dict(v) for k, v in journal.items()}, dict(outputs)
+            if not run.locked:
+                self._take(tx, run)
+            return work(tx)
+
+        self._point(run, "before commit")
+        try:
+            out = await self.writing(go)
+        except BaseException:
+            run.journal, run.outputs = journal, outputs
+            raise
+        run.locked = True
+        self._point(run, "after commit")
+        return out
 
     async def _forward(self, run: Run) -> None:
         finished: tuple[Step, Any] | None = None
         while True:
-            if run.cancel or run.job.cancelled:
-                await self._turn(run, Cancelled("The operation was cancelled; what it had done is undone."))
-                return
             try:
+                if run.cancel:
+                    raise Cancelled(CANCELLED)
                 nxt = await self._plain(run, finished)
+                if nxt is None:
+                    run.job.phase, run.job.status = "over", 1
+                    return
+                if run.cancel:
+                    raise Cancelled(CANCELLED)
+                finished = (nxt, await self._world(run, nxt))
             except Refusal as no:
                 await self._turn(run, no)
                 return
-            except (Fenced, DBAPIError, asyncio.CancelledError):
+            except (Fenced, Blocked, asyncio.CancelledError):
                 raise
             except Exception as broken:
-                log.exception("step failed", job=run.job.id, operation=run.job.operation)
+                if is_away(broken):
+                    raise
+                log.exception("step failed", job=run.job.id, operation=run.job.operation, step=run.job.at)
                 await self._turn(run, Failed(f"{run.job.operation} failed: {broken}"))
                 return
-            if nxt is None:
-                return
-            try:
-                out = await self._world(run, nxt, nxt)
-            except Refusal as no:
-                await self._turn(run, no)
-                return
-            finished = (nxt, out)
 
     async def _plain(self, run: Run, finished: tuple[Step, Any] | None) -> Step | None:
         """Record the world step just done, run the plain steps after it, mark the next world step begun: one transaction.
@@ -422,11 +359,13 @@ class Engine:
         """
         try:
             return await self._advance(run, finished, single=False)
-        except (Fenced, DBAPIError, asyncio.CancelledError):
+        except (Fenced, Blocked, asyncio.CancelledError):
             raise
-        except Exception:  # noqa: BLE001 - whatever it was, the second run raises it again, alone
+        except Exception as broken:
+            if is_away(broken):
+                raise
             if finished is not None:
-                await self.writing(lambda tx: self._note(tx, run, *finished))
+                await self._commit(run, lambda tx: self._note(tx, run, *finished))
             while True:
                 nxt = await self._advance(run, None, single=True)
                 if nxt is None or nxt.world:
@@ -438,12 +377,8 @@ class Engine:
 
     async def _advance(self, run: Run, finished: tuple[Step, Any] | None, *, single: bool) -> Step | None:
         """One transaction of `_plain`. With `single`, it ends after one thing and returns the plain step it did."""
-        kept, kept_out = {k: dict(v) for k, v in run.journal.items()}, dict(run.outputs)
-        over = False
 
         def work(tx: Tx) -> Step | None:
-            nonlocal over
-            run.journal, run.outputs = {k: dict(v) for k, v in kept.items()}, dict(kept_out)
             if finished:
                 run.record(*finished)
             for each in run.kind.steps:
@@ -454,26 +389,17 @@ class Engine:
                     run.journal[each.name] = {"s": "begun", "t": clock.now()}
                     self._save(tx, run, at=each.name)
                     return each
+                run.job.at = each.name
                 run.record(each, run.call(each, tx))
                 if single:
                     self._save(tx, run, at=each.name)
                     return each
             self._finish(tx, run, status=1)
-            over = True
             return None
 
-        self._point(run, "before commit")
-        try:
-            nxt = await self.writing(work)
-        except BaseException:
-            run.journal, run.outputs = kept, kept_out
-            raise
-        self._point(run, "after commit")
-        if over:
-            run.job.phase, run.job.status = "over", 1
-        return nxt
+        return await self._commit(run, work)
 
-    async def _world(self, run: Run, each: Step, part: Part) -> Any:
+    async def _world(self, run: Run, each: Step) -> Any:
         """Call a world step, again while the host does not answer and patience lasts."""
         run.job.at = each.name
         self.told(run)
@@ -482,13 +408,12 @@ class Engine:
         while True:
             try:
                 self._point(run, f"before {each.name}")
-                run.doing = asyncio.create_task(run.call(part, None))
+                run.doing = asyncio.get_running_loop().create_task(run.call(each, None))
                 try:
                     out = await run.doing
                 except asyncio.CancelledError:
-                    if run.cancel and run.doing.done():
-                        raise Cancelled("The operation was cancelled; what it had done is undone.") from None
-                    run.doing.cancel()
+                    if run.cancel and not self.stopping:
+                        raise Cancelled(CANCELLED) from None
                     raise
                 finally:
                     run.doing = None
@@ -498,65 +423,69 @@ class Engine:
                 if time.monotonic() + pause > until or run.cancel:
                     raise
                 log.info("host does not answer; trying again", job=run.job.id, step=each.name, text=no.text)
-                await asyncio.sleep(pause * (0.5 + random.random()))
+                await self._rest(pause)
                 pause = min(pause * 2, 10)
-            except (Refusal, Fenced, asyncio.CancelledError):
-                raise
-            except Exception as broken:
-                log.exception("step failed", job=run.job.id, operation=run.job.operation, step=each.name)
-                raise Failed(f"{run.job.operation} failed in step {each.name}: {broken}") from broken
+                if run.cancel:
+                    raise Cancelled(CANCELLED) from no
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait about so long, and let other jobs work meanwhile."""
+        self.slots.release()
+        try:
+            await asyncio.sleep(seconds * (0.5 + random.random()))
+        finally:
+            await self.slots.acquire()
 
     async def _turn(self, run: Run, no: Refusal) -> None:
         """Turn around: from now on the job undoes what it did."""
-        run.job.error = {"key": no.key, "text": no.text, "facts": no.facts, "step": run.job.at}
+        error = {"key": no.key, "text": no.text, "facts": no.facts, "step": run.job.at}
         if no.inner:
             log.info("operation refused", job=run.job.id, operation=run.job.operation, text=no.text, inner=no.inner)
-        await self.writing(lambda tx: self._save(tx, run, phase="backward", error=run.job.error))
-        run.job.phase = "backward"
+        await self._commit(run, lambda tx: self._save(tx, run, phase="backward", error=error))
+        run.job.phase, run.job.error = "backward", error
 
     async def _backward(self, run: Run) -> None:
         pause = 0.2
         undone: Step | None = None
         while True:
             try:
-                self._point(run, "before undo")
-                nxt = await self._plain_back(run, undone)
-                self._point(run, "after undo")
-                if nxt is None:
+                undone = await self._plain_back(run, undone)
+                if undone is None:
                     run.job.phase, run.job.status = "over", 2
                     return
-                undone = None
-                assert nxt.back is not None
-                self._point(run, f"before undo of {nxt.name}")
-                await run.call(nxt.back, None)
-                self._point(run, f"after undo of {nxt.name}")
-                undone, pause = nxt, 0.2
-            except (Fenced, DBAPIError, asyncio.CancelledError):
+                assert undone.back is not None
+                self._point(run, f"before undo of {undone.name}")
+                await run.call(undone.back, None)
+                self._point(run, f"after undo of {undone.name}")
+                pause = 0.2
+            except (Fenced, Blocked, asyncio.CancelledError):
                 raise
-            except Exception as broken:  # noqa: BLE001 - logged, and tried until it succeeds
+            except Exception as broken:
+                if is_away(broken):
+                    raise
                 # An undo must come to its end: try on, and tell the caller meanwhile that the job has failed.
                 undone = None
-                quiet = isinstance(broken, Unreachable)
-                (log.info if quiet else log.exception)(
+                (log.info if isinstance(broken, Unreachable) else log.exception)(
                     "undo failed; trying again", job=run.job.id, operation=run.job.operation, error=str(broken)
                 )
                 if run.job.status == 0:
-                    await self.writing(lambda tx: self._save(tx, run, status=2))
+                    await self._commit(run, lambda tx: self._save(tx, run, status=2))
                     run.job.status = 2
-                    for event in self._done.get(run.job.id, ()):
-                        event.set()
-                await asyncio.sleep(pause * (0.5 + random.random()))
+                    self._ended(run.job.id)
+                await self._rest(pause)
                 pause = min(pause * 2, 30)
 
     async def _plain_back(self, run: Run, undone: Step | None) -> Step | None:
-        kept = {k: dict(v) for k, v in run.journal.items()}
+        """Record the undo just done, run the plain ones after it; returns the step to be undone in the world next."""
 
-        def merged(tx: Tx) -> Step | None:
-            run.journal = {k: dict(v) for k, v in kept.items()}
+        def work(tx: Tx) -> Step | None:
             if undone:
                 run.journal[undone.name]["s"] = "undone"
             for each in reversed(run.kind.steps):
                 entry = run.journal.get(each.name)
+                if entry is None and each is run.kind.steps[0]:
+                    # Its undo takes back what the request did, and that has happened in any case.
+                    entry = run.journal[each.name] = {"s": "begun"}
                 if entry is None or entry["s"] == "undone":
                     continue
                 if each.back is not None:
@@ -568,28 +497,27 @@ class Engine:
             self._finish(tx, run, status=2)
             return None
 
-        try:
-            return await self.writing(merged)
-        except BaseException:
-            run.journal = kept
-            raise
+        return await self._commit(run, work)
 
     def _finish(self, tx: Tx, run: Run, *, status: int) -> None:
         run.job.completed = clock.now()
-        self._save(
-            tx,
-            run,
-            phase="over",
-            status=status,
-            completed=run.job.completed,
-            percent=100 if status == 1 else run.percent(),
-            at="",
-        )
-        if run.kind.locks:
+        percent = 100 if status == 1 else run.percent()
+        self._save(tx, run, phase="over", status=status, completed=run.job.completed, percent=percent, at="")
+        if run.keys:
             tx.execute(sa.delete(held).where(held.c.job == run.job.number))
         run.job.status = status
         for listener in self.on_finish:
             listener(tx, run.job, run.op)
+        self._tell(tx, run.job.id)
+
+    def _tell(self, tx: Tx, what: str) -> None:
+        """Let the other managers look, once the transaction has committed."""
+        if self._has_peers:
+            notices.send(tx, what)
+
+    def _heard(self, what: str) -> None:
+        self._ended(what)
+        self._wake.set()
 
     # -- living ----------------------------------------------------------------------------------------------
 
@@ -597,36 +525,57 @@ class Engine:
         """The time all managers agree on: the database's."""
         return database_time(tx)
 
+    def _alive(self, tx: Tx) -> Any:
+        return sa.select(session.c.id).where(session.c.until > self._clock(tx))
+
     async def run(self) -> None:
         """Work until `stop`: keep the lease, take over what dead managers left, run reconcilers."""
         from mold.work import reconcile
 
         self._loop = asyncio.get_running_loop()
+        me = asyncio.current_task()
+        assert me is not None
+        self._tasks.add(me)
         Engine.here = self
-        await self.writing(self._register)
+        await self.writing(self._register, self.beats)
+        self._spawn(self._beats())
         await self._adopt()
         self.ready.set()
-        reconcilers = asyncio.create_task(reconcile.run(self))
-        self._tasks.add(reconcilers)
-        last_beat = last_net = time.monotonic()
+        self._spawn(reconcile.run(self))
+        if self.store.postgres:
+            self._spawn(notices.listen(self.store.url, self._heard))
+        net = time.monotonic()
         while not self.stopping:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), 0.3)
-            tick = time.monotonic()
+                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+            told, due = self._wake.is_set(), time.monotonic() >= net
+            self._wake.clear()
             try:
-                if tick - last_beat >= min(BEAT_SECONDS, self.lease_seconds / 3):
-                    last_beat = tick
-                    if not await self.writing(self._beat):
-                        await self.writing(self._register)
-                if tick - last_net >= NET_SECONDS:
-                    last_net = tick
-                    await self._adopt()
-                    for queue in list(self._waiting.values()):
-                        for _ in range(len(queue)):
-                            self._retry(queue.popleft())
-            except DBAPIError as broken:
-                log.warning("database away", error=str(broken.orig)[:200])
-                await asyncio.sleep(1)
+                await self._adopt()
+                if told or due:
+                    await self._cast(strays=due)
+            except Exception as broken:  # noqa: BLE001 - the worker: a manager that looks no more is dead unknowingly
+                await self._trouble(broken)
+            if due:
+                net = time.monotonic() + NET_SECONDS
+            await asyncio.sleep(0.05)  # notices come in bursts
+
+    async def _trouble(self, broken: Exception) -> None:
+        if is_away(broken):
+            log.warning("database away", error=str(broken)[:200])
+        else:
+            log.exception("engine stumbled; it goes on")
+        await asyncio.sleep(0.5)
+
+    async def _beats(self) -> None:
+        """Keep the session's lease."""
+        while True:
+            await asyncio.sleep(min(BEAT_SECONDS, self.lease_seconds / 3))
+            try:
+                if not await self.writing(self._beat, self.beats):
+                    await self.writing(self._register, self.beats)
+            except Exception as broken:  # noqa: BLE001 - as above
+                await self._trouble(broken)
 
     async def stop(self) -> None:
         """Stop cleanly: running jobs stay in the journal for the next manager."""
@@ -635,12 +584,19 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(DBAPIError):
-            await self.writing(lambda tx: tx.execute(sa.delete(session).where(session.c.id == self.session)))
+
+        def leave(tx: Tx) -> None:
+            tx.execute(sa.delete(session).where(session.c.id == self.session))
+            self._tell(tx, "")
+
+        try:
+            await self.writing(leave)
+        except DBAPIError as broken:
+            log.warning("database away; the lease runs out by itself", error=str(broken)[:200])
         if Engine.here is self:
             Engine.here = None
-        self.reads.shutdown(wait=False)
-        self.writes.shutdown(wait=False)
+        for pool in (self.reads, self.writes, self.beats):
+            await asyncio.to_thread(pool.shutdown)
 
     def _register(self, tx: Tx) -> None:
         # An older process of this manager is dead: the data folder is locked by one process at a time.
@@ -657,47 +613,60 @@ class Engine:
 
     def _beat(self, tx: Tx) -> bool:
         now = self._clock(tx)
-        done = tx.execute(
-            sa.update(session).where(session.c.id == self.session).values(until=now + self.lease_seconds)
-        ).rowcount
+        mine = sa.update(session).where(session.c.id == self.session)
+        done = tx.execute(mine.values(until=now + self.lease_seconds)).rowcount
         tx.execute(sa.delete(session).where(session.c.until < now - 60))
+        self._has_peers = len(tx.execute(sa.select(session.c.id)).all()) > 1
         return bool(done)
 
     async def _adopt(self) -> None:
-        """Take over jobs whose session is dead, and start on those that are ours but not under way."""
+        """Take over the jobs of dead sessions. What another version began is left to that version."""
+
+        def orphans(tx: Tx) -> Any:
+            known = Job.c.operation.in_(OPERATIONS)
+            return sa.and_(Job.c.phase.in_(OPEN), known, Job.c.owner.not_in(self._alive(tx)))
+
+        if await self.reading(lambda tx: tx.execute(sa.select(Job.c.number).where(orphans(tx)).limit(1)).first()):
+            await self._grab(orphans)
+
+    async def _grab(self, which: Callable[[Tx], Any]) -> None:
+        """Make jobs ours under a higher epoch, and begin on them as they are in that instant."""
 
         def take(tx: Tx) -> list[Job]:
-            alive = sa.select(session.c.id).where(session.c.until > self._clock(tx))
-            orphans = tx.find(Job, Job.c.phase != "over", Job.c.owner.not_in(alive), limit=500)
-            taken = []
-            for job in orphans:
-                done = tx.execute(
-                    sa.update(Job.table)
-                    .where(
-                        Job.c.number == job.number,
-                        Job.c.epoch == job.epoch,
-                        Job.c.owner == job.owner,
-                        Job.c.phase != "over",
-                    )
-                    .values(owner=self.session, epoch=job.epoch + 1)
-                ).rowcount
-                if done:
-                    job.owner, job.epoch = self.session, job.epoch + 1
-                    taken.append(job)
-            return taken
+            ours = sa.update(Job.table).where(which(tx)).values(owner=self.session, epoch=Job.c.epoch + 1)
+            return [Job.from_row(r) for r in tx.execute(ours.returning(*Job.table.c))]
 
-        found = await self.reading(
-            lambda tx: tx.first(
-                Job,
-                Job.c.phase != "over",
-                Job.c.owner.not_in(sa.select(session.c.id).where(session.c.until > self._clock(tx))),
-            )
-        )
-        if found is None:
-            return
-        for job in await self.writing(take):
+        for job in sorted(await self.writing(take), key=lambda job: job.number):
             log.info("job taken over", job=job.id, operation=job.operation, epoch=job.epoch)
             self._begin(job)
+
+    async def _cast(self, *, strays: bool) -> None:
+        """The net: cancels asked of another manager, locks freed by one, and our own jobs that nobody works on.
+
+        Such a stray is left by a commit whose answer was lost, or by a job that broke.
+        """
+        mine = await self.reading(
+            lambda tx: tx.execute(
+                sa.select(Job.c.number, Job.c.cancelled).where(Job.c.phase.in_(OPEN), Job.c.owner == self.session)
+            ).all()
+        )
+        for number, cancelled in mine:
+            run = self.runs.get(number)
+            if cancelled and run is not None and not run.cancel:
+                self._cancel(number)
+        for key in list(self._waiting):
+            self._next(key)
+        if strays:
+            # Twice seen: one that is committed this instant is about to be begun.
+            idle = {number for number, _ in mine} - self.runs.keys() - self._unreadable
+            again = idle & self._strays
+            self._strays = idle
+            if again:
+                await self._grab(
+                    lambda tx: sa.and_(
+                        tx.any_of(Job.c.number, sorted(again)), Job.c.phase.in_(OPEN), Job.c.owner == self.session
+                    )
+                )
 
     async def idle(self, seconds: float = 30) -> None:
         """Wait until nothing is under way (tests, clean stops); TimeoutError after `seconds`."""
@@ -708,29 +677,16 @@ class Engine:
     def own_lease(self, tx: Tx, name: str, seconds: float) -> bool:
         """Take or keep the lease `name` for `seconds`; False when another live session has it."""
         now = self._clock(tx)
-        alive = sa.select(session.c.id).where(session.c.until > now)
-        row = tx.execute(sa.select(lease.c.owner, lease.c.until).where(lease.c.name == name)).first()
-        if row is None:
-            insert: Any = (postgresql if self.store.postgres else sqlite).insert(lease)
-            got = tx.execute(
-                insert.values(name=name, owner=self.session, until=now + seconds).on_conflict_do_nothing()
-            ).rowcount
-            return bool(got)
-        done = tx.execute(
-            sa.update(lease)
-            .where(
-                lease.c.name == name,
-                sa.or_(lease.c.owner == self.session, lease.c.until < now, lease.c.owner.not_in(alive)),
-            )
-            .values(owner=self.session, until=now + seconds)
-        ).rowcount
-        return bool(done)
+        insert: Any = (postgresql if self.store.postgres else sqlite).insert(lease)
+        wanted = insert.values(name=name, owner=self.session, until=now + seconds)
+        free = sa.or_(lease.c.owner == self.session, lease.c.until < now, lease.c.owner.not_in(self._alive(tx)))
+        mine = {"owner": self.session, "until": now + seconds}
+        # Not rowcount: after an INSERT it is not to be relied on.
+        kept = wanted.on_conflict_do_update(index_elements=["name"], set_=mine, where=free).returning(lease.c.name)
+        return tx.execute(kept).first() is not None
 
 
 def error_of(job: Job) -> Refusal:
     """The refusal that a failed job ended with."""
     error = job.error or {}
     return revive(error.get("key", "Failed"), error.get("text", "The operation failed."), error.get("facts"))
-
-
-Awaited = Awaitable[Any]

@@ -3,8 +3,10 @@
 A plain `def` step gets a transaction and commits together with its journal entry: it happens exactly once.  An
 `async def` step talks to the world: it may happen again after a crash, so it must be idempotent.  The
 parameters of a step are named after earlier steps and receive what those returned; `tx` is the transaction, and
-`error` (in an undo) the sentence that the operation failed with.  Undo runs bottom to top, over every step that was begun.  An operation's fields are what it needs to
-know and nothing else: ids, never secrets, because they are stored and shown.
+`error` (in an undo) the sentence that the operation failed with.  Undo runs bottom to top, over every step that was
+begun; the first step's undo runs whenever the operation fails, even before that step: it takes back what the request
+that wanted the operation did.  What a step did not live to return is None in an undo.  An operation's fields are what
+it needs to know and nothing else: ids, never secrets, because they are stored and shown.
 """
 
 from __future__ import annotations
@@ -101,8 +103,9 @@ def operation(kind: O) -> O:
             for wanted in each.back.inputs:
                 if wanted not in earlier:
                     raise TypeError(f"the undo of {kind.__name__}.{each.name} wants {wanted}, which is no earlier step")
-        if each.world and each.wants_tx:
-            raise TypeError(f"{kind.__name__}.{each.name} talks to the world and may not hold a transaction")
+        for part in filter(None, (each, each.back)):
+            if part.world and part.wants_tx:
+                raise TypeError(f"{kind.__name__}.{each.name} talks to the world and may not hold a transaction")
     for name in kind.locks:
         if name not in kind.__struct_fields__:
             raise TypeError(f"{kind.__name__} locks {name}, which is no field")

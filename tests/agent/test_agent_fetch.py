@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC110, ASYNC221
+# ruff: noqa: ASYNC221
 """Fetching and receiving images, from a server on this machine that behaves well, badly, and worse."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC110
 """The link to a small real manager over mutual TLS. libvirt is its own built-in test driver here."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC110, ASYNC221, ASYNC240
+# ruff: noqa: ASYNC221, ASYNC240
 """The KVM rooms of the agent against the real libvirt and QEMU of this machine."""
 
 from __future__ import annotations

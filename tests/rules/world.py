@@ -42,7 +42,7 @@ class Row:
     open: bool = False
 
 
-OWNED = {"virtualmachine", "network", "volume", "template", "sshkeypair", "userdata", "event", "asyncjob", "tag"}
+OWNED = {"virtualmachine", "network", "volume", "template", "sshkeypair", "userdata", "event", "asyncjob", "tag", "address"}
 OFFERED = {"zone", "serviceoffering", "diskoffering", "networkoffering"}
 INFRA = {"pod", "cluster", "host", "storagepool", "imagestore", "physicalnetwork", "traffictype", "vlaniprange", "router"}
 EVERYBODYS = {"ostype", "oscategory"}
@@ -225,8 +225,10 @@ class World:
             if job["account_id"] in names:
                 p = names[job["account_id"]]
                 self.add("asyncjob", job["id"], f"{p.name}'s {job['operation']}", owner=p.name, place=p.place)
-        for kind in ("event", "tag"):
+        for kind in ("event", "tag", "address"):
             for row in rows(kind):
+                if row["account_id"] is None:
+                    continue  # an address that nobody has
                 if row["project_id"] is not None:
                     self.add(kind, row["id"], "the project's", place="ROOT/A", project=True)
                 elif row["account_id"] in names:

@@ -6,7 +6,8 @@ none will do, the refusal says for every host which filter failed, what was need
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -42,7 +43,8 @@ PLANNERS = {
     "UserConcentratedPodPlanner": "userconcentratedpod_firstfit",
     "SkipHeuresticsPlanner": "firstfit",
 }
-TRIES = 16
+FEW, MANY = 4, 200
+"""How many hosts are looked at first: when nothing but capacity counts, and when rules may refuse some."""
 
 
 class Need(msgspec.Struct, kw_only=True, frozen=True):
@@ -101,6 +103,9 @@ def _fitting(need: Need) -> list[Any]:
         h.memory_capacity - h.memory_reserved >= need.memory,
     ]
     where.append(h.cluster_id.in_(enabled))
+    for tag in need.tags:
+        # host_tags is a JSON list of strings, kept as text.
+        where.append(sa.cast(h.host_tags, sa.Text).contains(msgspec.json.encode(tag).decode(), autoescape=True))
     if need.host_id:
         where.append(h.id == need.host_id)
     if need.cluster_id:
@@ -143,58 +148,73 @@ def _order(tx: Tx, need: Need) -> tuple[Any, ...]:
             return (in_pod.desc(), mine.desc(), h.number)
         case "userconcentratedpod_random":
             return (in_pod.desc(), sa.func.random())
-    return (sa.func.random(),)
+    return ()
+
+
+def _some(tx: Tx, need: Need, where: list[Any], order: tuple[Any, ...], limit: int | None) -> list[Host]:
+    """Hosts that meet the conditions, in order; without one, from a random place on, shuffled.
+
+    Sorting by a random number would read all hosts of the zone for every machine.
+    """
+    if order or limit is None:
+        return tx.find(Host, *where, order=order or sa.func.random(), limit=limit)
+    numbers = sa.select(sa.func.min(Host.c.number), sa.func.max(Host.c.number)).where(Host.c.zone_id == need.zone_id)
+    # The bounds are a hint of a second ago, nothing more.
+    first, last = tx.remembered(("hosts of zone", need.zone_id), (), lambda: tuple(tx.execute(numbers).one()))
+    start = random.randint(first or 0, last or 0)
+    found = tx.find(Host, *where, Host.c.number >= start, limit=limit)
+    if len(found) < limit:
+        found += tx.find(Host, *where, Host.c.number < start, limit=limit - len(found))
+    random.shuffle(found)
+    return found
 
 
 def place(tx: Tx, need: Need, *, further: Callable[[Tx, Host], str | None] | None = None) -> Host:
     """Choose a host and reserve its capacity. `further` may refuse a host for a reason. NoCapacity explains."""
-    zone = tx.one(Zone, need.zone_id)
-    tags = set(need.tags)
     skipped: dict[str, str] = {}
-    preferred = [need.prefer_host_id] if need.prefer_host_id and not need.host_id else []
-    for attempt in range(2):
-        where = _fitting(need)
-        order = _order(tx, need)
-        if preferred and attempt == 0:
-            order = (sa.case((Host.c.id == preferred[0], 0), else_=1), *order)
-        found = tx.find(Host, *where, order=order, limit=TRIES if not (tags or RULES) else 200)
-        found = [h for h in found if tags <= set(h.host_tags or [])]
+    where, order = _fitting(need), _order(tx, need)
+    several = bool(RULES or further)
+
+    def tries() -> Iterator[list[Host]]:
+        if need.prefer_host_id and not need.host_id:
+            yield tx.find(Host, *where, Host.c.id == need.prefer_host_id)
+        yield _some(tx, need, where, order, MANY if several else FEW)
+        yield _some(tx, need, where, order, None)
+
+    for found in tries():
         for rule in RULES:
-            refused = rule(tx, need, found)
-            skipped.update(refused)
-            found = [h for h in found if h.id not in refused]
+            skipped.update(rule(tx, need, found))
         for host in found:
+            if host.id in skipped or not set(need.tags) <= set(host.host_tags or []):
+                continue
             why = further(tx, host) if further else None
             if why is not None:
                 skipped[host.id] = why
-                continue
-            if reserve(tx, host.id, need.cpu_mhz, need.memory):
+            elif reserve(tx, host.id, need.cpu_mhz, need.memory):
                 return host
-        if not found:
-            break
-    raise _refusal(tx, need, zone, skipped)
+    raise _refusal(tx, need, tx.one(Zone, need.zone_id), skipped)
 
 
 def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
     """Promise capacity of a host; False when it is not there any more."""
-    h = Host.c
-    return bool(
-        tx.execute(
-            sa.update(Host.table)
-            .where(
-                h.id == host_id,
-                h.cpu_capacity - h.cpu_reserved >= cpu_mhz,
-                h.memory_capacity - h.memory_reserved >= memory,
-                h.state == "Up",
-                h.resource_state == "Enabled",
-            )
-            .values(
-                cpu_reserved=h.cpu_reserved + cpu_mhz,
-                memory_reserved=h.memory_reserved + memory,
-                machines=h.machines + 1,
-            )
-        ).rowcount
+    return bool(tx.execute(_RESERVE, {"host_": host_id, "mhz_": cpu_mhz, "bytes_": memory}).rowcount)
+
+
+_RESERVE = (
+    sa.update(Host.table)
+    .where(
+        Host.c.id == sa.bindparam("host_"),
+        Host.c.cpu_capacity - Host.c.cpu_reserved >= sa.bindparam("mhz_"),
+        Host.c.memory_capacity - Host.c.memory_reserved >= sa.bindparam("bytes_"),
+        Host.c.state == "Up",
+        Host.c.resource_state == "Enabled",
     )
+    .values(
+        cpu_reserved=Host.c.cpu_reserved + sa.bindparam("mhz_"),
+        memory_reserved=Host.c.memory_reserved + sa.bindparam("bytes_"),
+        machines=Host.c.machines + 1,
+    )
+)
 
 
 def release(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> None:

@@ -11,10 +11,12 @@ import base64
 from collections import defaultdict
 from typing import Any
 
+import sqlalchemy as sa
+
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, command
 from mold.api.lists import Query, lists
-from mold.api.permit import OPERATORS, Infra
+from mold.api.permit import OPERATORS, Infra, is_number
 from mold.base import net
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
@@ -120,11 +122,9 @@ def _list(
     name: str | None = None,
 ) -> None:
     """Lists routers."""
-    import sqlalchemy as sa
-
     if name is not None:
         parts = name.split("-")
-        q.where(Router.c.number == int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else sa.false())
+        q.where(Router.c.number == int(parts[1]) if len(parts) > 1 and is_number(parts[1]) else sa.false())
     if domainid is not None:
         q.where(Router.c.domain_id == domainid)
 
@@ -167,25 +167,21 @@ class RouterElement:
         if not wanted:
             return
         async with self._busy[network_id]:
-            fresh = await look(
-                lambda tx: (n := tx.get(Network, network_id)) and (n.applied >= wanted and n.state == "Implemented")
-            )
-            if fresh:
-                return
-            plan = await look(lambda tx: document(tx, network_id))
+            plan = await look(lambda tx: document(tx, network_id, but=wanted))
             if plan is None:
                 return
-            host, spec = plan
-            facts: w.RouterFacts = await ask(host, w.ApplyRouter(router=spec))
-            await change(lambda tx: self._applied(tx, network_id, facts.serial))
+            router, spec = plan
+            facts: w.RouterFacts = await ask(router.host_id, w.ApplyRouter(router=spec))
+            await change(lambda tx: self._applied(tx, network_id, facts.serial, router))
         if not self._busy[network_id].locked():
             self._busy.pop(network_id, None)
 
-    def _applied(self, tx: Tx, network_id: str, serial: int) -> None:
+    def _applied(self, tx: Tx, network_id: str, serial: int, router: Router) -> None:
         networks.applied(tx, network_id, serial)
-        router = tx.first(Router, Router.c.network_id == network_id)
-        if router is not None and router.state == "Starting":
-            tx.move(router, "up")
+        if router.state == "Starting":
+            again = tx.first(Router, Router.c.network_id == network_id)
+            if again is not None and again.state == "Starting":
+                tx.move(again, "up")
 
     async def remove(self, network_id: str) -> None:
         """Remove the namespace; done as well when the host is gone from the cloud."""
@@ -205,19 +201,24 @@ class RouterElement:
             addresses.give_back(tx, address)
 
 
-def document(tx: Tx, network_id: str) -> tuple[str, w.RouterSpec] | None:
-    """(host id, document) of a network's router, out of the rows as they are now; None when it has none."""
+def document(tx: Tx, network_id: str, *, but: int | None = None) -> tuple[Router, w.RouterSpec] | None:
+    """A network's router and its document, out of the rows as they are now; None when it has none.
+
+    None as well when the router follows serial `but` or a newer one already.
+    """
     network = tx.get(Network, network_id)
+    if network is not None and but is not None and network.applied >= but and network.state == "Implemented":
+        return None
     router = tx.first(Router, Router.c.network_id == network_id)
     if network is None or router is None:
         return None
-    zone = tx.one(Zone, network.zone_id)
-    offering = tx.one(NetworkOffering, network.network_offering_id)
+    zone = tx.known(Zone, network.zone_id)
+    offering = tx.known(NetworkOffering, network.network_offering_id)
     leases = _leases(tx, network, zone)
     public = None
     address = tx.get(Address, router.address_id)
     if address is not None:
-        range_ = tx.one(VlanRange, address.range_id)
+        range_ = tx.known(VlanRange, address.range_id)
         public = w.PublicSpec(
             segment=public_segment(tx, range_.physical_network_id, range_.vlan),
             mac=router.public_mac,
@@ -243,42 +244,45 @@ def document(tx: Tx, network_id: str) -> tuple[str, w.RouterSpec] | None:
         egress="allow" if offering.egress_default_policy else "deny",
         mtu=0,
     )
-    return router.host_id, spec
+    return router, spec
 
 
 def _leases(tx: Tx, network: Network, zone: Zone) -> list[w.LeaseSpec]:
-    nics = tx.find(Nic, Nic.c.network_id == network.id)
-    vms = tx.among(VirtualMachine, [n.machine_id for n in nics])
-    offerings = tx.among(ServiceOffering, list({v.service_offering_id for v in vms.values()}))
+    n, v = Nic.c, VirtualMachine.c
+    found = tx.execute(
+        sa.select(n.ip, n.mac, n.is_default, v.id, v.name, v.service_offering_id, v.publickeys, v.userdata, v.password,
+                  v.password_serial)
+        .join(VirtualMachine.table, v.id == n.machine_id)
+        .where(n.network_id == network.id, v.state.not_in(("Destroyed", "Expunging")))
+        .order_by(n.number)
+    ).all()  # fmt: skip
+    offerings = tx.known_among(ServiceOffering, {row.service_offering_id for row in found})
     out = []
-    for nic in nics:
-        vm = vms.get(nic.machine_id)
-        if vm is None or vm.state in ("Destroyed", "Expunging"):
-            continue
+    for ip, mac, default, vm_id, vm_name, offering_id, keys, userdata, password, serial in found:
         metadata = {
-            "instance-id": vm.id,
-            "vm-id": vm.id,
-            "local-hostname": vm.name,
-            "local-ipv4": nic.ip,
+            "instance-id": vm_id,
+            "vm-id": vm_id,
+            "local-hostname": vm_name,
+            "local-ipv4": ip,
             "availability-zone": zone.name,
-            "service-offering": offerings[vm.service_offering_id].name,
-            "public-hostname": nic.ip,
+            "service-offering": offerings[offering_id].name,
+            "public-hostname": ip,
             "public-ipv4": network.gateway,
             "cloud-identifier": f"CloudStack-{{{zone.id}}}",
             "cloud-name": "Mold",
         }
-        if vm.publickeys:
-            metadata["public-keys"] = "\n".join(vm.publickeys) + "\n"
+        if keys:
+            metadata["public-keys"] = "\n".join(keys) + "\n"
         out.append(
             w.LeaseSpec(
-                mac=nic.mac,
-                ip=nic.ip,
-                name=vm.name,
-                default=nic.is_default,
+                mac=mac,
+                ip=ip,
+                name=vm_name,
+                default=default,
                 metadata=metadata,
-                userdata=vm.userdata or base64.b64encode(b"").decode(),
-                password=vm.password or "",
-                password_serial=vm.password_serial,
+                userdata=userdata or base64.b64encode(b"").decode(),
+                password=password or "",
+                password_serial=serial,
             )
         )
     return out

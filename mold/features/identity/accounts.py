@@ -33,6 +33,7 @@ class Account(Resource):
     """An account. `role_type` is the kind of its role; `type` the API's number for it (5: a project's own)."""
 
     kind = "account"
+    steady = True
     title = "account"
     unique = (("domain_id", "name"),)
     appears = {"account": "name"}
@@ -52,6 +53,7 @@ class User(Resource):
     """A user: an alias of an account, with a password and keys of its own."""
 
     kind = "user"
+    steady = True
     unique = (("domain_id", "username"),)
     appears = {"userid": "id", "username": "username"}
     policy = Person()
@@ -123,6 +125,7 @@ class Project(Resource):
     """A project: a shared account with members."""
 
     kind = "project"
+    steady = True
     unique = (("domain_id", "name"),)
     appears = {"projectid": "id", "project": "name"}
     policy = Membership()
@@ -232,8 +235,9 @@ def new_keys(tx: Tx, user: User) -> KeyPair:
 def _users_of(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     from mold.api.answer import view
 
+    roots = {d.id for d in tx.find(Domain, Domain.c.parent_id.is_(None))}
     found: dict[str, dict[str, Any]] = {
-        r.id: {"isdefault": r.name in ("admin", "system") and r.domain_id == "root"} for r in rows
+        r.id: {"isdefault": r.name in ("admin", "system") and r.domain_id in roots} for r in rows
     }
     users = tx.find(User, tx.any_of(User.c.account_id, [r.id for r in rows]))
     for user, values in zip(users, view(User).page(tx, users, caller), strict=True):
@@ -320,7 +324,7 @@ def create_account(
             (
                 r
                 for r, i in ROLE_IDS.items()
-                if i == roleid or (roleid.isdigit() and int(roleid) == list(RoleType).index(r) + 1)
+                if i == roleid or roleid == str(list(RoleType).index(r) + 1)
             ),
             None,
         )

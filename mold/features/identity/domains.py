@@ -20,6 +20,7 @@ class Domain(Resource):
     """A domain."""
 
     kind = "domain"
+    steady = True
     unique = (("parent_id", "name"),)
     appears = {"domainid": "id", "domain": "name", "domainpath": "path"}
     policy = Territory()

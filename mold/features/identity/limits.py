@@ -55,13 +55,16 @@ usage = sa.Table(
 
 
 def owners(tx: Tx, account: Any) -> list[tuple[str, bool]]:
-    """The account and the domains above it but ROOT, which has no limits; True marks the account."""
-    domain = tx.one(Domain, account.domain_id)
-    numbers = [int(n) for n in domain.trail.strip("/").split("/") if n][1:]
-    if not numbers:
-        return [(account.id, True)]
-    above = tx.execute(sa.select(Domain.c.id).where(Domain.c.number.in_(numbers)).order_by(Domain.c.number)).scalars()
-    return [*((d, False) for d in above), (account.id, True)]
+    """The account and the domains above it but ROOT, which has no limits; True marks the account.
+
+    From the bottom up, because rows are locked in this order and the highest is the one that most others want.
+    """
+    out: list[tuple[str, bool]] = [(account.id, True)]
+    domain = tx.known(Domain, account.domain_id)
+    while domain.parent_id is not None:
+        out.append((domain.id, False))
+        domain = tx.known(Domain, domain.parent_id)
+    return out
 
 
 def _defaults(tx: Tx, kind: str, is_account: bool) -> int:

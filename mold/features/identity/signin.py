@@ -34,31 +34,68 @@ class WrongMethod(Refusal):
     """Sign-in by GET."""
 
     code, cs = 405, 0
+    plain = True
 
 
 def caller_of(tx: Tx, user: User, *, address: str = "", session: str | None = None) -> Caller:
     """The caller that a user is; Unauthorized when the user or the account is not enabled."""
-    account = tx.one(Account, user.account_id)
-    if user.state != "enabled" or account.state != "enabled":
-        raise Unauthorized(REFUSED, inner=f"user {user.username} is {user.state}, account {account.state}")
-    domain = tx.one(Domain, account.domain_id)
-    rows = tx.execute(
-        sa.select(Project.c.project_account_id, Member.c.role)
-        .join(Member.table, Member.c.project_id == Project.c.id)
-        .where(Member.c.account_id == account.id)
-    ).all()
+    found = _who(tx, _PEOPLE, {"key": user.id})
+    if found is None:
+        raise Unauthorized(REFUSED, inner="the user is gone")
+    return _caller(found, address=address, session=session)
+
+
+def _asking(match: Any, *more: Any) -> Any:
+    """One statement for who asks: what proves it (`more`), user, account, domain, and the projects of the account.
+
+    Read for every request and never remembered: a disabled user is out with her next request.
+    """
+    u, a, d, p, m = User.c, Account.c, Domain.c, Project.c, Member.c
+    projects = sa.select(p.project_account_id, m.role, m.account_id).join(Member.table, m.project_id == p.id).subquery()
+    return (
+        sa.select(
+            u.id, u.username, u.state, u.number, a.id, a.name, a.state, a.role_type, d.id, d.trail,
+            projects.c.project_account_id, projects.c.role, *more,
+        )
+        .select_from(User.table)
+        .join(Account.table, a.id == u.account_id)
+        .join(Domain.table, d.id == a.domain_id)
+        .outerjoin(projects, projects.c.account_id == a.id)
+        .where(match)
+    )  # fmt: skip
+
+
+_PEOPLE = _asking(User.c.id == sa.bindparam("key"))
+_KEYS = _asking(KeyPair.c.apikey == sa.bindparam("key"), KeyPair.c.secret).join(
+    KeyPair.table, KeyPair.c.user_id == User.c.id
+)
+_SESSIONS = _asking(
+    Session.c.cookie_digest == sa.bindparam("key"), Session.c.id, Session.c.key_digest, Session.c.used
+).join(Session.table, Session.c.user_id == User.c.id)
+
+
+def _who(tx: Tx, statement: Any, given: dict[str, str]) -> list[Any] | None:
+    return list(tx.execute(statement, given)) or None
+
+
+def _caller(rows: list[Any], *, address: str, session: str | None) -> Caller:
+    user_id, username, user_state, number, account_id, account, account_state, role, domain_id, trail = rows[0][:10]
+    if user_state != "enabled" or account_state != "enabled":
+        raise Unauthorized(REFUSED, inner=f"user {username} is {user_state}, account {account_state}")
+    projects = [(r[10], r[11]) for r in rows if r[10] is not None]
     return Caller(
-        user_id=user.id,
-        username=user.username,
-        account_id=account.id,
-        account=account.name,
-        domain_id=domain.id,
-        domain_trail=domain.trail,
-        role=RoleType(account.role_type),
-        projects=tuple(r[0] for r in rows),
+        user_id=user_id,
+        username=username,
+        account_id=account_id,
+        account=account,
+        domain_id=domain_id,
+        domain_trail=trail,
+        role=RoleType(role),
+        projects=tuple(p for p, _ in projects),
         address=address,
         session=session,
-        extra={"administers": tuple(r[0] for r in rows if r[1] == "Admin")},
+        user_number=number,
+        extra={"administers": tuple(p for p, r in projects if r == "Admin")},
     )
 
 
@@ -68,11 +105,11 @@ def by_signature(tx: Tx, request: Request) -> Caller | None:
     key = low.get("apikey")
     if not key or "signature" not in low:
         return None
-    found = tx.first(KeyPair, KeyPair.c.apikey == key)
+    found = _who(tx, _KEYS, {"key": key})
     if found is None:
         raise Unauthorized(REFUSED, inner="unknown API key")
-    verify(request.params, found.secret)
-    return caller_of(tx, tx.one(User, found.user_id), address=request.address)
+    verify(request.params, found[0].secret)
+    return _caller(found, address=request.address, session=None)
 
 
 def by_session(tx: Tx, request: Request) -> Caller | None:
@@ -80,13 +117,14 @@ def by_session(tx: Tx, request: Request) -> Caller | None:
     cookie, key = request.cookies.get("JSESSIONID"), request.params.get("sessionkey")
     if not cookie:
         return None
-    found = tx.first(Session, Session.c.cookie_digest == ids.digest(cookie))
+    found = _who(tx, _SESSIONS, {"key": ids.digest(cookie)})
     limit = SESSION_TIMEOUT.get(tx) * 60
-    if found is None or time.time() - found.used > limit:
+    if found is None or time.time() - found[0].used > limit:
         raise Unauthorized("unable to verify user credentials", inner="no such session, or idle too long")
-    if not key or ids.digest(key) != found.key_digest:
+    session_id, key_digest = found[0][12:14]
+    if not key or ids.digest(key) != key_digest:
         raise Unauthorized("unable to verify user credentials", inner="session key is missing or wrong")
-    return caller_of(tx, tx.one(User, found.user_id), address=request.address, session=found.id)
+    return _caller(found, address=request.address, session=session_id)
 
 
 async def keep_alive(door: Door, cookie: str) -> None:
@@ -111,6 +149,10 @@ async def end(door: Door, cookie: str) -> int:
 
 def system(tx: Tx) -> Caller:
     """The system itself: the caller on the integration port."""
+    return tx.remembered("system caller", (Account, User, Domain), lambda: _system(tx))
+
+
+def _system(tx: Tx) -> Caller:
     account = tx.first(Account, Account.c.name == "system")
     assert account is not None, "the installation has no system account"
     user = tx.first(User, User.c.account_id == account.id)
@@ -123,6 +165,7 @@ def system(tx: Tx) -> Caller:
         domain_id=domain.id,
         domain_trail=domain.trail,
         role=RoleType.ADMIN,
+        user_number=user.number if user else 0,
         internal=True,
     )
 
@@ -159,7 +202,7 @@ async def login(door: Door, entry: Entry) -> Any:
     """
     request = entry.request
     if not request.post:
-        return _plain_405()
+        raise WrongMethod("Please use HTTP POST to authenticate using this API")
     params = request.params
     username, password = params.get("username"), params.get("password")
     if not username or not password:
@@ -248,10 +291,6 @@ async def login(door: Door, entry: Entry) -> Any:
     )
     entry.cookies.append(("sessionkey", key, {"httponly": True, "samesite": "lax", "secure": secure}))
     return body
-
-
-def _plain_405() -> Any:
-    raise WrongMethod("Please use HTTP POST to authenticate using this API")
 
 
 @command("logout", shape="flat", open=True, fields=(Field("description"),))

@@ -37,6 +37,7 @@ class Cluster(Resource):
     """A cluster."""
 
     kind = "cluster"
+    steady = True
     unique = (("pod_id", "name"),)
     appears = {"clusterid": "id", "clustername": "name"}
     policy = Infra()

@@ -25,6 +25,7 @@ class OsType(Resource):
     """A system. `description` is its name."""
 
     kind = "ostype"
+    steady = True
     title = "OS type"
     appears = {"ostypeid": "id", "ostypename": "name"}
     policy = Open()

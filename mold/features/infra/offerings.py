@@ -23,6 +23,7 @@ class DiskOffering(Resource):
     """A disk offering. `disksize` in GiB; 0 with `is_customized`."""
 
     kind = "diskoffering"
+    steady = True
     title = "disk offering"
     appears = {"diskofferingid": "id", "diskofferingname": "name", "diskofferingdisplaytext": "displaytext"}
     policy = Offered()
@@ -52,6 +53,7 @@ class ServiceOffering(Resource):
     """A compute offering. `memory` in MiB, `cpuspeed` in MHz."""
 
     kind = "serviceoffering"
+    steady = True
     title = "compute offering"
     appears = {"serviceofferingid": "id", "serviceofferingname": "name"}
     policy = Offered()

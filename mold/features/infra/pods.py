@@ -18,6 +18,7 @@ class Pod(Resource):
     """A pod with the range of its management network that is the cloud's own."""
 
     kind = "pod"
+    steady = True
     unique = (("zone_id", "name"),)
     appears = {"podid": "id", "podname": "name"}
     policy = Infra()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Details, command
+from mold.api.command import LATER, Ctx, Details, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ROOT, Offered
 from mold.base import ids, net
@@ -20,6 +20,7 @@ class Zone(Resource):
     """A zone."""
 
     kind = "zone"
+    steady = True
     appears = {"zoneid": "id", "zonename": "name"}
     policy = Offered()
 
@@ -60,7 +61,7 @@ def _list(
     ids: list[Zone] | None = None,
     showcapacities: bool | None = None,
     showicon: bool | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
 ) -> None:
     """Lists zones.
 

@@ -25,6 +25,7 @@ class VlanRange(Resource):
     """A range of public addresses. `vlan` is `untagged` or a number."""
 
     kind = "vlaniprange"
+    steady = True
     title = "IP range"
     policy = Infra()
 
@@ -244,7 +245,7 @@ def create(
             )
         physical = found[0]
     word = vlan.removeprefix("vlan://").strip().lower() or "untagged"
-    if word != "untagged" and not (word.isdigit() and 1 <= int(word) <= 0xFFFFFF):
+    if word != "untagged" and not (word.isascii() and word.isdigit() and 1 <= int(word) <= 0xFFFFFF):
         raise Invalid("vlan must be untagged or a number.", parameter="vlan")
     network = net.around(gateway, netmask)
     first, last = net.span(startip, endip, network)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Owner, Param, command
+from mold.api.command import LATER, Ctx, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ROOT, Owned
 from mold.base import ids, net
@@ -170,7 +170,7 @@ def _list(
     vlan: str | None = None,
     displaynetwork: bool | None = None,
     showicon: bool | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
 ) -> None:
     """Lists guest networks.
 
@@ -189,7 +189,7 @@ def _list(
         q.where(sa.false())
     if vlan is not None and q.ctx.caller.root:
         word = vlan.rsplit("/", 1)[-1]
-        q.where(c.tag == int(word) if word.isdigit() else sa.false())
+        q.where(c.tag == int(word) if word.isascii() and word.isdigit() and len(word) < 10 else sa.false())
     if displaynetwork is not None and q.ctx.caller.root:
         q.where(c.display == displaynetwork)
     for service in supportedservices or []:
@@ -336,7 +336,7 @@ def create(
     )
     if vlan is not None:
         word = vlan.rsplit("/", 1)[-1]
-        if not word.isdigit() or not 1 <= int(word) <= 0xFFFFFF:
+        if not (word.isascii() and word.isdigit()) or not 1 <= int(word) <= 0xFFFFFF:
             raise Invalid("vlan must be a number.", parameter="vlan")
         physical = physical_of(tx, made)
         tx.set(made, physical_network_id=physical.id, tag=int(word), chosen_tag=True)
@@ -512,19 +512,21 @@ def delete(ctx: Ctx, id: Network, forced: bool = False) -> Network:
 
 def bump(tx: Tx, network_id: str) -> int:
     """Note that the network's elements have something new to learn; returns the new serial."""
-    done = tx.execute(
-        sa.update(Network.table)
-        .where(Network.c.id == network_id)
-        .values(serial=Network.c.serial + 1)
-        .returning(Network.c.serial)
-    ).scalar()
-    return int(done or 0)
+    return int(tx.execute(_BUMP, {"network": network_id}).scalar() or 0)
+
+
+_BUMP = (
+    sa.update(Network.table)
+    .where(Network.c.id == sa.bindparam("network"))
+    .values(serial=Network.c.serial + 1)
+    .returning(Network.c.serial)
+)
 
 
 def physical_of(tx: Tx, network: Network) -> PhysicalNetwork:
     """The physical network that carries a guest network; NoCapacity when the zone has none enabled."""
     if network.physical_network_id:
-        return tx.one(PhysicalNetwork, network.physical_network_id)
+        return tx.known(PhysicalNetwork, network.physical_network_id)
     found = carrying(tx, network.zone_id, "Guest")
     if found is None:
         raise NoCapacity(
@@ -615,17 +617,19 @@ async def apply(network_id: str) -> None:
 
 def applied(tx: Tx, network_id: str, serial: int) -> None:
     """Note that the elements follow a serial."""
-    network = tx.get(Network, network_id)
-    if network is None:
+    if tx.execute(_APPLIED, {"network": network_id, "now": serial}).scalar() == "Implemented":
         return
-    if network.applied < serial:
-        tx.execute(
-            sa.update(Network.table)
-            .where(Network.c.id == network_id, Network.c.applied < serial)
-            .values(applied=serial)
-        )
-    if network.state == "Implementing":
+    network = tx.get(Network, network_id)
+    if network is not None and network.state == "Implementing":
         tx.move(network, "implemented")
+
+
+_APPLIED = (
+    sa.update(Network.table)
+    .where(Network.c.id == sa.bindparam("network"), Network.c.applied < sa.bindparam("now"))
+    .values(applied=sa.bindparam("now"))
+    .returning(Network.c.state)
+)
 
 
 @reconciler(every=5)

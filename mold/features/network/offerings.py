@@ -26,6 +26,7 @@ class NetworkOffering(Resource):
     """A network offering. `services` maps each service to its provider."""
 
     kind = "networkoffering"
+    steady = True
     title = "network offering"
     appears = {"networkofferingid": "id", "networkofferingname": "name", "networkofferingdisplaytext": "displaytext"}
     policy = Offered()

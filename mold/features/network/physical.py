@@ -26,6 +26,7 @@ class PhysicalNetwork(Resource):
     """A physical network. `vlan` are the ranges that guest networks get their numbers from (VLAN or VXLAN ids)."""
 
     kind = "physicalnetwork"
+    steady = True
     title = "physical network"
     unique = (("zone_id", "name"),)
     appears = {"physicalnetworkid": "id", "physicalnetworkname": "name"}
@@ -52,6 +53,7 @@ class TrafficType(Resource):
     """A kind of traffic that a physical network carries, and on which device of a host."""
 
     kind = "traffictype"
+    steady = True
     title = "traffic type"
     unique = (("physical_network_id", "traffic_type"),)
     policy = Infra()
@@ -320,8 +322,12 @@ def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, Traff
 
 def label_of(tx: Tx, physical_id: str, traffic: str) -> str:
     """The hosts' device for a kind of traffic of a physical network."""
-    found = tx.first(
-        TrafficType, TrafficType.c.physical_network_id == physical_id, TrafficType.c.traffic_type == traffic
+    found = tx.remembered(
+        ("label", physical_id, traffic),
+        (TrafficType,),
+        lambda: tx.first(
+            TrafficType, TrafficType.c.physical_network_id == physical_id, TrafficType.c.traffic_type == traffic
+        ),
     )
     return (found.kvm_network_label or "") if found else ""
 
@@ -332,5 +338,5 @@ def public_segment(tx: Tx, physical_id: str, vlan: str) -> w.SegmentSpec:
     label = label_of(tx, physical_id, "Public")
     if word in ("", "untagged"):
         return w.SegmentSpec(method="untagged", label=label)
-    physical = tx.one(PhysicalNetwork, physical_id)
+    physical = tx.known(PhysicalNetwork, physical_id)
     return w.SegmentSpec(method=physical.method, tag=int(word), label=label)

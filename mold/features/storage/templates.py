@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Details, Owner, Param, command
+from mold.api.command import LATER, Ctx, Details, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import OPERATORS, Owned, Private, RoleType
 from mold.base.errors import Conflict, Denied, InUse, Invalid, Unreachable
@@ -55,11 +55,15 @@ class Shared(Private):
     def operate(self, caller: Any, t: Any) -> Any:
         return Private.see(self, caller, t)
 
+    def open_to_all(self, row: Any) -> bool:
+        return bool(row.is_public)
+
 
 class Template(Owned):
     """A template in one zone. `size` is what a disk made from it has, bytes."""
 
     kind = "template"
+    steady = True
     appears = {"templateid": "id", "templatename": "name", "templatedisplaytext": "displaytext"}
     policy = Shared()
     states = machine(
@@ -198,7 +202,7 @@ def _list(
     isready: bool | None = None,
     details: list[str] | None = None,
     showicon: bool | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
     zoneid: Zone | None = None,
 ) -> None:
     """Lists templates.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER
+from mold.api.command import LATER, Tags
 from mold.api.lists import Query, lists
 from mold.api.permit import Owned
 from mold.base import clock
@@ -102,7 +102,7 @@ def _list(
     serviceofferingid: str | None = None,
     diskofferingid: DiskOffering | None = None,
     displayvolume: bool | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
     zoneid: Zone | None = None,
     podid: str | None = None,
 ) -> None:

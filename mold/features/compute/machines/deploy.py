@@ -6,7 +6,6 @@ import random
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from mold.api.answer import Field
 from mold.api.command import LATER, Ctx, Details, Long, Owner, Param, command
@@ -20,7 +19,6 @@ from mold.features.compute.machines.row import INSTANCE_NAME, NAME_FLAG, Disk, N
 from mold.features.compute.machines.start import StartVm
 from mold.features.compute.placement import Need
 from mold.features.identity import limits
-from mold.features.identity.accounts import User
 from mold.features.infra.clusters import Cluster, hypervisor_named
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import DiskOffering, ServiceOffering, ids_of, root_size
@@ -34,6 +32,8 @@ from mold.store import Tx
 from mold.store.resource import fresh_id
 from mold.work import Operation, operation, step
 
+GUESSES = 4
+"""How many addresses are tried blindly: right at once in a network that is not nearly full, and costs no look at it."""
 FORBIDDEN_DETAILS = ("extraconfig",)
 
 
@@ -202,14 +202,8 @@ def deploy(
     )
     vm.id = vm_id
     tx.add(vm)
-    user = tx.get(User, ctx.caller.user_id) if ctx.caller.user_id else None
     last = displayname if NAME_FLAG.get(tx) and displayname and ids.is_label(displayname) else INSTANCE_NAME.get(tx)
-    tx.execute(
-        sa.update(VirtualMachine.table)
-        .where(VirtualMachine.c.id == vm.id)
-        .values(instance_name=f"i-{user.number if user else 1}-{vm.number}-{last}")
-    )
-    vm.instance_name = f"i-{user.number if user else 1}-{vm.number}-{last}"
+    tx.set(vm, instance_name=f"i-{ctx.caller.user_number or 1}-{vm.number}-{last}")
     root = tx.add(
         Volume(
             name=f"ROOT-{vm.number}",
@@ -278,7 +272,7 @@ def _sizes(offering: ServiceOffering, details: dict[str, str] | None) -> tuple[i
                 )
             return fixed
         text = given.get(name) or (str(fallback) if fallback is not None else None)
-        if text is None or not text.isdigit():
+        if text is None or not (text.isascii() and text.isdigit() and len(text) < 10):
             raise Invalid(
                 f"The offering {offering.name} leaves {name} open: give details[0].{'cpuNumber' if name == 'cpunumber' else 'cpuSpeed' if name == 'cpuspeed' else name}.",
                 parameter="details",
@@ -441,15 +435,13 @@ def add_nic(tx: Tx, vm: VirtualMachine, device: int, network: Network, ip: str |
             device=device,
             is_default=device == 0,
         )
-        try:
-            with tx.savepoint():
-                made = tx.add(row)
-        except (Conflict, IntegrityError):
-            if ip is not None:
-                raise Conflict(f"The address {ip} of the network {network.name} is taken.", ip=ip) from None
-            continue
-        networks.bump(tx, network.id)
-        return made
+        if tx.add_free(row):
+            networks.bump(tx, network.id)
+            return row
+        if ip is not None:
+            raise Conflict(f"The address {ip} of the network {network.name} is taken.", ip=ip)
+        if mac is not None and tx.first(Nic, Nic.c.network_id == network.id, Nic.c.mac == row.mac) is not None:
+            raise Conflict(f"The MAC address {row.mac} is taken in the network {network.name}.", macaddress=row.mac)
     raise NoCapacity(
         f"The network {network.name} has no free address left ({network.cidr}).",
         public=f"The network {network.name} has no free address left.",
@@ -457,16 +449,14 @@ def add_nic(tx: Tx, vm: VirtualMachine, device: int, network: Network, ip: str |
 
 
 def _free(tx: Tx, network_id: str, first: int, last: int, gateway: int) -> Any:
-    """Free addresses of a network in random order, so that parallel deploys do not want the same one."""
+    """Addresses of a network in random order, so that parallel deploys do not want the same one: a few guesses, then those free."""
+    size = last - first + 1
+    for _ in range(GUESSES):
+        number = first + random.randrange(size)
+        if number != gateway:
+            yield number
     used = {int(net.ip(i)) for i in tx.execute(sa.select(Nic.c.ip).where(Nic.c.network_id == network_id)).scalars()}
     used.add(gateway)
-    size = last - first + 1
-    if size - len(used) > size // 4:
-        for _ in range(32):
-            number = first + random.randrange(size)
-            if number not in used:
-                used.add(number)
-                yield number
     rest = [n for n in range(first, min(last, first + 65535) + 1) if n not in used]
     random.shuffle(rest)
     yield from rest

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Param
+from mold.api.command import LATER, Param, Tags
 from mold.api.lists import Query, lists, tagged
 from mold.api.permit import ROOT, Owned
 from mold.base import clock
@@ -270,7 +270,7 @@ def _disks(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     Field("userdatadetails"),
 )
 def _rest(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    users = tx.among(User, list({r.user_id for r in rows if r.user_id}))
+    users = tx.known_among(User, {r.user_id for r in rows if r.user_id})
     tags = tags_of(tx, "virtualmachine", [r.id for r in rows])
     out: dict[str, dict[str, Any]] = {}
     for r in rows:
@@ -338,7 +338,7 @@ def _list(
     retrieveonlyresourcecount: bool | None = None,
     showicon: bool | None = None,
     userdata: bool | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
 ) -> None:
     """Lists machines.
 
@@ -397,9 +397,17 @@ def nics_of(tx: Tx, vm_id: str) -> list[Nic]:
 
 def disks_of(tx: Tx, vm_id: str) -> list[tuple[Disk, Volume]]:
     """A machine's disks, the root disk first."""
-    found = tx.find(Disk, Disk.c.machine_id == vm_id, order=(Disk.c.device,))
-    rows = tx.among(Volume, [d.volume_id for d in found])
-    return [(d, rows[d.volume_id]) for d in found]
+    found = tx.execute(_DISKS, {"vm": vm_id})
+    edge = len(Disk.columns)
+    return [(Disk.from_row(r[:edge]), Volume.from_row(r[edge:])) for r in found]
+
+
+_DISKS = (
+    sa.select(Disk.table, Volume.table)
+    .join(Volume.table, Volume.c.id == Disk.c.volume_id)
+    .where(Disk.c.machine_id == sa.bindparam("vm"))
+    .order_by(Disk.c.device)
+)
 
 
 @shown(

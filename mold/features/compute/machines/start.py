@@ -55,7 +55,7 @@ def need_of(
     planner: str | None = None,
 ) -> Need:
     """What a machine needs of a host."""
-    offering = tx.one(ServiceOffering, vm.service_offering_id)
+    offering = tx.known(ServiceOffering, vm.service_offering_id)
     return Need(
         zone_id=vm.zone_id,
         hypervisor=vm.hypervisor,
@@ -98,7 +98,7 @@ def settle_volumes(tx: Tx, host: Host, offering: ServiceOffering, volumes: list[
         tags = offering.storage_tags
         local = offering.storage_type == "local"
         if volume.disk_offering_id:
-            disk = tx.one(DiskOffering, volume.disk_offering_id)
+            disk = tx.known(DiskOffering, volume.disk_offering_id)
             tags, local = disk.tags, disk.storage_type == "local"
         pool = pools.choose(tx, host, volume.size, tags, local=local)
         tx.move(volume, "create", pool_id=pool.id, state_since=clock.now())
@@ -123,7 +123,7 @@ class StartVm(Operation):
 
     @step
     def begin(self, tx: Tx) -> None:
-        tx.one(VirtualMachine, self.vm)
+        """Nothing yet: its undo comes last, when everything else is taken back."""
 
     @begin.undo
     def withdraw(self, tx: Tx) -> None:
@@ -136,14 +136,15 @@ class StartVm(Operation):
         vm = tx.one(VirtualMachine, self.vm)
         nics = nics_of(tx, vm.id)
         disks = [v for _, v in disks_of(tx, vm.id)]
-        offering = tx.one(ServiceOffering, vm.service_offering_id)
-        tx.move(vm, "start", state_since=clock.now())
+        offering = tx.known(ServiceOffering, vm.service_offering_id)
         need = need_of(tx, vm, host_id=self.host, cluster_id=self.cluster, pod_id=self.pod, planner=self.planner)
         host = placement.place(tx, need, further=reach(tx, disks))
         for nic in nics:
             networks.implement(tx, nic.network_id, host)
+        now = clock.now()
+        tx.move(vm, "start", state_since=now, host_id=host.id, pod_id=host.pod_id, last_host_id=host.id)
+        # Last, because every start locks the row of the pool.
         fresh = settle_volumes(tx, host, offering, disks)
-        tx.set(vm, host_id=host.id, pod_id=host.pod_id, last_host_id=host.id)
         return Place(
             host=host.id, networks=[n.network_id for n in nics], fresh=fresh, cpu_mhz=need.cpu_mhz, memory=need.memory
         )
@@ -166,9 +167,9 @@ class StartVm(Operation):
         return disks.result()
 
     async def _disks(self, choose: Place) -> list[w.VolumeFacts]:
-        plan = await look(
-            lambda tx: [(v, tx.one(StoragePool, v.pool_id).spec()) for v in tx.among(Volume, choose.fresh).values()]
-        )
+        if not choose.fresh:
+            return []
+        plan = await look(lambda tx: _fresh_disks(tx, choose.fresh))
         made = []
         for volume, pool in plan:
             if volume.template_id:
@@ -215,30 +216,30 @@ class StartVm(Operation):
 
     @step
     def say(self, tx: Tx, prepare: list[w.VolumeFacts], choose: Place) -> None:
-        vm = tx.one(VirtualMachine, self.vm)
-        facts = dict(zip(choose.fresh, prepare, strict=False))
-        for volume in tx.find(Volume, tx.any_of(Volume.c.id, choose.fresh)):
-            made = facts.get(volume.id)
-            tx.move(
-                volume,
-                "made",
-                path=made.path if made else None,
-                size=made.size if made else volume.size,
-                physical_size=made.physical if made else 0,
-                attached=clock.now(),
-            )
-        tx.move(vm, "started", fresh=False, state_since=clock.now())
+        now = clock.now()
+        for volume, made in zip(choose.fresh, prepare, strict=True):
+            tx.shift(Volume, volume, "made", path=made.path, size=made.size, physical_size=made.physical, attached=now)
+        tx.shift(VirtualMachine, self.vm, "started", fresh=False, state_since=now)
+
+
+def _fresh_disks(tx: Tx, ids: list[str]) -> list[tuple[Volume, w.PoolSpec]]:
+    """Volumes with the pools they are to lie on, in the order of `ids`."""
+    rows = tx.among(Volume, ids)
+    found = tx.among(StoragePool, list({v.pool_id for v in rows.values() if v.pool_id}))
+    return [(rows[i], found[rows[i].pool_id or ""].spec()) for i in ids]
 
 
 def machine_spec(tx: Tx, vm_id: str, *, boot_menu: bool = False) -> w.MachineSpec:
     """What a host needs to know to run a machine."""
     vm = tx.one(VirtualMachine, vm_id)
-    offering = tx.one(ServiceOffering, vm.service_offering_id)
+    offering = tx.known(ServiceOffering, vm.service_offering_id)
     details = vm.details or {}
     disks = []
-    for disk, volume in disks_of(tx, vm.id):
-        pool = tx.one(StoragePool, volume.pool_id)
-        rates: Any = tx.get(DiskOffering, volume.disk_offering_id) or offering
+    placed = disks_of(tx, vm.id)
+    pools_ = tx.among(StoragePool, list({v.pool_id for _, v in placed if v.pool_id}))
+    for disk, volume in placed:
+        pool = pools_[volume.pool_id or ""]
+        rates: Any = tx.known(DiskOffering, volume.disk_offering_id) if volume.disk_offering_id else offering
         disks.append(
             w.DiskSpec(
                 pool=pool.spec(),
@@ -266,7 +267,7 @@ def machine_spec(tx: Tx, vm_id: str, *, boot_menu: bool = False) -> w.MachineSpe
                 rate_mbps=offering.network_rate or 0,
             )
         )
-    os_type = tx.get(OsType, vm.os_type_id)
+    os_type = tx.known(OsType, vm.os_type_id) if vm.os_type_id else None
     return w.MachineSpec(
         id=vm.id,
         name=vm.instance_name or "",

@@ -1,0 +1,148 @@
+"""Rules over everything that is declared: commands, operations, resources."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from cloud import ApiError, Cloud
+
+from mold.api.answer import EXTRAS
+from mold.api.command import COMMANDS
+from mold.features.infra.settings import SETTINGS
+from mold.server.app import load
+from mold.store import REGISTRY
+from mold.work import OPERATIONS
+
+load()
+
+
+def test_every_command_says_what_it_does() -> None:
+    for made in COMMANDS.values():
+        assert re.match(r"^[A-Z].+\.$", made.doc), f"{made.name}: '{made.doc}'"
+
+
+def test_every_parameter_is_described() -> None:
+    silent = [f"{c.name}.{p.name}" for c in COMMANDS.values() for p in c.params.values() if not p.doc]
+    assert not silent, silent
+
+
+def test_every_parameter_is_spelled_as_clients_send_it() -> None:
+    for made in COMMANDS.values():
+        for name, p in made.params.items():
+            assert name == p.name == name.lower(), f"{made.name}.{name}"
+
+
+def test_every_list_of_ids_and_every_id_knows_its_resource() -> None:
+    for made in COMMANDS.values():
+        for p in made.params.values():
+            if (p.kind == "uuid" or p.item == "uuid") and not p.refused:
+                assert p.resource is not None and p.access is not None, f"{made.name}.{p.name}"
+
+
+def test_asynchronous_commands_leave_an_event() -> None:
+    assert [c.name for c in COMMANDS.values() if c.job and not c.event] == []
+
+
+def test_commands_that_change_something_leave_an_event() -> None:
+    quiet = {c.name for c in COMMANDS.values() if not c.reads and not c.event and not c.open}
+    assert quiet == {"createConsoleEndpoint", "listCaCertificate"}, "give the command an event, or say here why not"
+
+
+def test_commands_that_only_read_are_named_so_and_the_others_are_not() -> None:
+    for made in COMMANDS.values():
+        reading = made.name.startswith(("list", "query", "find", "get"))
+        if made.name == "listCaCertificate":
+            continue  # makes the authority when it is asked for the first time
+        assert made.reads == reading or made.open, made.name
+
+
+def test_every_operation_says_what_it_does() -> None:
+    for kind in OPERATIONS.values():
+        assert kind.__doc__ and kind.__doc__.strip(), kind.__name__
+
+
+def test_operations_keep_no_secrets() -> None:
+    """The fields of an operation are stored and shown: ids, never passwords."""
+    for kind in OPERATIONS.values():
+        assert not [f for f in kind.__struct_fields__ if re.search("password|secret|private|userdata", f)], kind.__name__
+
+
+def test_secrets_of_resources_are_in_no_answer() -> None:
+    for kind in REGISTRY.values():
+        for name, spec in kind.columns.items():
+            if re.search(r"password|secret|digest|private", name) and name not in ("password_enabled",):
+                assert spec.hidden, f"{kind.kind}.{name}"
+
+
+def test_every_setting_is_described_and_its_default_is_allowed() -> None:
+    for declared in SETTINGS.values():
+        assert declared.doc.endswith("."), declared.name
+        text = str(declared.default).lower() if isinstance(declared.default, bool) else str(declared.default)
+        assert declared.read(text) == declared.default, declared.name
+
+
+def test_extras_belong_to_resources() -> None:
+    assert set(EXTRAS) <= set(REGISTRY)
+
+
+def _refused() -> list[Any]:
+    return [
+        pytest.param(c.name, id=c.name) for c in COMMANDS.values() if any(p.refused for p in c.params.values())
+    ]
+
+
+@pytest.mark.parametrize("name", _refused())
+def test_parameters_that_are_not_offered_are_refused_by_name(cloud: Cloud, name: str) -> None:
+    """432, the parameter's name and the reason; never quietly ignored."""
+    made = COMMANDS[name]
+    value = {"boolean": "true", "integer": "1", "long": "1"}
+    needed = {p.name: _some(cloud, p) for p in made.params.values() if p.required and p.kind != "map"}
+    for p in made.params.values():
+        if not p.refused:
+            continue
+        given = {f"{p.name}[0].a": "x"} if p.kind == "map" else {p.name: value.get(p.kind, "x")}
+        with pytest.raises(ApiError) as no:
+            cloud.system.ask(name, **{**needed, **given})
+        assert (no.value.code, no.value.key) == (432, "Unsupported"), f"{name}.{p.name}: {no.value}"
+        assert p.name in no.value.text and p.refused in no.value.text
+
+
+def _some(cloud: Cloud, p: Any) -> str:
+    if p.resource is not None:
+        known = {"domain": cloud.admin.domain, "account": cloud.admin.account, "user": cloud.admin.user}
+        if p.resource.kind in known:
+            return known[p.resource.kind]
+        site = _site(cloud)
+        return str(
+            {
+                "zone": site.zone, "pod": site.pod, "cluster": site.cluster, "host": site.hosts[0], "template": site.template,
+                "storagepool": site.pool, "imagestore": site.store, "serviceoffering": site.offering,
+                "networkoffering": site.network_offering, "physicalnetwork": site.physical, "vlaniprange": site.public_range,
+            }.get(p.resource.kind)
+            or _other(cloud, p.resource.kind)
+        )  # fmt: skip
+    return p.choices[0] if p.choices else {"integer": "1", "long": "1"}.get(p.kind, "x")
+
+
+def _other(cloud: Cloud, kind: str) -> str:
+    """A thing of a kind that a site does not have by itself."""
+    site, admin = _site(cloud), cloud.admin
+    lists = {
+        "virtualmachine": "listVirtualMachines", "network": "listNetworks", "diskoffering": "listDiskOfferings",
+    }  # fmt: skip
+    if kind == "traffictype":
+        return str(admin.listTrafficTypes(physicalnetworkid=site.physical)[0]["id"])
+    if kind in ("virtualmachine", "network") and not admin.call(lists[kind]):
+        site.deploy(admin, startvm=False)
+    return str(admin.call(lists[kind])[0]["id"])
+
+
+_sites: dict[int, Any] = {}
+
+
+def _site(cloud: Cloud) -> Any:
+    if id(cloud) not in _sites:
+        _sites[id(cloud)] = cloud.zone(hosts=1)
+    return _sites[id(cloud)]

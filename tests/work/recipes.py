@@ -1,0 +1,277 @@
+"""One recipe per operation: how to get a world in which it is wanted, and how to want it.
+
+`prepare` makes the world out of the small cloud of `cloud.build` and returns the request (command and parameters), or
+a coroutine function that wants the operation itself.  A new operation needs a line here; a test says so when it has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from workcloud import Cloud, machine, network, template
+
+from mold.features.infra.certificates import Certificate
+from mold.features.network.networks import ShutNetwork
+from mold.store import Tx
+
+Request = tuple[str, dict[str, Any]]
+Want = Request | Callable[[Cloud], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to come to an operation. `grows`: tables and parts of the world that may hold more after a failure (caches)."""
+
+    operation: str
+    prepare: Callable[[Cloud], Awaitable[Want]]
+    name: str
+    grows: tuple[str, ...] = ()
+
+
+RECIPES: dict[str, Recipe] = {}
+
+
+def recipe(operation: str, *, grows: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """Register a recipe for an operation."""
+
+    def keep(prepare: Any) -> Any:
+        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows)
+        return prepare
+
+    return keep
+
+
+async def vm(cloud: Cloud, name: str = "one", **other: Any) -> str:
+    """A machine; its id."""
+    made = await cloud.done("deployVirtualMachine", **machine(cloud.ids, name, **other))
+    id: str = made["id"]
+    return id
+
+
+async def stopped(cloud: Cloud) -> str:
+    """A machine that ran and is stopped."""
+    id = await vm(cloud)
+    await cloud.done("stopVirtualMachine", id=id)
+    return id
+
+
+# -- machines ------------------------------------------------------------------------------------------------------------
+
+
+@recipe("StartVm")
+async def deploy(cloud: Cloud) -> Want:
+    await vm(cloud)
+    return "deployVirtualMachine", machine(cloud.ids, "two")
+
+
+@recipe("StartVm", grows=("placed", "images"))
+async def deploy_the_first_on_a_network(cloud: Cloud) -> Want:
+    return "deployVirtualMachine", machine(cloud.ids, "one")
+
+
+@recipe("StartVm")
+async def start(cloud: Cloud) -> Want:
+    await vm(cloud, "other")
+    return "startVirtualMachine", {"id": await stopped(cloud)}
+
+
+@recipe("CreateVm")
+async def deploy_without_starting(cloud: Cloud) -> Want:
+    return "deployVirtualMachine", machine(cloud.ids, "one", startvm="false")
+
+
+@recipe("StopVm")
+async def stop(cloud: Cloud) -> Want:
+    return "stopVirtualMachine", {"id": await vm(cloud)}
+
+
+@recipe("RebootVm")
+async def reboot(cloud: Cloud) -> Want:
+    return "rebootVirtualMachine", {"id": await vm(cloud)}
+
+
+@recipe("DestroyVm")
+async def destroy(cloud: Cloud) -> Want:
+    await vm(cloud, "other")
+    return "destroyVirtualMachine", {"id": await vm(cloud)}
+
+
+@recipe("ExpungeVm")
+async def expunge(cloud: Cloud) -> Want:
+    await vm(cloud, "other")
+    return "destroyVirtualMachine", {"id": await vm(cloud), "expunge": "true"}
+
+
+@recipe("ExpungeVm")
+async def expunge_a_destroyed_one(cloud: Cloud) -> Want:
+    await vm(cloud, "other")
+    id = await vm(cloud)
+    await cloud.done("destroyVirtualMachine", id=id)
+    return "expungeVirtualMachine", {"id": id}
+
+
+@recipe("TellNetworks")
+async def reset_password(cloud: Cloud) -> Want:
+    await vm(cloud, "other")
+    return "resetPasswordForVirtualMachine", {"id": await stopped(cloud), "password": "the-new-one"}
+
+
+# -- networks ------------------------------------------------------------------------------------------------------------
+
+
+@recipe("ApplyNetwork")
+async def update_network(cloud: Cloud) -> Want:
+    await vm(cloud)
+    return "updateNetwork", {"id": cloud.ids["network"], "networkdomain": "other.internal"}
+
+
+@recipe("RestartNetwork")
+async def restart_network(cloud: Cloud) -> Want:
+    await vm(cloud)
+    return "restartNetwork", {"id": cloud.ids["network"], "cleanup": "true"}
+
+
+@recipe("RebootRouter")
+async def reboot_router(cloud: Cloud) -> Want:
+    await vm(cloud)
+    router = (await cloud.done("listRouters", listall="true"))["router"][0]["id"]
+    return "rebootRouter", {"id": router}
+
+
+@recipe("RemoveNetwork")
+async def remove_network(cloud: Cloud) -> Want:
+    id = await vm(cloud)
+    await cloud.done("destroyVirtualMachine", id=id, expunge="true")
+    return "deleteNetwork", {"id": cloud.ids["network"]}
+
+
+@recipe("RemoveNetwork")
+async def remove_network_that_never_served(cloud: Cloud) -> Want:
+    return "deleteNetwork", {"id": await network(cloud.done, cloud.ids, "idle")}
+
+
+@recipe("ShutNetwork")
+async def shut_network(cloud: Cloud) -> Want:
+    from mold.features.network.networks import Network
+
+    id = await vm(cloud)
+    await cloud.done("stopVirtualMachine", id=id)
+    idle = cloud.ids["network"]
+    await cloud.engine.writing(lambda tx: tx.set(tx.one(Network, idle), idle_since="2020-01-01T00:00:00+0000"))
+
+    async def want(cloud: Cloud) -> None:
+        await cloud.engine.writing(lambda tx: cloud.engine.enqueue(tx, ShutNetwork(network=idle)))
+
+    return want
+
+
+@recipe("ChangePhysicalNetwork")
+async def change_physical_network(cloud: Cloud) -> Want:
+    return "updatePhysicalNetwork", {"id": cloud.ids["physical"], "vlan": "1000-3998"}
+
+
+@recipe("ChangeTrafficType")
+async def add_traffic_type(cloud: Cloud) -> Want:
+    return "addTrafficType", {"physicalnetworkid": cloud.ids["physical"], "traffictype": "Storage"}
+
+
+@recipe("Changed")
+async def delete_traffic_type(cloud: Cloud) -> Want:
+    made = await cloud.done("addTrafficType", physicalnetworkid=cloud.ids["physical"], traffictype="Storage")
+    return "deleteTrafficType", {"id": made["id"]}
+
+
+# -- storage -------------------------------------------------------------------------------------------------------------
+
+
+@recipe("FetchTemplate")
+async def register_template(cloud: Cloud) -> Want:
+    return "registerTemplate", {
+        "name": "new", "displaytext": "new", "url": "http://images.invalid/new.qcow2", "format": "QCOW2",
+        "hypervisor": "Simulator", "zoneid": cloud.ids["zone"],
+    }  # fmt: skip
+
+
+@recipe("RemoveTemplate")
+async def remove_template(cloud: Cloud) -> Want:
+    id = await template(cloud.done, cloud.ids, "old")
+    made = await vm(cloud, templateid=id)
+    await cloud.done("destroyVirtualMachine", id=made, expunge="true")
+    return "deleteTemplate", {"id": id}
+
+
+@recipe("MountStorage")
+async def create_pool(cloud: Cloud) -> Want:
+    return "createStoragePool", {
+        "zoneid": cloud.ids["zone"], "podid": cloud.ids["pod"], "clusterid": cloud.ids["cluster"], "name": "second",
+        "url": "sharedmountpoint://localhost/second", "scope": "CLUSTER",
+    }  # fmt: skip
+
+
+@recipe("RemoveStorage")
+async def remove_pool(cloud: Cloud) -> Want:
+    command, params = await create_pool(cloud)
+    made = await cloud.done(command, **params)
+    return "deleteStoragePool", {"id": made["storagepool"]["id"]}
+
+
+@recipe("MountImageStore")
+async def add_store(cloud: Cloud) -> Want:
+    return "addImageStore", {"provider": "NFS", "url": "file:///third", "name": "third", "zoneid": cloud.ids["zone"]}
+
+
+# -- hosts ---------------------------------------------------------------------------------------------------------------
+
+
+@recipe("AddHost")
+async def add_host(cloud: Cloud) -> Want:
+    return "addHost", {
+        "zoneid": cloud.ids["zone"], "podid": cloud.ids["pod"], "clusterid": cloud.ids["cluster"],
+        "hypervisor": "Simulator", "url": "http://sim-9",
+    }  # fmt: skip
+
+
+@recipe("RemoveHost")
+async def remove_host(cloud: Cloud) -> Want:
+    command, params = await add_host(cloud)
+    made = await cloud.done(command, **params)
+    return "deleteHost", {"id": made["host"][0]["id"], "forced": "true"}
+
+
+@recipe("ReconnectHost")
+async def reconnect_host(cloud: Cloud) -> Want:
+    return "reconnectHost", {"id": cloud.ids["host1"]}
+
+
+@recipe("ProvisionCertificate")
+async def provision_certificate(cloud: Cloud) -> Want:
+    return "provisionCertificate", {"hostid": cloud.ids["host1"]}
+
+
+@recipe("Issue")
+async def revoke_certificate(cloud: Cloud) -> Want:
+    await cloud.done("issueCertificate", domain="old.internal")
+
+    def last(tx: Tx) -> str:
+        found = tx.first(Certificate, order=Certificate.c.number.desc())
+        assert found is not None
+        return found.serial
+
+    return "revokeCertificate", {"serial": await cloud.engine.reading(last)}
+
+
+# -- people --------------------------------------------------------------------------------------------------------------
+
+
+@recipe("OpenProject")
+async def create_project(cloud: Cloud) -> Want:
+    return "createProject", {"name": "p1", "displaytext": "p1"}
+
+
+@recipe("Tagged")
+async def tag(cloud: Cloud) -> Want:
+    return "createTags", {
+        "resourcetype": "UserVm", "resourceids": await vm(cloud), "tags[0].key": "a", "tags[0].value": "b"
+    }  # fmt: skip
