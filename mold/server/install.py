@@ -602,8 +602,8 @@ class SshInstaller:
             tried = await self._try(machine, python, target / "site")
             if tried.status:
                 raise Failed(
-                    f"The agent does not start on {machine.address}: {tried.last()}. Where it is about libvirt, the machine's libvirt is "
-                    "older than this manager's; bring it up to date.",
+                    f"The agent does not start on {machine.address}: {tried.last()}. Where it is about libvirt, the "
+                    "machine's libvirt is missing (python3-libvirt) or older than this manager's; bring it up to date.",
                     address=machine.address,
                 )
         return python, target / "site"
