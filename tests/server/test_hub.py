@@ -290,7 +290,7 @@ LIES: dict[str, Any] = {
 
 
 def test_what_cannot_be_ends_the_link_and_hurts_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "BARRED_SECONDS", 0.2)
+    monkeypatch.setattr(hub, "BARRED_SECONDS", 60.0)
 
     async def run() -> None:
         async with manager(tmp_path / "m") as m:
@@ -318,7 +318,7 @@ def test_what_cannot_be_ends_the_link_and_hurts_nobody_else(tmp_path: Path, monk
                 refused = await liar.dial(m)
                 await refused.wait_closed()
                 assert refused.close_code == 4429, what
-                await asyncio.sleep(0.2)
+                m.hub._barred.clear()  # as if the time was over
                 liar.got.clear()
                 await liar.come(m)
                 await liar.report(at=time.time())
