@@ -88,7 +88,9 @@ def inside(body: dict[str, Any], *, rows: bool) -> Any:
 class Actor:
     """Somebody who calls commands. Any attribute is a command: `actor.listZones(id=…)`."""
 
-    def __init__(self, cloud: Cloud, *, keys: tuple[str, str] | None = None, about: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, cloud: Cloud, *, keys: tuple[str, str] | None = None, about: dict[str, Any] | None = None
+    ) -> None:
         self.cloud = cloud
         self.keys = keys
         """API key and secret; None speaks at the integration port's door."""
@@ -290,7 +292,9 @@ class Cloud:
 
     def set(self, name: str, value: Any, **scope: Any) -> None:
         """Change a setting."""
-        self.admin.updateConfiguration(name=name, value=str(value).lower() if isinstance(value, bool) else value, **scope)
+        self.admin.updateConfiguration(
+            name=name, value=str(value).lower() if isinstance(value, bool) else value, **scope
+        )
 
     def calls_to_hosts(self) -> list[tuple[str, Any]]:
         """A list that every call to a simulated host is added to from now on, as (host id, call)."""
@@ -343,7 +347,12 @@ class Cloud:
             endip=f"203.0.{112 + last // 256}.{last % 256}", forvirtualnetwork=True,
         )["id"]  # fmt: skip
         pod = admin.createPod(
-            zoneid=zone, name="pod", gateway="172.30.0.1", netmask="255.255.0.0", startip="172.30.0.10", endip="172.30.9.9"
+            zoneid=zone,
+            name="pod",
+            gateway="172.30.0.1",
+            netmask="255.255.0.0",
+            startip="172.30.0.10",
+            endip="172.30.9.9",
         )["id"]
         cluster = admin.addCluster(
             zoneid=zone, podid=pod, clustername="cluster", hypervisor="Simulator", clustertype="CloudManaged"
@@ -355,9 +364,15 @@ class Cloud:
             admin.updateZone(id=zone, allocationstate="Enabled")
         if hosts:
             site.pool = admin.createStoragePool(
-                zoneid=zone, podid=pod, clusterid=cluster, name="primary", url=f"sharedmountpoint://localhost/primary/{n}"
+                zoneid=zone,
+                podid=pod,
+                clusterid=cluster,
+                name="primary",
+                url=f"sharedmountpoint://localhost/primary/{n}",
             )["id"]
-            site.store = admin.addImageStore(provider="NFS", url=f"file:///secondary/{n}", name=f"store-{n}", zoneid=zone)["id"]
+            site.store = admin.addImageStore(
+                provider="NFS", url=f"file:///secondary/{n}", name=f"store-{n}", zoneid=zone
+            )["id"]
             site.template = admin.registerTemplate(
                 name=f"tiny-{n}", url="http://images.invalid/tiny.qcow2", format="QCOW2", hypervisor="Simulator",
                 zoneid=zone, ispublic=True, isfeatured=True, passwordenabled=True,

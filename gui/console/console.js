@@ -11,15 +11,17 @@ import { HANGUL, HANJA, keysFor, usKey } from "./keys.js";
 
 const KEY_PAUSE = 25; // milliseconds; a guest's keyboard holds 16 events and a slow guest loses the rest
 const TICKET_WAIT = 2000; // milliseconds for a signed-in page to answer
-const TRIES = [500, 1500, 3000]; // milliseconds before each attempt to connect by itself again
+const TRIES = [500, 1500, 3000, 6000, 12000]; // milliseconds before each attempt to connect by itself again
 const REFUSED = 4403;
 const GONE = 4410;
+const GIVEN_UP = 1005; // noVNC has closed, because it did not understand
 const SHIFT = [0xffe1, "ShiftLeft"];
-const NAMED = {
-  Enter: [0xff0d, "Enter"], Backspace: [0xff08, "Backspace"], Tab: [0xff09, "Tab"], Escape: [0xff1b, "Escape"],
-  Delete: [0xffff, "Delete"], Home: [0xff50, "Home"], End: [0xff57, "End"], ArrowLeft: [0xff51, "ArrowLeft"],
-  ArrowUp: [0xff52, "ArrowUp"], ArrowRight: [0xff53, "ArrowRight"], ArrowDown: [0xff54, "ArrowDown"],
-};
+const NAMED = Object.fromEntries(
+  Object.entries({
+    Enter: 0xff0d, Backspace: 0xff08, Tab: 0xff09, Escape: 0xff1b, Delete: 0xffff, Home: 0xff50, End: 0xff57,
+    ArrowLeft: 0xff51, ArrowUp: 0xff52, ArrowRight: 0xff53, ArrowDown: 0xff54,
+  }).map(([code, keysym]) => [code, { keysym, code, shift: false }]),
+);
 
 const at = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
@@ -29,7 +31,8 @@ const language = (navigator.languages ?? [navigator.language]).find((each) => /^
 const words = await (await fetch(`words/${language.slice(0, 2).toLowerCase()}.json`)).json();
 
 let rfb = null;
-let typing = null; // an AbortController while text is being typed
+const waiting = []; // keys that are still to be pressed
+let pressing = false;
 
 function word(key, facts = {}) {
   return (words[`console.${key}`] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(facts[name] ?? ""));
@@ -77,7 +80,6 @@ function connect(ticket) {
       rfb.focus();
     });
     socket.addEventListener("close", ({ code, reason }) => {
-      typing?.abort();
       rfb = null;
       resolve({ code, reason, shown });
     });
@@ -103,23 +105,25 @@ function newTicket() {
   });
 }
 
-/** Show screens until there is nothing more to be done without a person. */
+/** Show the screen, and again after it was lost, until there is nothing more to be done without a person. */
 async function run(ticket) {
+  at("again").disabled = true;
   let end = await connect(ticket);
   for (let tried = 0; end.code !== REFUSED && tried < TRIES.length; tried += 1) {
-    if (end.shown) tried = 0;
     notice(end);
+    status(word("moved"));
+    if (end.shown) tried = 0;
     await new Promise((resolve) => setTimeout(resolve, TRIES[tried]));
     const next = await newTicket();
     if (next === null) break;
-    status(word("moved"));
     end = await connect(next);
   }
   notice(end);
+  at("again").disabled = false;
 }
 
-function notice({ code, reason, shown }) {
-  const kind = code === REFUSED ? "refused" : code === GONE ? "gone" : shown || code !== 1000 ? "broken" : "failed";
+function notice({ code, reason }) {
+  const kind = code === REFUSED ? "refused" : code === GONE ? "gone" : code === GIVEN_UP ? "failed" : "broken";
   state("ended");
   status(word("ended"));
   at("what").textContent = word(`ended.${kind}`);
@@ -132,39 +136,40 @@ async function again() {
   at("again").disabled = true;
   status(word("asking"));
   const ticket = await newTicket();
-  at("again").disabled = false;
   if (ticket !== null) {
-    run(ticket);
+    await run(ticket);
     return;
   }
-  status(word("ended"));
-  const alive = await fetch("vnc.html", { method: "HEAD", cache: "no-store" }).then((got) => got.ok, () => false);
+  const alive = await fetch("vnc.html", { cache: "no-store" }).then((got) => got.ok, () => false);
   at("why").textContent = word(alive ? "no.ticket" : "no.server");
+  status(word("ended"));
+  at("again").disabled = false;
 }
 
 // ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function press({ keysym, code, shift }) {
-  if (shift) rfb?.sendKey(...SHIFT, true);
-  rfb?.sendKey(keysym, code);
-  if (shift) rfb?.sendKey(...SHIFT, false);
+function strike({ keysym, code, shift }) {
+  if (shift) rfb.sendKey(...SHIFT, true);
+  rfb.sendKey(keysym, code);
+  if (shift) rfb.sendKey(...SHIFT, false);
 }
 
-/** Type a text slowly enough for a guest. It can be stopped with the button that began it. */
-async function type(text, toggle) {
-  const { keys, skipped } = keysFor(text, toggle);
-  typing = new AbortController();
-  const { signal } = typing;
-  at("paste").textContent = word("typing.stop");
-  for (const [done, key] of keys.entries()) {
-    if (signal.aborted) break;
-    press(key);
-    if (done % 10 === 0) status(word("typing", { done, all: keys.length }));
+/** Press keys one after another, slowly enough for a guest. Many of them can be stopped with the paste button. */
+async function press(keys, skipped = 0) {
+  waiting.push(...keys);
+  if (pressing) return;
+  pressing = true;
+  const many = waiting.length > 40;
+  if (many) at("paste").textContent = word("typing.stop");
+  for (let key = waiting.shift(); key && rfb; key = waiting.shift()) {
+    strike(key);
+    if (many && waiting.length % 10 === 0) status(word("typing", { left: waiting.length }));
     await new Promise((resolve) => setTimeout(resolve, KEY_PAUSE));
   }
-  typing = null;
+  waiting.length = 0;
+  pressing = false;
   at("paste").textContent = word("paste");
-  if (document.body.dataset.state === "open") status(skipped ? word("skipped", { count: skipped }) : word("open"));
+  if (rfb) status(skipped ? word("skipped", { count: skipped }) : word("open"));
 }
 
 // A telephone's keyboard writes into a field that nobody sees; what changes there becomes keys. A word that is still
@@ -173,19 +178,17 @@ let followed = "";
 function follow(text) {
   let same = 0;
   while (same < text.length && text[same] === followed[same]) same += 1;
-  for (let gone = followed.length; gone > same; gone -= 1) rfb?.sendKey(...NAMED.Backspace);
-  for (const key of keysFor(text.slice(same)).keys) press(key);
+  press([...Array(followed.length - same).fill(NAMED.Backspace), ...keysFor(text.slice(same)).keys]);
   followed = text;
 }
 
 const pad = at("pad");
 pad.addEventListener("keydown", (event) => {
   if (event.isComposing) return;
-  const named = NAMED[event.key];
-  const key = named ? { keysym: named[0], code: named[1] } : [...event.key].length === 1 ? usKey(event.key) : null;
+  const key = NAMED[event.key] ?? ([...event.key].length === 1 ? usKey(event.key) : null);
   if (!key) return;
   event.preventDefault();
-  press(key);
+  press([key]);
 });
 pad.addEventListener("compositionstart", () => {
   followed = "";
@@ -199,9 +202,9 @@ pad.addEventListener("compositionend", (event) => {
 });
 pad.addEventListener("input", (event) => {
   if (event.isComposing || event.inputType === "insertCompositionText") return;
-  if (event.inputType === "deleteContentBackward") rfb?.sendKey(...NAMED.Backspace);
-  else if (event.inputType === "insertLineBreak") rfb?.sendKey(...NAMED.Enter);
-  else for (const key of keysFor(event.data ?? "").keys) press(key);
+  if (event.inputType === "deleteContentBackward") press([NAMED.Backspace]);
+  else if (event.inputType === "insertLineBreak") press([NAMED.Enter]);
+  else press(keysFor(event.data ?? "").keys);
   pad.value = " "; // something for the next Backspace to take away
 });
 
@@ -224,22 +227,25 @@ at("cad").onclick = () => {
   rfb?.focus();
 };
 at("hangul").onclick = () => {
-  press(HANGUL);
+  press([HANGUL]);
   rfb?.focus();
 };
 at("hanja").onclick = () => {
-  press(HANJA);
+  press([HANJA]);
   rfb?.focus();
 };
 at("paste").onclick = () => {
-  if (typing) typing.abort();
+  if (pressing) waiting.length = 0;
   else at("sheet").showModal();
 };
 at("sheet").onclose = () => {
   const text = at("text").value;
   at("text").value = "";
   rfb?.focus();
-  if (at("sheet").returnValue === "type" && text) type(text, at("toggle").checked);
+  if (at("sheet").returnValue === "type") {
+    const { keys, skipped } = keysFor(text, at("toggle").checked);
+    press(keys, skipped);
+  }
   at("sheet").returnValue = "";
 };
 at("size").onclick = () => {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 from xml.sax.saxutils import escape
 
 import msgspec
@@ -38,6 +38,7 @@ class Extra:
     function: Callable[[Tx, list[Any], Any], dict[str, Values]]
     fields: tuple[Field, ...]
     detail: str
+    asked: bool
 
 
 EXTRAS: dict[str, list[Extra]] = {}
@@ -45,16 +46,17 @@ SIMPLE = {str: "string", int: "long", bool: "boolean", float: "double", dict: "m
 
 
 def shown(
-    kind: type[Resource], *fields: Field, detail: str = ""
+    kind: type[Resource], *fields: Field, detail: str = "", asked: bool = False
 ) -> Callable[[Callable[[Tx, list[Any], Any], dict[str, Values]]], Any]:
     """Add fields to the answers of `kind`.
 
     The function gets a reader, a page of rows and the caller, and returns {row id: {field: value}}.  `detail` names the
-    set that `details=` of a list asks for; without a name it is always there.
+    set that `details=` of a list asks for; without a name it is always there.  With `asked` it is there only when a list
+    asks for it by that name: what costs too much to be in every answer.
     """
 
     def keep(function: Callable[[Tx, list[Any], Any], dict[str, Values]]) -> Any:
-        EXTRAS.setdefault(kind.kind, []).append(Extra(function, fields, detail))
+        EXTRAS.setdefault(kind.kind, []).append(Extra(function, fields, detail, asked))
         return function
 
     return keep
@@ -68,6 +70,12 @@ class Ref:
     target: str
     shows: tuple[tuple[str, str], ...]
     admin: bool
+
+
+def _type(kind: type[Resource], name: str) -> str:
+    """The API's simple type of a column."""
+    hint = kind.hints[name]
+    return kind.columns[name].kind or SIMPLE.get(get_origin(hint) or hint, "string")
 
 
 class View:
@@ -85,11 +93,12 @@ class View:
             if spec.refers:
                 shows = spec.shows or REGISTRY[spec.refers].appears or {f"{spec.refers}id": "id"}
                 self.refs.append(Ref(name, spec.refers, tuple(shows.items()), spec.admin))
-                self.fields += [Field(n, admin=spec.admin, doc=spec.doc) for n in shows]
+                target = REGISTRY[spec.refers]
+                self.fields += [Field(n, _type(target, a), spec.doc, spec.admin) for n, a in shows.items()]
                 continue
             api = spec.api or name.replace("_", "")
             (self.admin if spec.admin else self.plain).append((api, name))
-            self.fields.append(Field(api, spec.kind or SIMPLE.get(kind.hints[name], "string"), spec.doc, spec.admin))
+            self.fields.append(Field(api, _type(kind, name), spec.doc, spec.admin))
 
     def all_fields(self, root: bool) -> list[Field]:
         """Every field that may appear, those of extras included."""
@@ -133,6 +142,8 @@ class View:
                         if value is not None:
                             values[api] = value
         for extra in EXTRAS.get(self.kind.kind, ()):
+            if extra.asked and (details is None or extra.detail not in details):
+                continue
             if extra.detail and details is not None and extra.detail not in details and "all" not in details:
                 continue
             hide = () if root else tuple(f.name for f in extra.fields if f.admin)

@@ -44,6 +44,8 @@ class Param:
     access: Access | None = None
     resource: type[Resource] | None = None
     resources: tuple[type[Resource], ...] = ()
+    of: str = ""
+    """Kind of the resource when it is declared on a higher floor; `settle` looks it up once everything is loaded."""
     secret: bool = False
     since: str = ""
     doc: str = ""
@@ -101,6 +103,8 @@ class Command:
     open: bool = False
     """Answered without a session."""
     wait_seconds: float = 300
+    source: Callable[..., Any] | None = None
+    """The function as written, where `function` wraps it (lists)."""
 
 
 COMMANDS: dict[str, Command] = {}
@@ -151,117 +155,124 @@ WORDS: dict[str, str] = {
     "accountid": "id of the account",
     "acltype": "who may use the network: Account",
     "accounttype": "0 user, 1 root admin, 2 domain admin, 3 resource admin",
-    "arch": "the CPU architecture: x86_64 or aarch64",
+    "arch": "CPU architecture: x86_64 or aarch64",
     "availability": "Optional or Required",
-    "bits": "32 or 64",
-    "bootable": "whether machines can boot from it",
+    "bits": "64 or 32",
+    "bootable": "whether machines can start from it",
     "bootintosetup": "stop at the firmware's boot menu",
     "bootmode": "LEGACY or SECURE",
     "boottype": "BIOS or UEFI",
-    "bytesreadrate": "most bytes read from a disk per second",
-    "byteswriterate": "most bytes written to a disk per second",
-    "cachemode": "how the host caches a disk: none, writeback or writethrough",
-    "capacityiops": "operations per second that the storage can do",
+    "bytesreadrate": "bytes/s that may be read",
+    "byteswriterate": "bytes/s that may be written",
+    "cachemode": "none, writeback or writethrough",
+    "capacityiops": "IOPS that it can do, as the operator says",
     "clustertype": "CloudManaged",
-    "conservemode": "whether one public address may serve several services",
-    "customer": "not used",
-    "deploymentplanner": "how the host is chosen (root admins)",
+    "conservemode": "whether one public address may carry rules of several services",
+    "customer": "a word of the caller's own by which tags can be told apart",
+    "deploymentplanner": "how the host is chosen; listDeploymentPlanners names the ways",
     "diskofferingid": "id of the disk offering",
-    "displaynetwork": "whether tenants see it (root admins)",
-    "displayoffering": "whether tenants see it",
-    "displayvm": "whether tenants see it (root admins)",
-    "displayvolume": "whether tenants see it (root admins)",
+    "displaynetwork": "whether users see it",
+    "displayoffering": "whether users see it",
+    "displayvm": "whether users see it",
+    "displayvolume": "whether users see it",
     "dns1": "first DNS server",
     "dns2": "second DNS server",
-    "domain": "DNS suffix",
-    "dynamicscalingenabled": "whether running machines may grow",
-    "email": "address for mail to the user",
+    "domain": "DNS suffix of the zone's networks",
+    "dynamicscalingenabled": "kept with the offering, for the version that scales running machines",
+    "email": "the user's e-mail address",
     "fingerprint": "fingerprint of the key",
     "firstname": "the user's first name",
-    "forsystemvms": "only for the cloud's own machines",
-    "forvirtualnetwork": "whether it is for isolated networks",
-    "forvpc": "whether it is for VPCs",
-    "group": "name of the group",
+    "forsystemvms": "kept for the cloud's own machines: no network of a tenant gets one",
+    "forvirtualnetwork": "for isolated networks",
+    "forvpc": "for VPCs",
+    "group": "name of a group that people sort it into",
     "guestcidraddress": "the CIDR that isolated networks get when none is given",
-    "guestiptype": "Isolated, Shared or L2",
-    "haenable": "whether it is started again when its host fails",
+    "guestiptype": "Isolated",
+    "haenable": "kept with the machine, for the version that restarts machines elsewhere",
     "imagestoreid": "id of the secondary storage",
     "imagestoreuuid": "id of the secondary storage",
     "internaldns1": "first DNS server for the cloud's own machines",
     "internaldns2": "second DNS server for the cloud's own machines",
-    "iopsreadrate": "most reads from a disk per second",
-    "iopswriterate": "most writes to a disk per second",
-    "ip6dns1": "first IPv6 DNS server",
-    "ip6dns2": "second IPv6 DNS server",
+    "iopsreadrate": "reads/s",
+    "iopswriterate": "writes/s",
+    "ip6dns1": "first DNS server, IPv6",
+    "ip6dns2": "second DNS server, IPv6",
     "ipaddress": "the address",
-    "isdefault": "whether it is a default one",
-    "isdynamicallyscalable": "whether machines from it may grow while they run",
+    "isdefault": "those that came with the installation",
+    "isdynamicallyscalable": "kept, for the version that scales running machines",
     "isextractable": "whether it may be downloaded",
-    "isfeatured": "whether it is shown first (root admins)",
-    "isolationmethod": "VLAN or VXLAN",
-    "ispersistent": "whether its networks keep their router without machines",
+    "isfeatured": "shown first to everybody (root admins)",
+    "isolationmethod": "how guest networks are kept apart: VLAN or VXLAN",
+    "ispersistent": "networks keep their router when no machine runs",
     "ispublic": "whether everybody may use it",
-    "isready": "whether it can be used",
-    "issystem": "whether it is for the cloud's own machines",
-    "istagged": "whether it has tags",
+    "isready": "those that can be used, or not yet",
+    "issystem": "for the cloud's own machines",
+    "istagged": "those with tags, or without",
     "isvolatile": "whether the root disk is made anew at each start",
-    "key": "the key",
-    "keyboard": "the console's keyboard layout, as us or de",
+    "key": "the tag's key",
+    "keyboard": "layout of its screen's keyboard, as us or de",
     "lastname": "the user's last name",
-    "level": "level in the tree of domains, 0 for ROOT",
-    "limitcpuuse": "whether machines get no more CPU than promised, even when there is some to spare",
+    "level": "the level",
+    "limitcpuuse": "machines get no more CPU than their speed, even on an idle host",
     "localstorageenabled": "whether disks may lie on a host's own storage",
-    "macaddress": "its MAC address on the default network",
+    "macaddress": "the MAC address of its first network card",
     "managedstate": "Managed or Unmanaged",
     "managementserverid": "id of the manager",
-    "maxcpunumber": "most cores that a deploy may choose",
-    "maxmemory": "most MiB that a deploy may choose",
-    "mincpunumber": "fewest cores that a deploy may choose",
-    "minmemory": "fewest MiB that a deploy may choose",
-    "networkdomain": "DNS suffix of the networks",
-    "networkrate": "Mbit/s of each network card",
-    "networkspeed": "the network's speed, as 10G",
-    "networktype": "Advanced or Basic",
-    "offerha": "whether machines are started again when their host fails",
-    "ostypeid": "id of the OS type",
+    "maxcpunumber": "most cores that may be chosen",
+    "maxmemory": "most MiB that may be chosen",
+    "mincpunumber": "fewest cores that may be chosen",
+    "minmemory": "least MiB that may be chosen",
+    "networkdomain": "DNS suffix of networks",
+    "networkrate": "Mbit/s",
+    "networkspeed": "speed as people write it, as 10G",
+    "networktype": "Advanced",
+    "offerha": "kept with the offering, for the version that restarts machines elsewhere",
+    "ostypeid": "id of the guest's OS type",
     "parent": "name of the setting that these belong to",
     "password": "the password",
-    "passwordenabled": "whether machines from it take a password from the cloud",
+    "passwordenabled": "machines take passwords from the cloud",
     "path": "the path",
-    "protocol": "the protocol",
+    "protocol": "protocol, as file",
     "provider": "name of the provider",
     "provisioningtype": "thin, sparse or fat",
-    "readonly": "whether it takes no new images",
-    "requireshvm": "whether it needs hardware virtualization",
+    "readonly": "true: those that take no new images",
+    "requireshvm": "needs hardware virtualization; always so with KVM",
     "resourceid": "id of the thing",
-    "resourceids": "ids of the things, comma separated",
-    "resourcestate": "Enabled, Disabled or in maintenance",
-    "resourcetype": "type of the thing: UserVm, Template, Network, Volume",
-    "restartrequired": "whether its router must be made anew",
-    "scope": "ZONE, CLUSTER or HOST",
-    "servicecapabilitylist": "capabilities, servicecapabilitylist[0].service=…&servicecapabilitylist[0].capabilitytype=…&servicecapabilitylist[0].capabilityvalue=…",
+    "resourceids": "ids of the things",
+    "resourcestate": "what the operator wants of it: Enabled, Disabled or Maintenance",
+    "resourcetype": "type of the things, as VirtualMachine",
+    "restartrequired": "those that want a restart",
+    "scope": "CLUSTER, ZONE or HOST",
+    "servicecapabilitylist": "capabilities, servicecapabilitylist[0].service=…&….capabilitytype=…&….capabilityvalue=…",
     "serviceofferingdetails": "further details, serviceofferingdetails[0].name=value",
-    "sourcenatsupported": "whether it offers source NAT",
-    "specifyipranges": "whether address ranges are given with the network",
-    "specifyvlan": "whether root admins choose the VLAN",
-    "sshkeyenabled": "whether machines from it take SSH keys from the cloud",
+    "sourcenatsupported": "those with source NAT, or without",
+    "specifyipranges": "for networks with ranges given by an operator",
+    "specifyvlan": "root admins choose the VLAN",
+    "sshkeyenabled": "machines take SSH keys from the cloud",
     "storagetype": "shared or local",
     "subgroup": "subgroup of settings",
     "supportedservices": "names of services, comma separated",
     "systemvmtype": "kind of the cloud's own machines",
-    "templatetag": "host tag that machines from it need (root admins)",
-    "templatetype": "USER; root admins: also others",
+    "templatetag": "host tag that machines made from it need (root admins)",
+    "templatetype": "type of the template: USER",
     "timezone": "the user's time zone",
-    "traffictype": "the kind of traffic",
+    "traffictype": "kind of traffic",
     "type": "the type",
-    "userdatadetails": "values of variables in the user data, userdatadetails[0].name=value",
-    "userdataid": "id of the user data",
+    "userdatadetails": "values of the variables in the user data",
+    "userdataid": "id of user data that is kept under a name",
     "userid": "id of the user",
-    "username": "the user's name",
+    "username": "name of the user",
     "value": "the value",
     "version": "the version",
     "volumeid": "id of the volume",
     "zoneids": "ids of zones, comma separated",
+    "fordisplay": "whether users see it",
+    "allocatedonly": "true, the default: only addresses in use",
+    "issourcenat": "those that carry a network's source NAT",
+    "rootdisksize": "GiB of the root disk",
+    "projectids": "ids of projects, comma separated",
+    "cleanupdetails": "forget all details",
+    "user": "name of the user",
 }
 
 
@@ -292,7 +303,7 @@ def _param(name: str, hint: Any, default: Any, words: dict[str, str], access: Ac
     resource = None
     origin = get_origin(hint)
     if isinstance(hint, type) and issubclass(hint, Resource):
-        kind, resource = "uuid", hint
+        kind, resource = "uuid", None if spec.of else hint
     elif origin is list:
         (of,) = get_args(hint)
         if isinstance(of, type) and issubclass(of, Resource):
@@ -337,13 +348,15 @@ def _with(spec: Param, **changes: Any) -> Param:
 
 
 def refused_param(text: str, reason: str) -> Param:
-    """A parameter that the API knows and that is not offered: `name:kind` or `name:list/uuid`."""
+    """A parameter that the API knows and that is not offered: `name:kind`, `name:list/uuid` or `name:string:length`."""
     name, _, rest = text.partition(":")
-    kind, _, item = (rest or "string").partition("/")
+    rest, _, length = (rest or "string").partition(":")
+    kind, _, item = rest.partition("/")
     shape: Any = kind
     return Param(
         name,
         shape,
+        length=int(length or 255),
         item=item or ("string" if kind == "list" else ""),
         refused=reason,
         keys=("*",) if kind == "map" else (),
@@ -368,6 +381,7 @@ def command(
     listed: bool = True,
     fields: tuple[Any, ...] = (),
     refused: dict[str, str] | None = None,
+    takes: tuple[Param, ...] = (),
     wait_seconds: float = 300,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a command.
@@ -375,7 +389,8 @@ def command(
     `answers` is the resource that the function returns (or that its operation ends with), shown under `key`
     (default: the resource's kind); `job` makes it asynchronous, `creates` adds the new thing's id to the answer,
     `waits` makes a synchronous command wait for the operation it started.  `refused` names parameters of the API
-    that are known but not offered, written `name:type` -> reason.
+    that are known but not offered, written `name:type` -> reason.  `takes` describes the parameters of an `open` command,
+    which reads the request by itself.
     """
 
     def keep(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -402,10 +417,16 @@ def command(
             wait_seconds=wait_seconds,
         )
         access: Access = "see" if reads else "use"
-        if open:  # works on the request itself: its parameters are those that its docstring tells of
-            made.params = {n: Param(n, doc=text, secret=n == "password") for n, text in words.items()}
+        made.params.update((p.name, p) for p in takes)
+        if open:  # works on the request itself: its parameters are those it says it takes, and what its docstring tells of
+            made.params = {
+                **{n: Param(n, doc=text, secret=n == "password") for n, text in words.items()},
+                **made.params,
+            }
             return _kept(made)
         for pname, p in list(inspect.signature(function).parameters.items())[1:]:
+            if open:
+                break
             hint = hints[pname]
             if hint is Owner:
                 made.owner = True
@@ -438,6 +459,16 @@ def _kept(made: Command) -> Callable[..., Any]:
 
 
 LATER = "not offered by this version"
+
+
+def settle() -> None:
+    """Find the resources that parameters name by their kind; called when every slice is loaded."""
+    from mold.store import REGISTRY
+
+    for made in COMMANDS.values():
+        for name, spec in made.params.items():
+            if spec.of and spec.resource is None:
+                made.params[name] = _with(spec, resource=REGISTRY[spec.of])
 
 
 @dataclass

@@ -288,13 +288,13 @@ class Door:
             return body
         if made.shape == "list":
             rows = out if isinstance(out, list) else [out]
-            return {"count": len(rows), made.key: [show(tx, r, caller) for r in rows]}
+            return {"count": len(rows), made.key: [r if isinstance(r, dict) else show(tx, r, caller) for r in rows]}
         return {made.key: show(tx, out, caller) if not isinstance(out, dict) else out}
 
     def _accepted(self, ctx: Ctx, out: Any) -> dict[str, Any]:
         if ctx.job is None:
             raise RuntimeError(f"{ctx.command.name} is asynchronous but started no operation")
-        body: dict[str, Any] = {}
+        body: dict[str, Any] = dict(out) if isinstance(out, dict) else {}
         if ctx.command.creates:
             body["id"] = out.id
         body["jobid"] = ctx.job.id

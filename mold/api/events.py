@@ -25,14 +25,14 @@ class Event(Owned):
     type: str = column(filter=True)
     level: str = column(default="INFO", filter=True)
     description: str = column(keyword=True)
-    state: str = column(default="Completed", filter=True)
+    state: str = column(default="Completed", filter=True, kind="state")
     user_id: str | None = column(default=None, hidden=True)
     username: str | None = column(default=None)
     parent: str | None = column(default=None, api="parentid")
     resource_kind: str | None = column(default=None, api="resourcetype", filter=True)
     resource_id: str | None = column(default=None, api="resourceid", filter=True)
     resource_name: str | None = column(default=None, api="resourcename")
-    archived: bool = column(default=False, hidden=True)
+    archived: bool = column(default=False)
     created: str = created()
 
 

@@ -120,6 +120,7 @@ def lists(
             envelope=envelope or f"{name.lower()}response",
             reads=True,
             doc=doc,
+            source=function,
         )
         params = made.params
 
@@ -132,7 +133,7 @@ def lists(
             params[pname] = _param(pname, hints[pname], p.default, words, "see")
         if id_param:
             add(Param("id", "uuid", resource=kind, access="see", doc=f"the id of the {kind.title}"))
-        if "name" in kind.columns:
+        if "name" in kind.columns and kind.columns["name"].api in (None, "name"):
             add(Param("name", doc=WORDS["name"]))
         for column, spec in kind.columns.items():
             if spec.filter and not spec.refers:
@@ -164,18 +165,26 @@ def lists(
     return keep
 
 
+NARROWS: dict[str, dict[str, Callable[[Any], Any]]] = {}
+"""Filters that rooms above add to a list: command -> parameter -> condition for the row that it names."""
+
+
+def narrows(name: str, param: str, kind: type[Resource]) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Add a filter to the list of a lower room; the function turns the row that `param` names into a condition."""
+
+    def keep(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        COMMANDS[name].params[param] = Param(
+            param, "uuid", resource=kind, access="see", doc=WORDS.get(param, f"id of the {kind.title}")
+        )
+        NARROWS.setdefault(name, {})[param] = function
+        return function
+
+    return keep
+
+
 def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: dict[str, Any]) -> dict[str, Any]:
     page, pagesize = given.pop("page", None), given.pop("pagesize", None)
-    if page is not None and pagesize is None:
-        raise Invalid('"pagesize" parameter is required when "page" is specified', parameter="pagesize")
-    if pagesize == -1 and page is not None:
-        raise Invalid("pagesize=-1 (everything) must not be combined with page", parameter="page")
-    if pagesize is not None and pagesize != -1 and page is None:
-        raise Invalid('"page" parameter is required when "pagesize" is specified', parameter="page")
-    if pagesize is not None and pagesize > PAGE_MAX:
-        raise Invalid(f"Page size can't exceed max allowed page size value: {PAGE_MAX}", parameter="pagesize")
-    if pagesize == 0 or (pagesize is not None and pagesize < -1):
-        raise Invalid("pagesize must be at least 1, or -1 for everything", parameter="pagesize")
+    window(page, pagesize)
     query = Query(ctx, kind)
     special = [*inspect.signature(function).parameters][1:]
     one = given.get("id") if "id" not in special else None
@@ -197,11 +206,41 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
             wanted = given[api]
             wanted = wanted.id if isinstance(wanted, Resource) else wanted
             query.where(kind.c[column] == wanted)
+    for param, above in NARROWS.get(ctx.command.name, {}).items():
+        if (row := given.pop(param, None)) is not None:
+            query.where(above(row))
     tags = given.get("tags")
     if tags and "tags" not in special:
         query.where(tagged(kind, tags))
     function(query, **{n: given.get(n, p.default) for n, p in [*inspect.signature(function).parameters.items()][1:]})
     return query.run(page, pagesize)
+
+
+def paged(key: str, rows: list[Any], page: int | None, pagesize: int | None) -> dict[str, Any]:
+    """One page of a list that is made in memory; refuses what `listX` of rows refuses."""
+    offset, limit = window(page, pagesize)
+    if not rows:
+        return {}
+    return {"count": len(rows), key: rows[offset : offset + limit]}
+
+
+def window(page: int | None, pagesize: int | None) -> tuple[int, int]:
+    """(offset, limit) of a page; Invalid when page and pagesize do not go together."""
+    if page is not None and pagesize is None:
+        raise Invalid('"pagesize" parameter is required when "page" is specified', parameter="pagesize")
+    if pagesize == -1 and page is not None:
+        raise Invalid("pagesize=-1 (everything) must not be combined with page", parameter="page")
+    if pagesize is not None and pagesize != -1 and page is None:
+        raise Invalid('"page" parameter is required when "pagesize" is specified', parameter="page")
+    if pagesize is not None and pagesize > PAGE_MAX:
+        raise Invalid(f"Page size can't exceed max allowed page size value: {PAGE_MAX}", parameter="pagesize")
+    if pagesize == 0 or (pagesize is not None and pagesize < -1):
+        raise Invalid("pagesize must be at least 1, or -1 for everything", parameter="pagesize")
+    if page is not None and page < 1:
+        raise Invalid("page must be at least 1", parameter="page")
+    if page is None or pagesize is None:
+        return 0, MAX_ROWS if pagesize == -1 else PAGE_MAX
+    return (page - 1) * pagesize, pagesize
 
 
 def tagged(kind: type[Resource], tags: dict[str, str]) -> Any:

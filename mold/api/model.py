@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated, Any
 
 from mold.api.answer import Field, view
 from mold.api.command import COMMANDS, Command, Ctx, Param, command
 from mold.api.permit import Caller, RoleType
+from mold.store import Resource, Tx
 
 _related: dict[str, str] = {}
 
@@ -83,12 +86,15 @@ _described: dict[tuple[RoleType, bool], dict[str, dict[str, Any]]] = {}
 
 @command(
     "listApis",
-    shape="object",
+    shape="list",
+    key="api",
     reads=True,
     fields=(
         Field("name"),
         Field("description"),
         Field("isasync", "boolean"),
+        Field("related"),
+        Field("httprequesttype"),
         Field("params", "set"),
         Field("response", "set"),
     ),
@@ -209,35 +215,43 @@ CAPABILITY = tuple(
 )
 
 
+def release() -> str:
+    """The version of this program; 0 when it runs from a folder that was not installed."""
+    try:
+        return metadata.version("mold-cloud")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+Capability = Callable[[Tx, Caller], Any]
+ABILITIES: dict[str, Capability] = {}
+"""What slices say that the cloud can do; names are those of `listCapabilities`."""
+
+
+def capability(name: str, function: Capability) -> None:
+    """Let a slice say what it can do, out of its settings."""
+    ABILITIES[name] = function
+
+
 @command("listCapabilities", shape="object", key="capability", reads=True, fields=CAPABILITY)
-def capabilities(ctx: Ctx) -> dict[str, Any]:
-    """Says what this cloud can do."""
+def capabilities(
+    ctx: Ctx, domainid: Annotated[Resource | None, Param(of="domain", access="see")] = None
+) -> dict[str, Any]:
+    """Says what this cloud can do.
+
+    domainid: the cloud is the same for every domain
+    """
     from mold.api.door import VERSION
 
+    said = {name: function(ctx.tx, ctx.caller) for name, function in ABILITIES.items()}
+    not_there = {f.name: False for f in CAPABILITY if f.type == "boolean"}
     return {
         "capability": {
-            "securitygroupsenabled": False,
+            **not_there,
             "dynamicrolesenabled": True,
-            "cloudstackversion": VERSION,
-            "userpublictemplateenabled": True,
             "supportELB": "false",
-            "projectinviterequired": False,
-            "allowusercreateprojects": True,
-            "customdiskofferingminsize": 1,
-            "customdiskofferingmaxsize": 1024,
-            "regionsecondaryenabled": False,
-            "kvmsnapshotenabled": False,
-            "snapshotshowchainsize": False,
-            "allowuserviewdestroyedvm": False,
-            "allowuserexpungerecovervm": False,
-            "allowuserexpungerecovervolume": False,
-            "allowuserviewalldomainaccounts": False,
-            "allowuserforcestopvm": True,
-            "kubernetesserviceenabled": False,
-            "kubernetesclusterexperimentalfeaturesenabled": False,
-            "defaultuipagesize": 20,
-            "instanceleaseenabled": False,
-            "dynamicscalingenabled": False,
-            "additionalconfigenabled": False,
+            "cloudstackversion": VERSION,
+            "moldversion": release(),
+            **said,
         }
     }

@@ -6,52 +6,51 @@ may see it.  So no secret lies in a job, and an old job tells no old story.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from mold.api.answer import view
 from mold.api.command import COMMANDS
 from mold.store import Resource, Tx
-from mold.work import OPERATIONS, Job
-
-REVEALED: dict[str, Callable[[Any], dict[str, Any]]] = {}
-"""What the answer of a command shows once more to the user who gave it: command -> function of the row."""
-
-
-def reveals(*commands: str) -> Callable[[Callable[[Any], dict[str, Any]]], Callable[[Any], dict[str, Any]]]:
-    """Register a function that adds to the outcome of jobs of these commands, for the user who asked for the job."""
-
-    def keep(function: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
-        REVEALED.update(dict.fromkeys(commands, function))
-        return function
-
-    return keep
+from mold.work import OPERATIONS, Job, Operation
 
 
 def outcomes(tx: Tx, jobs: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    """What finished jobs answer, by job id: the things they made or changed as they are now, read kind by kind."""
+    """What finished jobs answer, by job id: the things they made or changed as they are now, read kind by kind.
+
+    What an operation `tells` beyond that is for the account that asked for it, and for root admins.
+    """
     wanted: dict[type[Resource], dict[str, list[Job]]] = {}
     out: dict[str, dict[str, Any]] = {}
     for job in jobs:
         if job.status != 1:
             continue
         kind, made = OPERATIONS.get(job.operation), COMMANDS.get(job.cmd)
-        if kind is None or kind.answers is None or (made is not None and made.shape == "success"):
+        if kind is None or (made is not None and made.shape == "success"):
             out[job.id] = {"success": True}
-            continue
-        resource, attribute = kind.answers
-        wanted.setdefault(resource, {}).setdefault(job.args.get(attribute, ""), []).append(job)
+        elif kind.answers is None:
+            told = _told(tx, kind, job, caller)
+            out[job.id] = {made.key: told} if told and made is not None and made.key else {"success": True}
+        else:
+            resource, attribute = kind.answers
+            wanted.setdefault(resource, {}).setdefault(job.args.get(attribute, ""), []).append(job)
     for resource, by_id in wanted.items():
-        known = tx.among(resource, list(by_id))
-        rows = list(known.values())
+        rows = list(tx.among(resource, list(by_id)).values())
         seen = {r.id: values for r, values in zip(rows, view(resource).page(tx, rows, caller), strict=True)}
         for id, its in by_id.items():
             for job in its:
                 made = COMMANDS.get(job.cmd)
                 key = made.key if made is not None and made.key else resource.kind
-                values = seen.get(id, {"id": id})
-                reveal = REVEALED.get(job.cmd)
-                if reveal is not None and id in seen and job.user_id == caller.user_id:
-                    values = {**values, **reveal(known[id])}
-                out[job.id] = {key: values}
+                values = seen.get(id)
+                if values is None:
+                    out[job.id] = {key: {"id": id}}
+                else:
+                    out[job.id] = {key: {**values, **_told(tx, OPERATIONS[job.operation], job, caller)}}
     return out
+
+
+def _told(tx: Tx, kind: type[Operation], job: Job, caller: Any) -> dict[str, Any]:
+    if kind.tells is Operation.tells or not (caller.root or caller.account_id == job.account_id):
+        return {}
+    return msgspec.convert(job.args, kind).tells(tx)

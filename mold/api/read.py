@@ -106,7 +106,7 @@ def arguments(made: Command, raw: dict[str, str], tx: Tx, caller: Caller) -> tup
 
 def _harmless(spec: Param, text: str) -> bool:
     """An unoffered switch that is switched off asks for nothing."""
-    return spec.kind == "boolean" and text.lower() == "false"
+    return spec.kind == "boolean" and text.strip().lower() != "true"
 
 
 def value(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
@@ -184,9 +184,13 @@ def _plain_number(text: str) -> str:
 
 def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
     """The row that an id names, permitted; `-1` passes through for projects (all of them)."""
-    assert spec.resource is not None
     assert spec.access is not None
     word = text.strip()
+    if spec.resource is None:
+        # A thing that has an id and no row of its own, as a role or a manager: the command looks it up.
+        if ids.UUID.match(word) or word.isdigit():
+            return word.lower()
+        raise said(made, spec.name, f"Invalid parameter {spec.name} value={word[:80]}: it must be a uuid.")
     if word == "-1" and spec.name == "projectid" and made.shape == "list":
         return "-1"
     found: Resource | None = None

@@ -25,10 +25,14 @@ log = structlog.get_logger()
 
 def load() -> None:
     """Import every slice, so that resources, commands, operations and reconcilers are registered."""
-    from mold.api import model  # noqa: F401 - registers commands
+    from mold.api import (
+        command,
+        model,  # noqa: F401 - registers commands
+    )
 
     for each in pkgutil.walk_packages(mold.features.__path__, "mold.features."):
         importlib.import_module(each.name)
+    command.settle()
 
 
 @dataclass

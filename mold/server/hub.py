@@ -34,7 +34,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from mold.base import clock, ids, net
 from mold.base.errors import Denied, Fact, Fenced, Refusal, Unreachable, revive
-from mold.features.care import power
+from mold.features.care import power, stats
 from mold.features.infra import certificates, hosts
 from mold.features.infra.certificates import MANAGER_NAME, Certificate
 from mold.features.infra.hosts import Host, link
@@ -729,6 +729,7 @@ def _loopback(address: str) -> bool:
 def _told(reports: dict[str, w.HostReport], tx: Tx) -> None:
     hosts.beat(tx, reports)
     power.follow(tx, reports)
+    stats.note(tx, reports)
 
 
 async def _quiet(sending: Any) -> None:

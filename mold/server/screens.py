@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from mold.base.errors import Conflict, Denied, Refusal, Unauthorized, Unreachable
+from mold.base.errors import Conflict, Denied, Refusal, Unreachable
 from mold.features.compute import consoles
 from mold.server import rfb
 from mold.server.app import Manager
@@ -54,7 +54,7 @@ async def show(manager: Manager, socket: WebSocket) -> None:
             )
             log.info("console opened", machine=screen.name, user=ticket.user_id)
             await _carry(manager, ticket, socket, stream, screen.password)
-        except (Denied, Unauthorized) as no:
+        except Denied as no:
             code, text = REFUSED, no.text
         except Conflict as no:
             code, text = GONE, no.text

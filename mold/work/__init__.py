@@ -5,7 +5,7 @@ from mold.work.engine import Engine, error_of
 from mold.work.job import Job
 from mold.work.operation import OPERATIONS, Operation, operation, step
 from mold.work.reconcile import RECONCILERS, reconciler
-from mold.work.run import ask, change, look, progress
+from mold.work.run import ask, change, look, progress, together
 
 __all__ = [
     "OPERATIONS",
@@ -21,4 +21,5 @@ __all__ = [
     "progress",
     "reconciler",
     "step",
+    "together",
 ]

@@ -76,6 +76,13 @@ class Operation(msgspec.Struct, kw_only=True):
         """What this operation locks."""
         return sorted({f"{name}:{value}" for name in self.locks if (value := getattr(self, name, None))})
 
+    def tells(self, tx: Tx) -> dict[str, Any]:
+        """What the finished job's own answer says beyond its resource, to its owner: a password that is shown there only.
+
+        Without `answers` it is the whole answer.  Made anew at every look, so nothing secret is kept with the job.
+        """
+        return {}
+
     def before(self, tx: Tx) -> None:
         """Called in the transaction that enqueues the operation; may refuse."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -104,6 +104,23 @@ async def ask(host: str, call: Call, *, seconds: float | None = None) -> Any:
         seconds=seconds or type(call).seconds,
         say=(lambda p, t: progress(p, t, run)) if run else None,
     )
+
+
+async def together(*parts: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Do parts of a world step at the same time; returns what they return, in order.
+
+    When one fails, the others are stopped and waited for, so that the undo races with nothing of its step; then
+    the failure that came first is raised.
+    """
+    tasks = [asyncio.create_task(p) for p in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        first = next((t for t in tasks if t.done() and not t.cancelled() and t.exception() is not None), None)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [t.result() for t in ([first] if first is not None else tasks)]
 
 
 def progress(percent: float, text: str = "", run: Run | None = None) -> None:

@@ -72,7 +72,12 @@ def test_asynchronous_answers(cloud: Cloud, site: Site) -> None:
 def test_commands_that_make_one_thing_and_answer_a_list(cloud: Cloud, site: Site) -> None:
     key, body = envelope(
         cloud.admin.raw(
-            "addHost", zoneid=site.zone, podid=site.pod, clusterid=site.cluster, hypervisor="Simulator", url="http://one-more"
+            "addHost",
+            zoneid=site.zone,
+            podid=site.pod,
+            clusterid=site.cluster,
+            hypervisor="Simulator",
+            url="http://one-more",
         )
     )
     assert key == "addhostresponse"
@@ -239,8 +244,17 @@ def test_map_keys_that_are_no_element_names(cloud: Cloud, site: Site) -> None:
     root = xml(ask(cloud, command="listZones", id=site.zone))
     found = root.find("zone/resourcedetails")
     assert found is not None
-    assert (found.findtext("plain"), found.findtext("entry/key"), found.findtext("entry/value")) == ("c", "9 lives", "a<b")
-    assert {e.findtext("key"): e.findtext("value") for e in found.findall("entry")} == {"9 lives": "a<b", "²": "sup", "-x": "dash", "한": " "}
+    assert (found.findtext("plain"), found.findtext("entry/key"), found.findtext("entry/value")) == (
+        "c",
+        "9 lives",
+        "a<b",
+    )
+    assert {e.findtext("key"): e.findtext("value") for e in found.findall("entry")} == {
+        "9 lives": "a<b",
+        "²": "sup",
+        "-x": "dash",
+        "한": " ",
+    }
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -285,7 +299,12 @@ def test_a_missing_parameter(cloud: Cloud) -> None:
 def test_errors(cloud: Cloud, command: str, params: dict[str, str], code: int, cs: int, text: str) -> None:
     answer = cloud.admin.raw(command, **params)
     key, body = envelope(answer)
-    assert (answer.status, body["errorcode"], body["cserrorcode"], key) == (code, code, cs, f"{command.lower()}response")
+    assert (answer.status, body["errorcode"], body["cserrorcode"], key) == (
+        code,
+        code,
+        cs,
+        f"{command.lower()}response",
+    )
     assert text in body["errortext"]
 
 
@@ -348,7 +367,10 @@ def test_hidden_texts(cloud: Cloud) -> None:
 
 
 def test_names_of_parameters_in_any_case_and_unknown_ones(cloud: Cloud, site: Site) -> None:
-    assert cloud.admin.one("listPods", zoneId=site.zone, ID=site.pod, whatever="1", ctxaccountid="1", _="123")["id"] == site.pod
+    assert (
+        cloud.admin.one("listPods", zoneId=site.zone, ID=site.pod, whatever="1", ctxaccountid="1", _="123")["id"]
+        == site.pod
+    )
 
 
 def test_control_names_never_speak_for_others(cloud: Cloud) -> None:
@@ -357,7 +379,9 @@ def test_control_names_never_speak_for_others(cloud: Cloud) -> None:
     assert [a["name"] for a in tenant.listAccounts(listall=True, **forged)] == [tenant.name]
 
 
-@pytest.mark.parametrize(("word", "meant"), [("true", True), ("TRUE", True), ("false", False), ("yes", False), ("1", False), ("", None)])
+@pytest.mark.parametrize(
+    ("word", "meant"), [("true", True), ("TRUE", True), ("false", False), ("yes", False), ("1", False), ("", None)]
+)
 def test_switches(cloud: Cloud, word: str, meant: bool | None) -> None:
     made = cloud.admin.createDiskOffering(name="switch", customized=word, **({} if meant else {"disksize": 1}))
     assert made["iscustomized"] is bool(meant)
@@ -374,13 +398,25 @@ def test_internal_numbers_name_things_too(cloud: Cloud, site: Site) -> None:
 
 
 def test_maps_keep_the_case_of_fields_and_merge_entries(cloud: Cloud, site: Site) -> None:
-    zone = cloud.admin.createZone(name=cloud.name("maps"), dns1="9.9.9.9", internaldns1="9.9.9.9", networktype="Advanced")
-    made = cloud.admin.updateZone(id=zone["id"], **{"DETAILS[7].cpuSpeed": "1", "details[0].b": "2", "details[3].key": "k", "details[3].value": "v"})
+    zone = cloud.admin.createZone(
+        name=cloud.name("maps"), dns1="9.9.9.9", internaldns1="9.9.9.9", networktype="Advanced"
+    )
+    made = cloud.admin.updateZone(
+        id=zone["id"],
+        **{"DETAILS[7].cpuSpeed": "1", "details[0].b": "2", "details[3].key": "k", "details[3].value": "v"},
+    )
     assert made["resourcedetails"] == {"cpuSpeed": "1", "b": "2", "k": "v"}
 
 
 def test_a_date_in_every_form(cloud: Cloud) -> None:
-    for word in ("2020-01-01", "2020-01-01 10:20:30", "2020-01-01T10:20:30+0000", "2020-01-01T10:20:30+00:00", "2020-01-01T10:20:30Z", "2020-01-01T10:20:30.123Z"):
+    for word in (
+        "2020-01-01",
+        "2020-01-01 10:20:30",
+        "2020-01-01T10:20:30+0000",
+        "2020-01-01T10:20:30+00:00",
+        "2020-01-01T10:20:30Z",
+        "2020-01-01T10:20:30.123Z",
+    ):
         assert cloud.admin.listEvents(startdate=word, pagesize=1, page=1) is not None
 
 
@@ -456,8 +492,23 @@ def test_list_apis_is_as_strict_as_command_lines_need_it(cloud: Cloud, role: str
         assert type(api["isasync"]) is bool
         assert isinstance(api["params"], list) and isinstance(api["response"], list)
         for p in api["params"]:
-            assert type(p["name"]) is str and type(p["description"]) is str and type(p["required"]) is bool, (api["name"], p)
-            assert p["type"] in {"boolean", "date", "double", "float", "integer", "list", "long", "map", "short", "string", "uuid"}
+            assert type(p["name"]) is str and type(p["description"]) is str and type(p["required"]) is bool, (
+                api["name"],
+                p,
+            )
+            assert p["type"] in {
+                "boolean",
+                "date",
+                "double",
+                "float",
+                "integer",
+                "list",
+                "long",
+                "map",
+                "short",
+                "string",
+                "uuid",
+            }
         names = [p["name"] for p in api["params"]]
         assert len(names) == len(set(names))
         assert not {"response", "command", "apikey", "signature", "customjobid"} & set(names)

@@ -33,7 +33,9 @@ def web(base: str) -> Iterator[httpx.Client]:
 
 
 def sign_in(web: httpx.Client, username: str = "admin", password: str = ADMIN_PASSWORD, **more: str) -> httpx.Response:
-    return web.post(API, data={"command": "login", "username": username, "password": password, "response": "json", **more})
+    return web.post(
+        API, data={"command": "login", "username": username, "password": password, "response": "json", **more}
+    )
 
 
 def ask(web: httpx.Client, key: str | None, command: str = "listAccounts", **more: str) -> httpx.Response:
@@ -89,7 +91,9 @@ def test_the_cookies(web: httpx.Client, cloud: Cloud) -> None:
 
 
 def test_sign_in_is_by_post_only(web: httpx.Client) -> None:
-    answer = web.get(API, params={"command": "login", "username": "admin", "password": ADMIN_PASSWORD, "response": "json"})
+    answer = web.get(
+        API, params={"command": "login", "username": "admin", "password": ADMIN_PASSWORD, "response": "json"}
+    )
     assert answer.status_code == 405
     assert answer.text == "Please use HTTP POST to authenticate using this API"
     assert answer.headers["content-type"].startswith("text/plain")
@@ -97,7 +101,9 @@ def test_sign_in_is_by_post_only(web: httpx.Client) -> None:
 
 
 def test_the_name_of_login_in_any_case(web: httpx.Client) -> None:
-    answer = web.post(API, data={"command": "LOGIN", "username": "admin", "password": ADMIN_PASSWORD, "response": "json"})
+    answer = web.post(
+        API, data={"command": "LOGIN", "username": "admin", "password": ADMIN_PASSWORD, "response": "json"}
+    )
     assert "sessionkey" in answer.json()["loginresponse"]
 
 
@@ -141,7 +147,14 @@ def test_five_failures_disable_a_user(web: httpx.Client, cloud: Cloud) -> None:
 
 
 def test_hostile_sign_ins(web: httpx.Client) -> None:
-    for username, password in (("", "x"), ("admin", ""), ("a\x00b", "x"), ("x" * 5000, "y" * 5000), ("' or 1=1 --", "x"), ("%", "x")):
+    for username, password in (
+        ("", "x"),
+        ("admin", ""),
+        ("a\x00b", "x"),
+        ("x" * 5000, "y" * 5000),
+        ("' or 1=1 --", "x"),
+        ("%", "x"),
+    ):
         answer = sign_in(web, username, password)
         assert answer.status_code in (431, 531), (username[:10], answer.status_code)
 
@@ -263,7 +276,9 @@ def test_duplicate_names(web: httpx.Client, open_port: str, cloud: Cloud) -> Non
     cloud.domain("twice-b")
     pairs = "name=twice-a&name=twice-b"
     assert names(f"{open_port}/?command=listDomains&response=json&{pairs}", web) == ["twice-a"]
-    assert names(f"{open_port}/any/path?command=listDomains&response=json&name&{pairs}", web) == ["twice-a"], "a token without = is skipped"
+    assert names(f"{open_port}/any/path?command=listDomains&response=json&name&{pairs}", web) == ["twice-a"], (
+        "a token without = is skipped"
+    )
     key = sign_in(web).json()["loginresponse"]["sessionkey"]
     rest = f"command=listDomains&response=json&sessionkey={key}"
     assert names(f"{API}?{rest}&{pairs}", web) == ["twice-b"]
@@ -298,7 +313,11 @@ def test_oversized_requests(web: httpx.Client, cloud: Cloud) -> None:
 
 
 def test_a_body_that_is_no_form(web: httpx.Client) -> None:
-    for kind, body in (("application/json", b'{"command":"listZones"}'), ("multipart/form-data; boundary=x", b"--x\r\n"), ("application/x-www-form-urlencoded", b"\xff\xfe=\xff&%zz=%"),):
+    for kind, body in (
+        ("application/json", b'{"command":"listZones"}'),
+        ("multipart/form-data; boundary=x", b"--x\r\n"),
+        ("application/x-www-form-urlencoded", b"\xff\xfe=\xff&%zz=%"),
+    ):
         answer = web.post(API, content=body, headers={"Content-Type": kind})
         assert answer.status_code in (400, 401), kind
 
@@ -317,7 +336,9 @@ def test_the_integration_port_speaks_as_the_system(open_port: str, cloud: Cloud)
 def test_the_integration_port_reads_the_query_string_only(open_port: str) -> None:
     form = {"command": "listAccounts", "response": "json"}
     assert httpx.post(open_port, data=form).status_code == 400
-    assert httpx.post(f"{open_port}?command=listCapabilities&response=json", data={"command": "nope"}).status_code == 200
+    assert (
+        httpx.post(f"{open_port}?command=listCapabilities&response=json", data={"command": "nope"}).status_code == 200
+    )
 
 
 def test_things_with_an_owner_need_one_on_the_integration_port(cloud: Cloud) -> None:

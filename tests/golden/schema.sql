@@ -109,6 +109,8 @@ CREATE TABLE certificate (
 	guid TEXT,
 	expires TEXT NOT NULL,
 	revoked TEXT,
+	pem TEXT,
+	key TEXT,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_certificate PRIMARY KEY (number),
 	CONSTRAINT uq_certificate_id UNIQUE (id),
@@ -394,6 +396,20 @@ CREATE TABLE login_session (
 
 CREATE INDEX ix_login_session_user_id ON login_session (user_id);
 
+CREATE TABLE meter (
+	machine_id TEXT NOT NULL,
+	at FLOAT NOT NULL,
+	cpu_seconds FLOAT NOT NULL,
+	cpu_share FLOAT,
+	memory BIGINT NOT NULL,
+	received BIGINT NOT NULL,
+	sent BIGINT NOT NULL,
+	disk_read BIGINT NOT NULL,
+	disk_written BIGINT NOT NULL,
+	CONSTRAINT pk_meter PRIMARY KEY (machine_id),
+	CONSTRAINT fk_meter_machine_id FOREIGN KEY(machine_id) REFERENCES virtualmachine (id) ON DELETE CASCADE
+);
+
 CREATE TABLE network (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
@@ -479,6 +495,20 @@ CREATE TABLE networkoffering (
 	CONSTRAINT uq_networkoffering_name UNIQUE (name)
 );
 
+CREATE TABLE networkserviceprovider (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	physical_network_id TEXT NOT NULL,
+	name TEXT NOT NULL,
+	state TEXT NOT NULL,
+	CONSTRAINT pk_networkserviceprovider PRIMARY KEY (number),
+	CONSTRAINT uq_networkserviceprovider_physical_network_id_name UNIQUE (physical_network_id, name),
+	CONSTRAINT uq_networkserviceprovider_id UNIQUE (id),
+	CONSTRAINT fk_networkserviceprovider_physical_network_id FOREIGN KEY(physical_network_id) REFERENCES physicalnetwork (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_networkserviceprovider_physical_network_id ON networkserviceprovider (physical_network_id);
+
 CREATE TABLE nic (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
@@ -507,6 +537,7 @@ CREATE TABLE oscategory (
 	name TEXT NOT NULL,
 	sortkey BIGINT NOT NULL,
 	featured BOOLEAN NOT NULL,
+	created TEXT NOT NULL,
 	CONSTRAINT pk_oscategory PRIMARY KEY (number),
 	CONSTRAINT uq_oscategory_id UNIQUE (id),
 	CONSTRAINT uq_oscategory_name UNIQUE (name)
@@ -797,6 +828,7 @@ CREATE TABLE tag (
 	project_id TEXT,
 	key TEXT NOT NULL,
 	value TEXT NOT NULL,
+	customer TEXT,
 	resource_kind TEXT NOT NULL,
 	resource_id TEXT NOT NULL,
 	created TEXT NOT NULL,

@@ -183,7 +183,7 @@ class Machine:
         while True:
             assert self.process.poll() is None, self.screen()
             try:
-                reach = lambda: socket.create_connection((GUEST, 22), timeout=2)  # noqa: E731
+                reach = lambda: socket.create_connection((GUEST, 22), timeout=2)
                 connected = inside(self.cloud.namespace, reach)
                 options: dict[str, object] = {
                     "known_hosts": None,

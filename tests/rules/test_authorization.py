@@ -24,6 +24,7 @@ REACHED = "the command was reached"
 MISSING = "entity does not exist"
 
 REFERS_BUT_CHANGES = {
+    ("listTemplatePermissions", "id"),  # whom it is shared with is the owner's business
     ("linkUserDataToTemplate", "templateid"),
     ("createConsoleEndpoint", "virtualmachineid"),
     ("getVirtualMachineUserData", "virtualmachineid"),
@@ -31,7 +32,9 @@ REFERS_BUT_CHANGES = {
     ("getVMPassword", "id"),
 }
 """Parameters whose row the command changes, or gives a secret of, although its name or its kind does not say so."""
-ID_COMMANDS = sorted(n for n, c in COMMANDS.items() if any(p.resource is not None and not p.refused for p in c.params.values()))
+ID_COMMANDS = sorted(
+    n for n, c in COMMANDS.items() if any(p.resource is not None and not p.refused for p in c.params.values())
+)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +160,9 @@ def test_acting_for_another_account(world: World, name: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", ["listVirtualMachines", "startVirtualMachine", "deleteNetwork", "updateTemplate", "deployVirtualMachine"])
+@pytest.mark.parametrize(
+    "name", ["listVirtualMachines", "startVirtualMachine", "deleteNetwork", "updateTemplate", "deployVirtualMachine"]
+)
 def test_internal_numbers_open_nothing(world: World, name: str) -> None:
     """The API takes internal numbers for ids; counting them through finds nothing of others."""
     made = COMMANDS[name]
@@ -236,9 +241,7 @@ def test_no_list_shows_what_its_caller_may_not_see(world: World, name: str) -> N
                 if answer.status != 200:
                     continue
                 text = answer.body.decode()
-                leaks.extend(
-                    f"{person.name} {name} {way}: {r.kind} {r.label}" for i, r in secret.items() if i in text
-                )
+                leaks.extend(f"{person.name} {name} {way}: {r.kind} {r.label}" for i, r in secret.items() if i in text)
 
     world.cloud.run(go())
     assert not leaks, "\n".join(leaks[:40])
@@ -337,7 +340,12 @@ def test_ids_that_are_plain_text_have_been_looked_at() -> None:
 
 
 def test_tags_by_foreign_ids(world: World) -> None:
-    for kind, wire in (("virtualmachine", "UserVm"), ("network", "Network"), ("volume", "Volume"), ("template", "Template")):
+    for kind, wire in (
+        ("virtualmachine", "UserVm"),
+        ("network", "Network"),
+        ("volume", "Volume"),
+        ("template", "Template"),
+    ):
         for row in world.of(kind):
             for person in world.people.values():
                 answer = person.actor.raw("deleteTags", resourcetype=wire, resourceids=row.id, tags={"no such": "x"})

@@ -19,6 +19,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mold.api.answer import EXTRAS
 from mold.api.command import COMMANDS
+from mold.api.lists import NARROWS
 from mold.api.model import fields_of, param_of
 from mold.drivers.elements import ELEMENTS
 from mold.features.compute import placement
@@ -43,7 +44,11 @@ def commands() -> Any:
         params = {}
         for p in sorted(made.params.values(), key=lambda p: p.name):
             shown = param_of(p)
-            about = {k: shown[k] for k in ("type", "length", "required", "choices", "default", "refused", "secret") if k in shown}
+            about = {
+                k: shown[k]
+                for k in ("type", "length", "required", "choices", "default", "refused", "secret")
+                if k in shown
+            }
             if p.resource is not None:
                 about["access"] = f"{p.access} {p.resource.kind}"
             if len(p.roles) < 4:
@@ -103,6 +108,7 @@ def hooks() -> Any:
             kind: [f"{where(e.function)}: {', '.join(f.name for f in e.fields)}" for e in extras]
             for kind, extras in sorted(EXTRAS.items())
         },
+        "narrows": {n: {p: where(f) for p, f in fs.items()} for n, fs in sorted(NARROWS.items())},
         "placement_rule": sorted(map(where, placement.RULES)),
         "pool_blockers": sorted(map(where, pools.blockers)),
         "template_blockers": sorted(map(where, templates.blockers)),

@@ -66,7 +66,9 @@ def test_every_operation_says_what_it_does() -> None:
 def test_operations_keep_no_secrets() -> None:
     """The fields of an operation are stored and shown: ids, never passwords."""
     for kind in OPERATIONS.values():
-        assert not [f for f in kind.__struct_fields__ if re.search("password|secret|private|userdata", f)], kind.__name__
+        assert not [f for f in kind.__struct_fields__ if re.search("password|secret|private|userdata", f)], (
+            kind.__name__
+        )
 
 
 def test_secrets_of_resources_are_in_no_answer() -> None:
@@ -88,9 +90,7 @@ def test_extras_belong_to_resources() -> None:
 
 
 def _refused() -> list[Any]:
-    return [
-        pytest.param(c.name, id=c.name) for c in COMMANDS.values() if any(p.refused for p in c.params.values())
-    ]
+    return [pytest.param(c.name, id=c.name) for c in COMMANDS.values() if any(p.refused for p in c.params.values())]
 
 
 @pytest.mark.parametrize("name", _refused())

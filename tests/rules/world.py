@@ -42,9 +42,30 @@ class Row:
     open: bool = False
 
 
-OWNED = {"virtualmachine", "network", "volume", "template", "sshkeypair", "userdata", "event", "asyncjob", "tag", "address"}
+OWNED = {
+    "virtualmachine",
+    "network",
+    "volume",
+    "template",
+    "sshkeypair",
+    "userdata",
+    "event",
+    "asyncjob",
+    "tag",
+    "address",
+}
 OFFERED = {"zone", "serviceoffering", "diskoffering", "networkoffering"}
-INFRA = {"pod", "cluster", "host", "storagepool", "imagestore", "physicalnetwork", "traffictype", "vlaniprange", "router"}
+INFRA = {
+    "pod",
+    "cluster",
+    "host",
+    "storagepool",
+    "imagestore",
+    "physicalnetwork",
+    "traffictype",
+    "vlaniprange",
+    "router",
+}
 EVERYBODYS = {"ostype", "oscategory"}
 
 

@@ -13,7 +13,7 @@ from mold.api.answer import Field
 from mold.api.command import Ctx, Param, command
 from mold.api.permit import find
 from mold.base import ids
-from mold.base.errors import Conflict, Denied, Invalid
+from mold.base.errors import Conflict, Denied, Invalid, Unauthorized
 from mold.features.compute.machines.row import VirtualMachine
 from mold.features.identity.accounts import User
 from mold.features.identity.signin import caller_of
@@ -124,7 +124,11 @@ def seen(tx: Tx, handed: Ticket) -> VirtualMachine:
         raise Denied("The console was opened with a further token, which is missing or wrong here; open it again.")
     user, vm = tx.get(User, handed.user_id), None
     if user is not None:
-        vm = find(tx, VirtualMachine, caller_of(tx, user), handed.machine_id, "operate")
+        try:
+            caller = caller_of(tx, user)
+        except Unauthorized:
+            raise Denied("The user that this console was opened for may not sign in any more.") from None
+        vm = find(tx, VirtualMachine, caller, handed.machine_id, "operate")
     if not isinstance(vm, VirtualMachine):
         raise Denied("The machine is gone, or not yours any more.")
     return vm

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from mold.api.answer import Field, show
+from mold.api.answer import Field, show, shown
 from mold.api.command import Ctx, Owner, Param, command
 from mold.api.lists import Query, lists
 from mold.api.permit import Owned
-from mold.base.errors import Invalid, NotFound
+from mold.base.errors import InUse, Invalid, NotFound
 from mold.features.infra.settings import setting
 from mold.features.storage.templates import Template
-from mold.store import column, created
+from mold.store import Tx, column, created
 
 USERDATA_MAX = setting("vm.userdata.max.length", 32768, "Bytes that user data may have.", group="Compute", low=0)
 
@@ -47,6 +47,26 @@ class UserData(Owned):
     userdata: str = column()
     params: str | None = column(default=None)
     created: str = created()
+
+
+@shown(Template, Field("userdataname"), Field("userdataparams"))
+def _linked(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    found = tx.among(UserData, [t.userdata_id for t in rows if t.userdata_id])
+    return {
+        t.id: {"userdataname": found[t.userdata_id].name, "userdataparams": found[t.userdata_id].params}
+        for t in rows
+        if t.userdata_id in found
+    }
+
+
+@shown(UserData, Field("accountid"), Field("hasannotations", "boolean"))
+def _owner(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    return {u.id: {"accountid": u.account_id, "hasannotations": False} for u in rows}
+
+
+@shown(SshKeyPair, Field("hasannotations", "boolean"))
+def _notes(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    return {k.id: {"hasannotations": False} for k in rows}
 
 
 KINDS = (
@@ -164,7 +184,7 @@ def register_userdata(
     owner: Owner,
     name: str,
     userdata: Annotated[str, Param(length=1048576, secret=True)],
-    params: Annotated[str | None, Param(length=4096)] = None,
+    params: str | None = None,
 ) -> UserData:
     """Keeps user data under a name.
 
@@ -174,10 +194,13 @@ def register_userdata(
 
 
 @command("deleteUserData", event="USER.DATA.DELETE")
-def delete_userdata(
-    ctx: Ctx, id: UserData, account: str | None = None, domainid: str | None = None, projectid: str | None = None
-) -> None:
+def delete_userdata(ctx: Ctx, owner: Owner, id: UserData) -> None:
     """Deletes user data that no machine refers to."""
+    if {"account", "projectid"} & ctx.given and id.account_id != owner.account_id:
+        raise NotFound(f"The account {owner.account.name} has no user data {id.id}.", id=id.id)
+    linked = ctx.tx.first(Template, Template.c.userdata_id == id.id)
+    if linked is not None:
+        raise InUse(f"The user data {id.name} is linked to the template {linked.name}.", templateid=linked.id)
     ctx.tx.remove(id)
 
 
@@ -189,7 +212,7 @@ def delete_userdata(
 )
 def link_userdata(
     ctx: Ctx,
-    templateid: Annotated[Template, Param(access="operate")],
+    templateid: Annotated[Template | None, Param(access="operate")] = None,
     userdataid: UserData | None = None,
     userdatapolicy: Literal["ALLOWOVERRIDE", "APPEND", "DENYOVERRIDE"] = "ALLOWOVERRIDE",
 ) -> Template:
@@ -197,6 +220,8 @@ def link_userdata(
 
     userdatapolicy: what happens when a deploy brings user data too: ALLOWOVERRIDE, APPEND or DENYOVERRIDE
     """
+    if templateid is None:
+        raise Invalid("Give templateid: ISOs are not offered yet.", parameter="templateid")
     return ctx.tx.set(
         templateid,
         userdata_id=userdataid.id if userdataid else None,

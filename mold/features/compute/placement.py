@@ -13,6 +13,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from mold.api.answer import Field
+from mold.api.command import Ctx, command
+from mold.api.lists import paged
+from mold.api.permit import ROOT
 from mold.base.errors import Invalid, NoCapacity
 from mold.base.units import GIB, MIB
 from mold.features.infra.clusters import Cluster
@@ -45,6 +49,17 @@ PLANNERS = {
 }
 FEW, MANY = 4, 200
 """How many hosts are looked at first: when nothing but capacity counts, and when rules may refuse some."""
+
+
+@command(
+    "listDeploymentPlanners", roles=ROOT, shape="list", key="deploymentPlanner", reads=True, fields=(Field("name"),)
+)
+def list_planners(
+    ctx: Ctx, keyword: str | None = None, page: int | None = None, pagesize: int | None = None
+) -> dict[str, Any]:
+    """Lists the planners that choose hosts."""
+    rows = [{"name": n} for n in PLANNERS if keyword is None or keyword.lower() in n.lower()]
+    return paged("deploymentPlanner", rows, page, pagesize)
 
 
 class Need(msgspec.Struct, kw_only=True, frozen=True):

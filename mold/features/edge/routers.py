@@ -9,20 +9,24 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import defaultdict
-from typing import Any
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, command
+from mold.api.command import LATER, Ctx, Param, command
 from mold.api.lists import Query, lists
-from mold.api.permit import OPERATORS, Infra, is_number
+from mold.api.permit import OPERATORS, Infra, below, is_number
 from mold.base import net
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
-from mold.features.compute.machines.row import Nic, VirtualMachine
+from mold.features.compute.machines.row import Nic, VirtualMachine, control_state
+from mold.features.identity.accounts import Account, Project
+from mold.features.identity.domains import Domain
+from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import ServiceOffering
+from mold.features.infra.pods import Pod
 from mold.features.infra.zones import Zone
 from mold.features.network import addresses, networks
 from mold.features.network.addresses import Address, VlanRange
@@ -53,7 +57,7 @@ class Router(Resource):
     domain_id: str = refers("domain", filter=False)
     mac: str = column(hidden=True)
     public_mac: str = column(hidden=True)
-    state: str = column(default="Starting", filter=True)
+    state: str = column(default="Starting", filter=True, kind="state")
     created: str = created()
 
 
@@ -67,13 +71,45 @@ class Router(Resource):
     Field("requiresupgrade", "boolean"),
     Field("hypervisor"),
     Field("nic", "set"),
-    Field("healthcheckfailed", "boolean"),
+    *(
+        Field(n)
+        for n in (
+            *("dns1", "dns2", "gateway", "guestipaddress", "guestnetmask", "guestmacaddress", "publicnetmask"),
+            *("publicmacaddress", "podid", "podname", "projectid", "project", "softwareversion", "arch"),
+            "hostcontrolstate",
+        )
+    ),
+    Field("hasannotations", "boolean"),
 )
 def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     nets = tx.among(Network, [r.network_id for r in rows])
     hosts = tx.among(Host, [r.host_id for r in rows])
-    return {
-        r.id: {
+    zones = tx.among(Zone, list({r.zone_id for r in rows}))
+    pods = tx.among(Pod, list({h.pod_id for h in hosts.values()}))
+    given = tx.among(Address, [r.address_id for r in rows if r.address_id])
+    ranges = tx.among(VlanRange, list({a.range_id for a in given.values()}))
+    projects = tx.among(Project, [n.project_id for n in nets.values() if n.project_id])
+    out: dict[str, dict[str, Any]] = {}
+    for r in rows:
+        network, zone, host = nets[r.network_id], zones[r.zone_id], hosts[r.host_id]
+        address, project = given.get(r.address_id or ""), projects.get(network.project_id or "")
+        out[r.id] = {
+            "dns1": network.dns1 or zone.dns1,
+            "dns2": network.dns2 or zone.dns2,
+            "gateway": ranges[address.range_id].gateway if address else None,
+            "publicnetmask": ranges[address.range_id].netmask if address else None,
+            "publicmacaddress": r.public_mac if address else None,
+            "guestipaddress": network.gateway,
+            "guestnetmask": network.netmask,
+            "guestmacaddress": r.mac,
+            "podid": host.pod_id,
+            "podname": pods[host.pod_id].name,
+            "projectid": project.id if project else None,
+            "project": project.name if project else None,
+            "softwareversion": host.version,
+            "arch": host.arch,
+            "hostcontrolstate": control_state(host),
+            "hasannotations": False,
             "name": f"r-{r.number}-VM",
             "role": "VIRTUAL_ROUTER",
             "isredundantrouter": False,
@@ -81,7 +117,6 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
             "requiresupgrade": False,
             "version": hosts[r.host_id].version,
             "hypervisor": hosts[r.host_id].hypervisor,
-            "healthcheckfailed": False,
             "nic": [
                 {
                     "id": r.id,
@@ -94,8 +129,7 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
                 }
             ],
         }
-        for r in rows
-    }
+    return out
 
 
 @lists(
@@ -105,28 +139,55 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     refused={
         "fetchhealthcheckresults:boolean": LATER,
         "healthchecksfailed:boolean": LATER,
-        "forvpc:boolean": LATER,
-        "vpcid:uuid": LATER,
-        "version:string": LATER,
-        "clusterid:uuid": LATER,
-        "podid:uuid": LATER,
-        "projectid:uuid": LATER,
+        "vpcid:uuid": "VPCs are not offered yet",
     },
 )
 def _list(
     q: Query,
     account: str | None = None,
-    domainid: str | None = None,
-    isrecursive: bool | None = None,
+    domainid: Annotated[Domain | None, Param(access="see")] = None,
+    projectid: Annotated[Project | None, Param(access="see")] = None,
+    isrecursive: bool = False,
     listall: bool | None = None,
     name: str | None = None,
+    clusterid: Cluster | None = None,
+    podid: Pod | None = None,
+    version: str | None = None,
+    arch: str | None = None,
+    forvpc: bool | None = None,
 ) -> None:
-    """Lists routers."""
+    """Lists routers.
+
+    listall: what happens anyhow: operators see all routers
+    version: those that an agent of this version runs
+    arch: those on hosts of this architecture
+    forvpc: true: routers of VPCs; there are none
+    """
+    c, h = Router.c, Host.c
+    if account is not None:
+        q.where(c.account_id.in_(sa.select(Account.c.id).where(Account.c.name == account)))
+    whose: Any = projectid  # a project, or -1 for all of them
+    if whose not in (None, "-1"):
+        q.where(c.account_id == whose.project_account_id)
+    hosts = [
+        h[k] == v
+        for k, v in (
+            ("cluster_id", clusterid.id if clusterid else None),
+            ("pod_id", podid.id if podid else None),
+            ("version", version),
+            ("arch", arch),
+        )
+        if v is not None
+    ]
+    if hosts:
+        q.where(c.host_id.in_(sa.select(h.id).where(*hosts)))
+    if forvpc:
+        q.where(sa.false())
     if name is not None:
         parts = name.split("-")
         q.where(Router.c.number == int(parts[1]) if len(parts) > 1 and is_number(parts[1]) else sa.false())
     if domainid is not None:
-        q.where(Router.c.domain_id == domainid)
+        q.where(below(domainid.trail, c.domain_id) if isrecursive else c.domain_id == domainid.id)
 
 
 class RouterElement:
@@ -313,6 +374,9 @@ class RebootRouter(Operation):
 
 @command("rebootRouter", roles=OPERATORS, answers=Router, job=True, event="ROUTER.REBOOT")
 def reboot(ctx: Ctx, id: Router, forced: bool = False) -> Router:
-    """Makes a router anew from the rows."""
+    """Makes a router anew from the rows.
+
+    forced: what happens anyhow: a router is not asked
+    """
     ctx.start(RebootRouter(router=id.id, network=id.network_id))
     return id

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import COMMANDS, Ctx, Date, command
+from mold.api.command import COMMANDS, Ctx, Date, Param, command
 from mold.api.events import Event
 from mold.api.lists import Query, lists
 from mold.api.outcome import outcomes
-from mold.api.permit import Policy, below
-from mold.base.errors import Denied
-from mold.store import REGISTRY, Tx
+from mold.api.permit import Policy, below, condition
+from mold.base.errors import Denied, Invalid
+from mold.store import REGISTRY, Resource, Tx
 from mold.work import OPERATIONS, Engine, Job
 
 TYPES = {
@@ -150,9 +150,6 @@ def query(
     resourceid: instead of jobid: id of the thing that is worked on; its newest job
     resourcetype: type of that thing, as VirtualMachine
     """
-    from mold.api.permit import condition
-    from mold.base.errors import Invalid
-
     tx = ctx.tx
     job = jobid
     if job is None:
@@ -181,35 +178,39 @@ def query(
     return {k: v for k, v in body.items() if v is not None}
 
 
-@lists("listAsyncJobs", Job, key="asyncjobs")
+@lists("listAsyncJobs", Job, key="asyncjobs", id_param=False)
 def _jobs(
     q: Query,
     account: str | None = None,
-    domainid: str | None = None,
+    domainid: Annotated[Resource | None, Param(of="domain")] = None,
     isrecursive: bool = False,
     listall: bool = False,
     startdate: Date | None = None,
-    managementserverid: str | None = None,
+    resourceid: str | None = None,
+    resourcetype: str | None = None,
+    managementserverid: Annotated[str | None, Param(kind="uuid")] = None,
 ) -> None:
     """Lists jobs.
 
     startdate: those begun since then
+    resourceid: those that work on this thing
+    resourcetype: those that work on things of this type, as VirtualMachine
+    managementserverid: those that this manager works on
     """
     c = Job.c
     q.where(~c.internal)
-    if not listall and "id" not in q.ctx.given and account is None and domainid is None:
+    if not listall and account is None and domainid is None:
         q.where(c.account_id == q.ctx.caller.account_id)
     if account is not None:
         kind = REGISTRY["account"]
         q.where(c.account_id.in_(sa.select(kind.c.id).where(kind.c.name == account)))
     if domainid is not None:
-        domain = REGISTRY["domain"]
-        found = q.tx.get(domain, domainid)
-        q.where(
-            below(found.__dict__["trail"], c.domain_id)
-            if found is not None and isrecursive
-            else c.domain_id == domainid
-        )
+        q.where(below(domainid.__dict__["trail"], c.domain_id) if isrecursive else c.domain_id == domainid.id)
+    if resourceid is not None:
+        q.where(c.instance_id == resourceid)
+    if resourcetype is not None:
+        kinds = [k for k, v in TYPES.items() if v.lower() == resourcetype.lower()]
+        q.where(c.instance_type.in_([resourcetype, *kinds]))
     if startdate is not None:
         q.where(c.created >= startdate)
     if managementserverid is not None:
@@ -224,7 +225,7 @@ def _events(
     enddate: Date | None = None,
     duration: int | None = None,
     entrytime: int | None = None,
-    startid: str | None = None,
+    startid: Event | None = None,
     resourceid: str | None = None,
     resourcetype: str | None = None,
     archived: bool = False,
@@ -244,7 +245,7 @@ def _events(
     if enddate is not None:
         q.where(c.created <= enddate)
     if startid is not None:
-        q.where(sa.or_(c.id == startid, c.parent == startid))
+        q.where(sa.or_(c.id == startid.id, c.parent == startid.id))
     if resourceid is not None:
         q.where(c.resource_id == resourceid)
     if resourcetype is not None:
@@ -263,8 +264,59 @@ def _events(
     q.order = [c.number.desc()]
 
 
-@command("listEventTypes", shape="object", reads=True, fields=(Field("name"),))
+@command("listEventTypes", shape="list", key="eventtype", reads=True, fields=(Field("name"),))
 def event_types(ctx: Ctx) -> dict[str, Any]:
     """Lists the types of events."""
     names = sorted({c.event for c in COMMANDS.values() if c.event})
     return {"count": len(names), "eventtype": [{"name": n} for n in names]}
+
+
+def _chosen(ctx: Ctx, events: list[Event] | None, kind: str | None, start: str | None, end: str | None) -> list[Any]:
+    """Conditions for the events that are to be put away; Invalid when nothing narrows them."""
+    c = Event.c
+    if not (events or kind or start or end):
+        raise Invalid("Say which events: ids, type, or startdate and enddate.", parameter="ids")
+    where = [condition(Event, ctx.caller, "operate")]
+    if events:
+        where.append(ctx.tx.any_of(c.id, [e.id for e in events]))
+    if kind:
+        where.append(c.type == kind)
+    if start:
+        where.append(c.created >= start)
+    if end:
+        where.append(c.created <= end)
+    return where
+
+
+@command("archiveEvents")
+def archive(
+    ctx: Ctx,
+    ids: list[Event] | None = None,
+    type: str | None = None,
+    startdate: Date | None = None,
+    enddate: Date | None = None,
+) -> None:
+    """Archives events: lists leave them out.
+
+    type: those of this type
+    startdate: those since then
+    enddate: those before then
+    """
+    ctx.tx.execute(sa.update(Event.table).where(*_chosen(ctx, ids, type, startdate, enddate)).values(archived=True))
+
+
+@command("deleteEvents")
+def delete(
+    ctx: Ctx,
+    ids: list[Event] | None = None,
+    type: str | None = None,
+    startdate: Date | None = None,
+    enddate: Date | None = None,
+) -> None:
+    """Deletes events for good.
+
+    type: those of this type
+    startdate: those since then
+    enddate: those before then
+    """
+    ctx.tx.execute(sa.delete(Event.table).where(*_chosen(ctx, ids, type, startdate, enddate)))

@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
+from mold.api.answer import Field, shown
 from mold.api.command import Ctx, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ADMINS, Territory
 from mold.base import ids
 from mold.base.errors import Denied, Invalid
 from mold.store import Resource, Tx, column, created, refers
+from mold.work import Operation, operation, step
 
 
 class Domain(Resource):
@@ -31,23 +35,68 @@ class Domain(Resource):
     )
     path: str = column(default="ROOT")
     trail: str = column(default="/", hidden=True, index=True)
-    level: int = column(default=0, filter=True)
+    level: int = column(default=0, kind="integer")
     networkdomain: str | None = column(default=None)
     state: str = column(default="Active")
     created: str = created()
 
 
-@lists("listDomains", Domain, roles=ADMINS)
-def _list(q: Query, listall: bool | None = None, name: str | None = None, level: int | None = None) -> None:
-    """Lists domains: the caller's own and, with listall, those below it."""
+@shown(Domain, Field("haschild", "boolean"), Field("hasannotations", "boolean"))
+def _children_of(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    parents = set(
+        tx.execute(sa.select(Domain.c.parent_id).where(tx.any_of(Domain.c.parent_id, [d.id for d in rows]))).scalars()
+    )
+    return {d.id: {"haschild": d.id in parents, "hasannotations": False} for d in rows}
+
+
+@lists(
+    "listDomains",
+    Domain,
+    roles=ADMINS,
+    refused={
+        **dict.fromkeys(("account:string", "projectid:uuid"), "no filter for domains, which belong to no account"),
+        "tag:string": "for limits by tag, which are not offered yet",
+        "tags:map": "not offered yet: domains have no tags",
+    },
+)
+def _list(
+    q: Query,
+    id: Domain | None = None,
+    domainid: Domain | None = None,
+    name: str | None = None,
+    level: int | None = None,
+    isrecursive: bool = False,
+    listall: bool = False,
+    details: list[str] | None = None,
+    showicon: bool | None = None,
+) -> None:
+    """Lists domains: root admins all, others their own and, with listall, those below it.
+
+    domainid: this domain, with isrecursive also those below it
+    details: sets of fields, comma separated: min, resource, all
+    """
+    if id is not None:
+        q.where(Domain.c.id == id.id)
+    elif domainid is not None or not (q.ctx.caller.root or listall):
+        top = domainid or q.tx.one(Domain, q.ctx.caller.domain_id)
+        deep = isrecursive or listall
+        q.where(Domain.c.trail.startswith(top.trail, autoescape=True) if deep else Domain.c.id == top.id)
     if name:
         q.where(Domain.c.name == name)
     if level is not None:
         q.where(Domain.c.level == level)
+    if details:
+        q.details = frozenset(d.strip().lower() for d in details)
 
 
 @lists("listDomainChildren", Domain, roles=ADMINS)
-def _children(q: Query, id: Domain | None = None, isrecursive: bool = False, listall: bool | None = None) -> None:
+def _children(
+    q: Query,
+    id: Domain | None = None,
+    isrecursive: bool = False,
+    listall: bool | None = None,
+    showicon: bool | None = None,
+) -> None:
     """Lists the domains below one.
 
     isrecursive: all levels, not only the next
@@ -118,9 +167,21 @@ def update(ctx: Ctx, id: Domain, name: str | None = None, networkdomain: str | N
     return id
 
 
+@operation
+class Forgotten(Operation):
+    """A row was removed with the request; nothing in the world follows."""
+
+    thing: str
+
+    @step
+    def done(self, tx: Tx) -> None:
+        del tx
+
+
 @command(
     "deleteDomain",
     roles=ADMINS,
+    job=True,
     event="DOMAIN.DELETE",
     refused={"cleanup:boolean": "not offered yet; remove what is in the domain first"},
 )
@@ -129,3 +190,4 @@ def delete(ctx: Ctx, id: Domain) -> None:
     if id.parent_id is None or id.id == ctx.caller.domain_id:
         raise Denied("The ROOT domain and your own domain cannot be deleted.")
     ctx.tx.remove(id)
+    ctx.start(Forgotten(thing=id.id))

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mold.api.answer import Field
-from mold.api.command import command
+from mold.api.command import Param, command
 from mold.api.door import Door, Entry, Request
 from mold.api.permit import Caller, RoleType, is_number
 from mold.api.sign import REFUSED, verify
@@ -171,7 +171,7 @@ def _system(tx: Tx) -> Caller:
 
 
 LOGIN_FIELDS = tuple(
-    Field(n)
+    Field(n, "integer" if n == "timeout" else "string")
     for n in (
         "username",
         "userid",
@@ -191,7 +191,15 @@ LOGIN_FIELDS = tuple(
 )
 
 
-@command("login", shape="flat", open=True, fields=LOGIN_FIELDS)
+LOGIN_PARAMS = (
+    Param("username", required=True, doc="name of the user"),
+    Param("password", required=True, secret=True, doc="the password"),
+    Param("domain", doc="path of the user's domain, as ROOT/sales; default: ROOT"),
+    Param("domainId", "long", doc="internal number of the domain, instead of its path"),
+)
+
+
+@command("login", shape="flat", open=True, fields=LOGIN_FIELDS, takes=LOGIN_PARAMS)
 async def login(door: Door, entry: Entry) -> Any:
     """Signs a user in with a password and begins a session. POST only.
 
@@ -279,7 +287,7 @@ async def login(door: Door, entry: Entry) -> Any:
             "is2faverified": "true",
         }
         if caller.root:
-            body["managementserverid"] = door.engine.manager
+            body["managementserverid"] = door.engine.session
         return cookie, key, SECURE_COOKIE.get(tx), {k: v for k, v in body.items() if v is not None}
 
     out = await door.engine.writing(settle)

@@ -9,6 +9,7 @@ from mold.api.command import Ctx, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import Owned, find
 from mold.base.errors import Invalid, NotFound
+from mold.features.identity.accounts import Project
 from mold.store import REGISTRY, Resource, Tx, column, created
 from mold.work import Operation, operation, step
 
@@ -33,6 +34,7 @@ class Tag(Owned):
 
     key: str = column(filter=True)
     value: str = column(default="", filter=True)
+    customer: str | None = column(default=None, filter=True)
     resource_kind: str = column(hidden=True)
     resource_id: str = column(api="resourceid", filter=True, index=True)
     created: str = created()
@@ -44,7 +46,7 @@ def _type(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
 
 
 @lists("listTags", Tag, id_param=False)
-def _list(q: Query, resourcetype: str | None = None, customer: str | None = None) -> None:
+def _list(q: Query, resourcetype: str | None = None) -> None:
     """Lists tags.
 
     resourcetype: UserVm, Template, Network, Volume
@@ -95,7 +97,9 @@ def create(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags, cust
         for key, value in tags.items():
             if not key or len(key) > 255 or len(value) > 255:
                 raise Invalid("A tag's key must have 1 to 255 characters, its value at most 255.", parameter="tags")
-            ctx.tx.add(Tag(key=key, value=value, resource_kind=row.kind, resource_id=row.id, **whose))
+            ctx.tx.add(
+                Tag(key=key, value=value, customer=customer, resource_kind=row.kind, resource_id=row.id, **whose)
+            )
     ctx.start(Tagged(first=resourceids[0] if resourceids else ""))
 
 
@@ -120,6 +124,12 @@ def tags_of(tx: Tx, kind: str, ids: list[str]) -> dict[str, list[dict[str, Any]]
             {"key": tag.key, "value": tag.value, "resourcetype": WIRE.get(kind, kind), "resourceid": tag.resource_id}
         )
     return out
+
+
+@shown(Project, Field("tags", "list"))
+def _of_project(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    found = tags_of(tx, "project", [p.id for p in rows])
+    return {p.id: {"tags": found.get(p.id, [])} for p in rows}
 
 
 def untag(tx: Tx, kind: str, id: str) -> None:

@@ -56,7 +56,7 @@ class Authority(Resource):
 
 
 class Certificate(Resource):
-    """A certificate issued. `serial` is hexadecimal."""
+    """A certificate issued. `serial` is hexadecimal; `pem` and `key` are kept for `issueCertificate`, the key for an hour."""
 
     kind = "certificate"
     policy = Infra()
@@ -66,6 +66,8 @@ class Certificate(Resource):
     guid: str | None = column(default=None, index=True)
     expires: str = column(kind="date")
     revoked: str | None = column(default=None, kind="date", index=True)
+    pem: str | None = column(default=None, hidden=True)
+    key: str | None = column(default=None, secret=True)
     created: str = created()
 
 
@@ -225,7 +227,14 @@ def _provider(name: str | None) -> None:
         )
 
 
-@command("listCAProviders", roles=ROOT, shape="object", reads=True, fields=(Field("name"), Field("description")))
+@command(
+    "listCAProviders",
+    roles=ROOT,
+    shape="list",
+    key="caprovider",
+    reads=True,
+    fields=(Field("name"), Field("description")),
+)
 def providers(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
     """Lists certificate providers."""
     if name not in (None, "root"):
@@ -233,7 +242,7 @@ def providers(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
     return {"count": 1, "caprovider": [{"name": "root", "description": "Mold's own certificate authority"}]}
 
 
-@command("listCaCertificate", shape="object", fields=(Field("certificate"),))
+@command("listCaCertificate", shape="object", key="cacertificates", reads=True, fields=(Field("certificate"),))
 def ca_certificate(ctx: Ctx, provider: str | None = None) -> dict[str, Any]:
     """Gives the authority's certificate, for clients to trust."""
     _provider(provider)
@@ -251,7 +260,36 @@ class Issue(Operation):
         del tx
 
 
-@command("issueCertificate", roles=ROOT, shape="object", event="CA.CERTIFICATE.ISSUE", fields=PEM_FIELDS)
+@operation
+class IssueCertificate(Operation):
+    """A certificate was issued with the request; the finished job shows it, and for an hour its key."""
+
+    serial: str
+
+    @step
+    def issued(self, tx: Tx) -> None:
+        del tx
+
+    def tells(self, tx: Tx) -> dict[str, Any]:
+        """The certificate in PEM, its key while it is kept, and the authority's certificate."""
+        found = tx.first(Certificate, Certificate.c.serial == self.serial)
+        return _certificate_answer(tx, found) if found is not None else {}
+
+
+def _certificate_answer(tx: Tx, held: Certificate) -> dict[str, Any]:
+    body = {"certificate": held.pem, "cacertificates": authority(tx)[2]}
+    return {**body, "privatekey": held.key} if held.key else body
+
+
+@command(
+    "issueCertificate",
+    roles=ROOT,
+    shape="object",
+    key="certificates",
+    job=True,
+    event="CA.CERTIFICATE.ISSUE",
+    fields=PEM_FIELDS,
+)
 def issue_certificate(
     ctx: Ctx,
     csr: Annotated[str | None, Param(length=65535)] = None,
@@ -281,18 +319,20 @@ def issue_certificate(
     if duration is not None and not 1 <= duration <= 3650:
         raise Invalid("duration must lie between 1 and 3650 days.", parameter="duration")
     if csr:
-        made, key = sign_request(ctx.tx, csr, days=duration, names=names, addresses=addresses), ""
-        ca = authority(ctx.tx)[2]
+        made, key = sign_request(ctx.tx, csr, days=duration, names=names, addresses=addresses), None
     elif names or addresses:
-        made, key, ca = issue(
+        made, key, _ = issue(
             ctx.tx, names[0] if names else addresses[0], names=names, addresses=addresses, days=duration
         )
     else:
         raise Invalid("Give a csr, or a domain or ipaddress to issue the certificate for.", parameter="csr")
-    body = {"certificate": made, "cacertificates": ca}
-    if key:
-        body["privatekey"] = key
-    return {"certificates": body}
+    serial = f"{x509.load_pem_x509_certificate(made.encode()).serial_number:x}"
+    held = ctx.tx.first(Certificate, Certificate.c.serial == serial)
+    assert held is not None
+    ctx.tx.set(held, pem=made, key=key)
+    ctx.start(IssueCertificate(serial=serial))
+    # In the first answer too, so that whoever asked need not wait for a job that has nothing left to do.
+    return {"certificates": _certificate_answer(ctx.tx, held)}
 
 
 @operation
@@ -321,15 +361,21 @@ class ProvisionCertificate(Operation):
         await ask(self.host, w.InstallCertificate(certificate=sign[0], authorities=sign[1]))
 
 
-@command("provisionCertificate", roles=ROOT, job=True, event="CA.CERTIFICATE.PROVISION")
-def provision(
-    ctx: Ctx, hostid: Host, reconnect: bool = True, provider: str | None = None, forced: bool = False
-) -> None:
+@command(
+    "provisionCertificate",
+    roles=ROOT,
+    job=True,
+    event="CA.CERTIFICATE.PROVISION",
+    refused={"forced:boolean": "not offered: a host gets its certificate over its agent's connection only"},
+)
+def provision(ctx: Ctx, hostid: Host, reconnect: bool = True, provider: str | None = None) -> None:
     """Gives a host a fresh certificate.
 
-    reconnect: the agent connects again with it, which it does by itself
+    reconnect: true, the default: the agent connects again with it, which it does by itself
     """
     _provider(provider)
+    if not reconnect:
+        raise Invalid("The agent uses a fresh certificate at once; leave reconnect out.", parameter="reconnect")
     ctx.start(ProvisionCertificate(host=hostid.id))
 
 
@@ -352,7 +398,7 @@ def revoke(ctx: Ctx, serial: str, cn: str | None = None, provider: str | None = 
 
 @reconciler(every=3600)
 async def renew_certificates() -> int:
-    """Hosts whose certificate ends soon get a fresh one."""
+    """Hosts whose certificate ends soon get a fresh one; keys of issued ones are forgotten."""
 
     def due(tx: Tx) -> list[str]:
         if not RENEW.get(tx):
@@ -370,6 +416,7 @@ async def renew_certificates() -> int:
                 out.append(host.id)
         return out
 
+    await change(_forget_keys)
     waiting = await look(due)
     engine = Engine.here
     assert engine is not None
@@ -381,6 +428,11 @@ async def renew_certificates() -> int:
     if waiting:
         await change(want)
     return len(waiting)
+
+
+def _forget_keys(tx: Tx) -> None:
+    old = (Certificate.c.key.is_not(None), Certificate.c.created < clock.ago(3600))
+    tx.execute(sa.update(Certificate.table).where(*old).values(key=None))
 
 
 def _forget(tx: Tx, host: Host) -> None:

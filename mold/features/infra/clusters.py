@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import sqlalchemy as sa
+
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, command
 from mold.api.lists import Query, lists
@@ -57,20 +59,31 @@ class Cluster(Resource):
 def _list(q: Query, hypervisor: str | None = None, showcapacities: bool | None = None) -> None:
     """Lists clusters."""
     if hypervisor is not None:
-        q.where(Cluster.c.hypervisor == hypervisor)
-    if not showcapacities:
-        q.details = frozenset({"none"})
+        q.where(sa.func.lower(Cluster.c.hypervisor) == hypervisor.lower())
+    if showcapacities:
+        q.details = frozenset({"all", "capacity"})
 
 
-@shown(Cluster, Field("cpuovercommitratio"), Field("memoryovercommitratio"))
+@shown(Cluster, Field("cpuovercommitratio"), Field("memoryovercommitratio"), Field("hasannotations", "boolean"))
 def _ratios(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return {
         c.id: {
             "cpuovercommitratio": str(CPU_FACTOR.get(tx, cluster=c.id)),
             "memoryovercommitratio": str(MEMORY_FACTOR.get(tx, cluster=c.id)),
+            "hasannotations": False,
         }
         for c in rows
     }
+
+
+@command("listHypervisors", shape="list", key="hypervisor", reads=True, fields=(Field("name"),))
+def list_hypervisors(ctx: Ctx, zoneid: Zone | None = None) -> dict[str, Any]:
+    """Lists hypervisors: those that Mold drives, or those that a zone has clusters of."""
+    names: list[str] = list(HYPERVISORS)
+    if zoneid is not None:
+        query = sa.select(Cluster.c.hypervisor).where(Cluster.c.zone_id == zoneid.id).distinct()
+        names = sorted(ctx.tx.execute(query).scalars())
+    return {"count": len(names), "hypervisor": [{"name": n} for n in names]} if names else {}
 
 
 def hypervisor_named(text: str) -> str:

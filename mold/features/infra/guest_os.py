@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import sqlalchemy as sa
+
+from mold.api.answer import Field, shown
 from mold.api.command import LATER
 from mold.api.lists import Query, lists
 from mold.api.permit import Open
-from mold.store import Resource, Tx, column, refers
+from mold.store import Resource, Tx, column, created, refers
 
 
 class OsCategory(Resource):
@@ -19,6 +24,7 @@ class OsCategory(Resource):
     name: str = column(unique=True, filter=True, keyword=True)
     sortkey: int = column(default=0, hidden=True)
     featured: bool = column(default=True, api="isfeatured")
+    created: str = created()
 
 
 class OsType(Resource):
@@ -43,10 +49,9 @@ class OsType(Resource):
         "isiso:boolean": LATER,
         "isvnf:boolean": LATER,
         "zoneid:uuid": LATER,
-        "showicon:boolean": LATER,
     },
 )
-def _categories(q: Query, isfeatured: bool | None = None) -> None:
+def _categories(q: Query, isfeatured: bool | None = None, showicon: bool | None = None) -> None:
     """Lists OS categories.
 
     isfeatured: only those shown first
@@ -56,12 +61,24 @@ def _categories(q: Query, isfeatured: bool | None = None) -> None:
     q.order = [OsCategory.c.sortkey, OsCategory.c.number]
 
 
-@lists("listOsTypes", OsType, refused={"fordisplay:boolean": LATER})
-def _types(q: Query, description: str | None = None) -> None:
+@shown(OsType, Field("name"), Field("fordisplay", "boolean"))
+def _named(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    return {r.id: {"name": r.name, "fordisplay": True} for r in rows}
+
+
+@lists("listOsTypes", OsType)
+def _types(
+    q: Query, description: str | None = None, ids: list[OsType] | None = None, fordisplay: bool | None = None
+) -> None:
     """Lists OS types.
 
     description: the exact name
+    fordisplay: false: those that are not shown to users; there are none
     """
+    if ids is not None:
+        q.where(q.tx.any_of(OsType.c.id, [t.id for t in ids]))
+    if fordisplay is False:
+        q.where(sa.false())
     if description is not None:
         q.where(OsType.c.name == description)
 

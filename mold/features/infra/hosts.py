@@ -20,15 +20,15 @@ import structlog
 
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Param, command
-from mold.api.lists import Query, lists
-from mold.api.permit import OPERATORS, ROOT, Infra
+from mold.api.lists import Query, lists, paged
+from mold.api.permit import ADMINS, OPERATORS, ROOT, Infra
 from mold.base import clock
 from mold.base.errors import Conflict, Failed, InUse, Invalid, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
-from mold.features.infra.clusters import Cluster, factors, hypervisor_named
+from mold.features.infra.clusters import CPU_FACTOR, MEMORY_FACTOR, Cluster, factors, hypervisor_named
 from mold.features.infra.pods import Pod
-from mold.features.infra.settings import setting
+from mold.features.infra.settings import CHANGED, setting
 from mold.features.infra.zones import Allocation, Zone
 from mold.store import Resource, Tx, column, created, metadata, refers
 from mold.wire import calls as w
@@ -81,7 +81,7 @@ class Host(Resource):
     url: str = column(hidden=True)
     hypervisor: str = column(filter=True)
     guid: str | None = column(default=None, hidden=True)
-    state: str = column(default="Creating", filter=True)
+    state: str = column(default="Creating", filter=True, kind="status")
     resource_state: str = column(default="Enabled", filter=True)
     type: str = column(default="Routing", filter=True)
     ip_address: str | None = column(default=None)
@@ -156,14 +156,21 @@ pulse = sa.Table(
     Field("ueficapability", "boolean"),
     Field("islocalstorageactive", "boolean"),
     Field("problems", "list"),
+    Field("istagarule", "boolean"),
+    Field("encryptionsupported", "boolean"),
+    Field("instanceconversionsupported", "boolean"),
+    Field("managementservername"),
+    Field("hasannotations", "boolean"),
     detail="capacity",
 )
 def _capacity(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     clusters = tx.among(Cluster, list({h.cluster_id for h in rows}))
     held = {
-        r.guid: r.session
+        r.guid: r
         for r in tx.execute(
-            sa.select(link.c.guid, link.c.session).where(tx.any_of(link.c.guid, [h.guid for h in rows if h.guid]))
+            sa.select(link.c.guid, sessions.c.id, sessions.c.manager)
+            .join(sessions, sessions.c.id == link.c.session)
+            .where(tx.any_of(link.c.guid, [h.guid for h in rows if h.guid]))
         )
     }
     out = {}
@@ -185,12 +192,41 @@ def _capacity(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]
             "explicithosttags": ",".join(h.host_tags or []) or None,
             "hahost": False,
             "capabilities": "hvm",
-            "managementserverid": held.get(h.guid),
+            "managementserverid": held[h.guid].id if h.guid in held else None,
+            "managementservername": held[h.guid].manager if h.guid in held else None,
+            "istagarule": False,
+            "encryptionsupported": False,
+            "instanceconversionsupported": False,
+            "hasannotations": False,
             "ueficapability": bool((h.details or {}).get("uefi")),
             "islocalstorageactive": True,
             "problems": h.problems or None,
         }
     return out
+
+
+EVENTS = {
+    "connect": "AgentConnected",
+    "ready": "Ready",
+    "lost": "AgentDisconnected",
+    "overdue": "PingTimeout",
+    "down": "HostDown",
+    "failed": "Error",
+}
+"""State moves and the names that the API has for them."""
+
+
+@shown(Host, Field("events"), Field("disconnected", "date"), detail="events")
+def _events(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    assert Host.states is not None
+    moves = Host.states.moves.values()
+    return {
+        h.id: {
+            "events": "; ".join(EVENTS[m.name] for m in moves if h.state in m.sources),
+            "disconnected": h.state_since if h.state in ("Disconnected", "Alert", "Down") else None,
+        }
+        for h in rows
+    }
 
 
 @shown(
@@ -230,20 +266,20 @@ def _stats(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
         "outofbandmanagementpowerstate:string": LATER,
         "storageaccessgroup:string": LATER,
         "hahost:boolean": LATER,
+        "virtualmachineid:uuid": "not offered yet: it comes with moving machines",
     },
 )
 def _list(
     q: Query,
     details: list[str] | None = None,
-    virtualmachineid: str | None = None,
-    managementserverid: str | None = None,
+    managementserverid: Annotated[str | None, Param(kind="uuid")] = None,
 ) -> None:
     """Lists hosts.
 
     details: sets of fields, comma separated: min, all, capacity, stats, events
-    virtualmachineid: hosts that this machine could move to
+    managementserverid: those whose agent this manager holds
     """
-    q.details = frozenset(details) if details else None
+    q.details = frozenset(d.strip().lower() for d in details) if details else None
     if managementserverid is not None:
         q.where(Host.c.guid.in_(sa.select(link.c.guid).where(link.c.session == managementserverid)))
 
@@ -389,6 +425,33 @@ def recount(tx: Tx, cluster_id: str) -> None:
         tx.set(host, cpu_capacity=int(host.cores * host.mhz * cpu), memory_capacity=int(left * memory))
 
 
+def _overprovisioning(tx: Tx, scope: str, scope_id: str) -> None:
+    for cluster in tx.find(Cluster, *([Cluster.c.id == scope_id] if scope == "cluster" else [])):
+        recount(tx, cluster.id)
+
+
+for each in (CPU_FACTOR, MEMORY_FACTOR, MEMORY_RESERVED):
+    CHANGED[each.name] = _overprovisioning
+
+
+@command(
+    "listHostTags",
+    roles=ADMINS,
+    shape="list",
+    key="hosttag",
+    reads=True,
+    fields=(Field("name"), Field("isimplicit", "boolean")),
+)
+def list_tags(
+    ctx: Ctx, keyword: str | None = None, page: int | None = None, pagesize: int | None = None
+) -> dict[str, Any]:
+    """Lists the tags that hosts have."""
+    query = sa.select(Host.c.host_tags).where(Host.c.host_tags.is_not(None)).distinct()
+    names = sorted({t for tags in ctx.tx.execute(query).scalars() for t in tags or []})
+    rows = [{"name": n, "isimplicit": False} for n in names if keyword is None or keyword.lower() in n.lower()]
+    return paged("hosttag", rows, page, pagesize)
+
+
 @command(
     "addHost",
     roles=OPERATORS,
@@ -407,7 +470,7 @@ def add(
     zoneid: Zone,
     podid: Pod,
     hypervisor: str,
-    url: Annotated[str, Param(length=2048)],
+    url: str,
     clusterid: Cluster | None = None,
     username: str | None = None,
     password: Annotated[str | None, Param(secret=True)] = None,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Details, Long, command
+from mold.api.command import LATER, Ctx, Details, Long, Param, command
 from mold.api.lists import Query, lists
-from mold.api.permit import ADMINS, Offered
-from mold.base.errors import Denied, Invalid
+from mold.api.permit import ADMINS, Offered, condition
+from mold.base.errors import Denied, Invalid, NotFound
 from mold.base.units import GIB
+from mold.features.identity.accounts import Account, Project
 from mold.features.identity.domains import Domain
 from mold.features.infra.zones import Zone
 from mold.store import Resource, Tx, column, created
@@ -92,6 +95,11 @@ class ServiceOffering(Resource):
     created: str = created()
 
 
+def words(tags: str | None) -> set[str]:
+    """Tags out of their comma separated text."""
+    return {t.strip() for t in (tags or "").split(",") if t.strip()}
+
+
 def as_list(rows: list[Any] | None) -> str | None:
     """Ids of rows as the JSON text that policies search."""
     return Json().process_bind_param([r.id for r in rows], None) if rows else None  # type: ignore[arg-type]
@@ -102,7 +110,8 @@ def ids_of(text: str | None) -> list[str]:
     return Json().process_result_value(text, None) if text else []  # type: ignore[arg-type]
 
 
-def _places(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+def places(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    """For which domains and zones offerings are, as answers show it."""
     domains = tx.among(Domain, [d for r in rows for d in ids_of(r.domain_ids)])
     zones = tx.among(Zone, [z for r in rows for z in ids_of(r.zone_ids)])
     out: dict[str, dict[str, Any]] = {}
@@ -121,8 +130,53 @@ def _places(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
 
 
 PLACE_FIELDS = (Field("domainid"), Field("domain"), Field("zoneid"), Field("zone"))
-shown(DiskOffering, *PLACE_FIELDS)(_places)
-shown(ServiceOffering, *PLACE_FIELDS)(_places)
+shown(DiskOffering, *PLACE_FIELDS)(places)
+shown(ServiceOffering, *PLACE_FIELDS)(places)
+NEITHER = ("iscustomizediops", "hasannotations")
+"""What no offering has yet."""
+NO_DISK = (*NEITHER, "disksizestrictness", "encrypt")
+NO_SERVICE = (*NEITHER, "diskofferingstrictness", "encryptroot", "purgeresources", "gpudisplay")
+shown(DiskOffering, *(Field(n, "boolean") for n in NO_DISK))(
+    lambda tx, rows, caller: {r.id: dict.fromkeys(NO_DISK, False) for r in rows}
+)
+shown(ServiceOffering, *(Field(n, "boolean") for n in NO_SERVICE))(
+    lambda tx, rows, caller: {r.id: dict.fromkeys(NO_SERVICE, False) for r in rows}
+)
+
+
+def offered_to(kind: Any, trail: str) -> Any:
+    """Condition for offerings that are everybody's, or for a domain on this trail."""
+    from mold.api.permit import domain_table
+
+    d = domain_table()
+    chain = sa.exists(
+        sa.select(1).where(
+            sa.literal(trail).like(d.c.trail.concat("%")),
+            sa.cast(kind.c.domain_ids, sa.Text).like(sa.literal("%").concat(d.c.id).concat("%")),
+        )
+    )
+    return sa.or_(kind.c.domain_ids.is_(None), chain)
+
+
+def for_whom(
+    q: Query, kind: Any, domainid: Domain | None, account: str | None, projectid: Any, isrecursive: bool | None
+) -> None:
+    """Narrow a list of offerings: made for a domain (and those below it), or usable by an account or project."""
+    if account is not None:
+        of = domainid.id if domainid else q.ctx.caller.domain_id
+        found = q.tx.first(
+            Account, Account.c.name == account, Account.c.domain_id == of, condition(Account, q.ctx.caller, "see")
+        )
+        if found is None:
+            raise NotFound(f"There is no account {account} in this domain, or you may not see it.", account=account)
+        q.where(offered_to(kind, q.tx.one(Domain, found.domain_id).trail))
+    elif domainid is not None:
+        these = [domainid]
+        if isrecursive:
+            these = q.tx.find(Domain, Domain.c.trail.startswith(domainid.trail, autoescape=True))
+        q.where(sa.or_(*(kind.c.domain_ids.contains(d.id, autoescape=True) for d in these)))
+    if projectid not in (None, "-1"):
+        q.where(offered_to(kind, q.tx.one(Domain, projectid.domain_id).trail))
 
 
 def _usable(q: Query, kind: Any, zoneid: Zone | None, state: str | None) -> None:
@@ -133,6 +187,32 @@ def _usable(q: Query, kind: Any, zoneid: Zone | None, state: str | None) -> None
     elif state.lower() != "all":
         q.where(kind.c.state == state.capitalize())
     q.order = [kind.c.sortkey, kind.c.number]
+
+
+Places = Annotated[str | None, Param(length=4096)]
+
+
+def placed(ctx: Ctx, domains: str | None, zones: str | None) -> dict[str, Any]:
+    """The changed columns of an offering that is to be for these domains and zones."""
+    from mold.api.lists import permitted
+
+    changes: dict[str, Any] = {}
+    for text, everything, kind, column_ in (
+        (domains, "public", Domain, "domain_ids"),
+        (zones, "all", Zone, "zone_ids"),
+    ):
+        if text is None:
+            continue
+        if text.strip().lower() == everything:
+            if column_ == "domain_ids":
+                check_owner(ctx, None)
+            changes[column_] = None
+            continue
+        ids = [i.strip() for i in text.split(",") if i.strip()]
+        if not ids:
+            raise Invalid(f"Give ids, or {everything}.", parameter=column_.replace("_ids", "id"))
+        changes[column_] = as_list([permitted(ctx.tx, kind, ctx.caller, i) for i in ids])
+    return changes
 
 
 def check_owner(ctx: Ctx, domains: list[Domain] | None) -> None:
@@ -159,14 +239,19 @@ def _service(
     cpuspeed: int | None = None,
     memory: int | None = None,
     account: str | None = None,
-    projectid: str | None = None,
+    projectid: Project | None = None,
     listall: bool | None = None,
     isrecursive: bool | None = None,
-    templateid: str | None = None,
-    virtualmachineid: str | None = None,
+    templateid: Annotated[Resource | None, Param(of="template")] = None,
+    virtualmachineid: Annotated[Resource | None, Param(of="virtualmachine")] = None,
 ) -> None:
     """Lists compute offerings.
 
+    account: offerings that this account may use
+    projectid: offerings that this project may use
+    domainid: offerings made for this domain
+    listall: what happens anyhow: offerings belong to no account
+    templateid: offerings whose root disk has room for this template
     issystem: offerings of the cloud's own machines
     cpunumber: at least so many cores
     cpuspeed: at least so many MHz
@@ -176,8 +261,14 @@ def _service(
     c = ServiceOffering.c
     q.where(c.is_system == (issystem and q.ctx.caller.root))
     _usable(q, ServiceOffering, zoneid, state)
-    if domainid is not None:
-        q.where(c.domain_ids.contains(domainid.id, autoescape=True))
+    for_whom(q, ServiceOffering, domainid, account, projectid, isrecursive)
+    if templateid is not None:
+        q.where(c.root_disk_size.is_(None) | (c.root_disk_size * GIB >= templateid.__dict__["size"]))
+    if virtualmachineid is not None:
+        now = q.tx.one(ServiceOffering, virtualmachineid.__dict__["service_offering_id"])
+        q.where(c.id != now.id, c.storage_type == now.storage_type, c.state == "Active")
+        if virtualmachineid.__dict__["state"] == "Running":
+            q.where(sa.false())  # a running machine keeps its size: scaling it is not offered yet
     for col, low in ((c.cpunumber, cpunumber), (c.cpuspeed, cpuspeed), (c.memory, memory)):
         if low is not None:
             q.where((col >= low) | col.is_(None))
@@ -194,6 +285,7 @@ def _service(
         "miniops:long": LATER,
         "maxiops:long": LATER,
         "hypervisorsnapshotreserve:integer": LATER,
+        "isvolatile:boolean": "not offered yet: a machine keeps its root disk over restarts",
         "diskofferingid:uuid": LATER,
         "diskofferingstrictness:boolean": LATER,
         "encryptroot:boolean": LATER,
@@ -221,7 +313,6 @@ def create_service(
     maxmemory: int | None = None,
     offerha: bool = False,
     limitcpuuse: bool = False,
-    isvolatile: bool = False,
     storagetype: Literal["shared", "local"] = "shared",
     provisioningtype: Literal["thin", "sparse", "fat"] = "thin",
     rootdisksize: Long | None = None,
@@ -291,7 +382,6 @@ def create_service(
             limits=limits or None,
             offer_ha=offerha,
             limit_cpu_use=limitcpuuse,
-            is_volatile=isvolatile,
             storage_type=storagetype,
             provisioning_type=provisioningtype,
             root_disk_size=rootdisksize,
@@ -323,8 +413,6 @@ def create_service(
         "cleanupexternaldetails:boolean": LATER,
         "externaldetails:map": LATER,
         "purgeresources:boolean": LATER,
-        "domainid:string": LATER,
-        "zoneid:string": LATER,
     },
 )
 def update_service(
@@ -336,9 +424,13 @@ def update_service(
     hosttags: str | None = None,
     storagetags: str | None = None,
     state: Literal["Active", "Inactive"] | None = None,
+    domainid: Places = None,
+    zoneid: Places = None,
 ) -> ServiceOffering:
-    """Changes a compute offering's names, tags and state.
+    """Changes a compute offering's names, tags and state, and for whom it is.
 
+    domainid: ids of domains, comma separated; public: for everybody
+    zoneid: ids of zones, comma separated; all: for every zone
     storagetags: storage tags, comma separated
     hosttags: host tags, comma separated
     """
@@ -350,7 +442,8 @@ def update_service(
         "storage_tags": storagetags,
         "state": state,
     }
-    return ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})
+    changes = {k: v for k, v in changes.items() if v is not None}
+    return ctx.tx.set(id, **changes, **placed(ctx, domainid, zoneid))
 
 
 @command("deleteServiceOffering", roles=ADMINS, event="SERVICE.OFFERING.DELETE")
@@ -368,24 +461,44 @@ def _retire(ctx: Ctx, row: Any) -> None:
         ctx.tx.set(row, state="Inactive")
 
 
-@lists("listDiskOfferings", DiskOffering, refused={"encrypt:boolean": LATER})
+@lists(
+    "listDiskOfferings",
+    DiskOffering,
+    refused={
+        "encrypt:boolean": LATER,
+        "virtualmachineid:uuid": "not offered yet: data disks come with volumes",
+        "volumeid:uuid": "not offered yet: changing a disk's offering comes with volumes",
+    },
+)
 def _disk(
     q: Query,
     zoneid: Zone | None = None,
     domainid: Domain | None = None,
     state: str | None = None,
     account: str | None = None,
-    projectid: str | None = None,
+    projectid: Project | None = None,
     listall: bool | None = None,
     isrecursive: bool | None = None,
-    storageid: str | None = None,
-    virtualmachineid: str | None = None,
-    volumeid: str | None = None,
+    storageid: Annotated[Resource | None, Param(of="storagepool")] = None,
 ) -> None:
-    """Lists disk offerings."""
+    """Lists disk offerings.
+
+    account: offerings that this account may use
+    projectid: offerings that this project may use
+    domainid: offerings made for this domain
+    listall: what happens anyhow: offerings belong to no account
+    storageid: offerings whose disks this primary storage takes
+    """
     _usable(q, DiskOffering, zoneid, state)
-    if domainid is not None:
-        q.where(DiskOffering.c.domain_ids.contains(domainid.id, autoescape=True))
+    for_whom(q, DiskOffering, domainid, account, projectid, isrecursive)
+    if storageid is not None:
+        pool = storageid.__dict__
+        has = words(pool["tags"])
+        fits = [o.id for o in q.tx.find(DiskOffering) if words(o.tags) <= has]
+        q.where(
+            DiskOffering.c.id.in_(fits),
+            DiskOffering.c.storage_type == ("local" if pool["scope"] == "HOST" else "shared"),
+        )
     if not q.ctx.caller.root:
         q.where(DiskOffering.c.displayoffering)
 
@@ -409,10 +522,10 @@ def _disk(
 def create_disk(
     ctx: Ctx,
     name: str,
-    displaytext: str | None = None,
+    displaytext: Annotated[str | None, Param(length=4096)] = None,
     disksize: Long | None = None,
     customized: bool = False,
-    tags: str | None = None,
+    tags: Annotated[str | None, Param(length=4096)] = None,
     storagetype: Literal["shared", "local"] = "shared",
     provisioningtype: Literal["thin", "sparse", "fat"] = "thin",
     cachemode: Literal["none", "writeback", "writethrough"] = "none",
@@ -460,13 +573,13 @@ def create_disk(
     roles=ADMINS,
     answers=DiskOffering,
     event="DISK.OFFERING.EDIT",
-    refused={**BURSTS, "domainid:string": LATER, "zoneid:string": LATER},
+    refused=BURSTS,
 )
 def update_disk(
     ctx: Ctx,
     id: DiskOffering,
     name: str | None = None,
-    displaytext: str | None = None,
+    displaytext: Annotated[str | None, Param(length=4096)] = None,
     sortkey: int | None = None,
     displayoffering: bool | None = None,
     tags: str | None = None,
@@ -476,8 +589,14 @@ def update_disk(
     iopsreadrate: Long | None = None,
     iopswriterate: Long | None = None,
     state: Literal["Active", "Inactive"] | None = None,
+    domainid: Places = None,
+    zoneid: Places = None,
 ) -> DiskOffering:
-    """Changes a disk offering."""
+    """Changes a disk offering, and for whom it is.
+
+    domainid: ids of domains, comma separated; public: for everybody
+    zoneid: ids of zones, comma separated; all: for every zone
+    """
     changes: dict[str, Any] = {
         "name": name,
         "displaytext": displaytext,
@@ -491,7 +610,8 @@ def update_disk(
         "iopswriterate": iopswriterate,
         "state": state,
     }
-    return ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})
+    changes = {k: v for k, v in changes.items() if v is not None}
+    return ctx.tx.set(id, **changes, **placed(ctx, domainid, zoneid))
 
 
 @command("deleteDiskOffering", roles=ADMINS, event="DISK.OFFERING.DELETE")

@@ -36,17 +36,25 @@ class Pod(Resource):
 @lists("listPods", Pod, roles=OPERATORS, refused={"storageaccessgroup:string": LATER})
 def _list(q: Query, showcapacities: bool | None = None) -> None:
     """Lists pods."""
-    if not showcapacities:
-        q.details = frozenset({"none"})
+    if showcapacities:
+        q.details = frozenset({"all", "capacity"})
 
 
-@shown(Pod, Field("startip", "list"), Field("endip", "list"), Field("ipranges", "list"), Field("forsystemvms", "list"))
+@shown(
+    Pod,
+    Field("startip", "list"),
+    Field("endip", "list"),
+    Field("ipranges", "list"),
+    Field("forsystemvms", "list"),
+    Field("hasannotations", "boolean"),
+)
 def _ranges(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return {
         p.id: {
             "startip": [p.start_ip],
             "endip": [p.end_ip],
             "forsystemvms": ["0"],
+            "hasannotations": False,
             "ipranges": [
                 {
                     "startip": p.start_ip,

@@ -7,14 +7,17 @@ value for a scope.  Values are cached for a second, because every request asks f
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from mold.api.answer import Field
-from mold.api.command import Ctx, command
+from mold.api.command import Ctx, Param, command
+from mold.api.lists import paged
+from mold.api.model import capability
 from mold.api.permit import OPERATORS, ROOT, Infra
 from mold.base.errors import Invalid
-from mold.store import Resource, Tx, column
+from mold.store import REGISTRY, Resource, Tx, column
 
 T = TypeVar("T", bool, int, float, str)
 FRESH_SECONDS = 1.0
@@ -72,6 +75,8 @@ class Declared(Generic[T]):
         return value
 
 
+KINDS = {"zone": "zone", "cluster": "cluster", "storage": "storagepool", "account": "account", "domain": "domain"}
+"""Scope -> kind of the thing it is about."""
 SETTINGS: dict[str, Declared[Any]] = {}
 _cache: dict[str, tuple[float, dict[tuple[str, str, str], str]]] = {}
 
@@ -117,11 +122,37 @@ def store(tx: Tx, name: str, text: str, scope: str = "Global", scope_id: str = "
             name=name,
         )
     declared.read(text)
+    thing = REGISTRY[KINDS[scope]] if scope != "Global" else None
+    if thing is not None and tx.get(thing, scope_id) is None:
+        raise Invalid(f"There is no {thing.title} with the id {scope_id[:80]}.", name=name)
     found = tx.first(Setting, Setting.c.name == name, Setting.c.scope == scope, Setting.c.scope_id == scope_id)
     if found is None:
         tx.add(Setting(name=name, scope=scope, scope_id=scope_id, value=text))
     else:
         tx.set(found, value=text)
+    _effect(tx, name, scope, scope_id)
+
+
+def reset(tx: Tx, name: str, scope: str = "Global", scope_id: str = "") -> None:
+    """Take a changed value back."""
+    if name not in SETTINGS:
+        raise Invalid(f"There is no setting {name[:100]}.", name=name)
+    found = tx.first(Setting, Setting.c.name == name, Setting.c.scope == scope, Setting.c.scope_id == scope_id)
+    if found is not None:
+        tx.remove(found)
+    _effect(tx, name, scope, scope_id)
+
+
+CHANGED: dict[str, Callable[[Tx, str, str], None]] = {}
+"""What follows in the same transaction when a setting changes: (tx, scope, scope id)."""
+
+
+def _effect(tx: Tx, name: str, scope: str, scope_id: str) -> None:
+    forget()
+    follow = CHANGED.get(name)
+    if follow is not None:
+        follow(tx, scope, scope_id)
+    forget()
     tx.then(forget)
 
 
@@ -136,6 +167,8 @@ FIELDS = (
     Field("scope"),
     Field("isdynamic", "boolean"),
     Field("type"),
+    Field("displaytext"),
+    Field("options"),
 )
 
 
@@ -144,7 +177,7 @@ def _shown(declared: Declared[Any], value: Any) -> dict[str, Any]:
         return str(v).lower() if isinstance(v, bool) else str(v)
 
     kinds = {bool: "Boolean", int: "Number", float: "Decimal", str: "String"}
-    return {
+    shape: dict[str, Any] = {
         "name": declared.name,
         "category": "Advanced",
         "group": declared.group,
@@ -155,9 +188,22 @@ def _shown(declared: Declared[Any], value: Any) -> dict[str, Any]:
         "scope": " ".join(("Global", *declared.scopes)).title(),
         "isdynamic": True,
         "type": kinds[type(declared.default)],
+        "displaytext": declared.name.replace(".", " ").capitalize(),
     }
+    if declared.choices:
+        shape["options"] = ",".join(declared.choices)
+    return shape
 
 
+Zoned = Annotated[Resource | None, Param(of="zone", access="see")]
+Clustered = Annotated[Resource | None, Param(of="cluster", access="see")]
+Stored = Annotated[Resource | None, Param(of="storagepool", access="see")]
+Accounted = Annotated[Resource | None, Param(of="account", access="see")]
+Domained = Annotated[Resource | None, Param(of="domain", access="see")]
+ELSEWHERE = {
+    "imagestoreuuid:uuid": "not offered yet: no setting is for an image store",
+    "managementserverid:uuid": "not offered: settings are the same on every manager",
+}
 SCOPED = {
     "zoneid": "zone",
     "clusterid": "cluster",
@@ -167,14 +213,22 @@ SCOPED = {
 }
 
 
-def _scope(given: dict[str, str | None]) -> tuple[str, str]:
-    chosen = [(SCOPED[k], v) for k, v in given.items() if v]
+def _scope(given: dict[str, Resource | None]) -> tuple[str, str]:
+    chosen = [(SCOPED[k], v.id) for k, v in given.items() if v is not None]
     if len(chosen) > 1:
         raise Invalid("Give one scope only: zoneid, clusterid, storageid, accountid or domainid.")
     return chosen[0] if chosen else ("Global", "")
 
 
-@command("listConfigurations", roles=OPERATORS, shape="object", key="configuration", reads=True, fields=FIELDS)
+@command(
+    "listConfigurations",
+    roles=OPERATORS,
+    shape="list",
+    key="configuration",
+    reads=True,
+    fields=FIELDS,
+    refused=ELSEWHERE,
+)
 def list_settings(
     ctx: Ctx,
     name: str | None = None,
@@ -183,19 +237,20 @@ def list_settings(
     group: str | None = None,
     subgroup: str | None = None,
     parent: str | None = None,
-    zoneid: str | None = None,
-    clusterid: str | None = None,
-    storageid: str | None = None,
-    accountid: str | None = None,
-    domainid: str | None = None,
-    imagestoreuuid: str | None = None,
+    zoneid: Zoned = None,
+    clusterid: Clustered = None,
+    storageid: Stored = None,
+    accountid: Accounted = None,
+    domainid: Domained = None,
     page: int | None = None,
     pagesize: int | None = None,
 ) -> dict[str, Any]:
     """Lists settings with their values.
 
-    category: category of settings
+    category: category of settings; there is Advanced
     group: group of settings
+    subgroup: subgroup of settings; there is Others
+    parent: settings that depend on this one; none do
     """
     scope, scope_id = _scope(
         {"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid}
@@ -205,14 +260,13 @@ def list_settings(
         for s in sorted(SETTINGS.values(), key=lambda s: s.name)
         if (name is None or s.name == name)
         and (keyword is None or keyword.lower() in s.name.lower())
-        and (group is None or s.group == group)
+        and (group is None or s.group.lower() == group.lower())
+        and (category is None or category.lower() == "advanced")
+        and (subgroup is None or subgroup.lower() == "others")
+        and not parent
         and (scope == "Global" or scope in s.scopes)
     ]
-    if not found:
-        return {}
-    size = pagesize if pagesize and pagesize > 0 else 500
-    start = ((page or 1) - 1) * size
-    return {"count": len(found), "configuration": found[start : start + size]}
+    return paged("configuration", found, page, pagesize)
 
 
 @command(
@@ -222,17 +276,17 @@ def list_settings(
     key="configuration",
     event="CONFIGURATION.VALUE.EDIT",
     fields=FIELDS,
-    refused={"imagestoreuuid:string": "not offered yet"},
+    refused=ELSEWHERE,
 )
 def update_setting(
     ctx: Ctx,
     name: str,
-    value: str | None = None,
-    zoneid: str | None = None,
-    clusterid: str | None = None,
-    storageid: str | None = None,
-    accountid: str | None = None,
-    domainid: str | None = None,
+    value: Annotated[str | None, Param(length=4096)] = None,
+    zoneid: Zoned = None,
+    clusterid: Clustered = None,
+    storageid: Stored = None,
+    accountid: Accounted = None,
+    domainid: Domained = None,
 ) -> dict[str, Any]:
     """Changes a setting, globally or for one zone, cluster, storage, account or domain.
 
@@ -243,3 +297,39 @@ def update_setting(
     )
     store(ctx.tx, name, value or "", scope, scope_id)
     return {"configuration": _shown(SETTINGS[name], SETTINGS[name].read(value or ""))}
+
+
+@command(
+    "resetConfiguration",
+    roles=ROOT,
+    shape="object",
+    key="configuration",
+    event="CONFIGURATION.VALUE.EDIT",
+    fields=FIELDS,
+    refused={
+        "imagestoreid:uuid": ELSEWHERE["imagestoreuuid:uuid"],
+        "managementserverid:uuid": ELSEWHERE["managementserverid:uuid"],
+    },
+)
+def reset_setting(
+    ctx: Ctx,
+    name: str,
+    zoneid: Zoned = None,
+    clusterid: Clustered = None,
+    storageid: Stored = None,
+    accountid: Accounted = None,
+    domainid: Domained = None,
+) -> dict[str, Any]:
+    """Takes a changed setting back: to its default, or for one zone, cluster, storage, account or domain to the global value."""
+    scope, scope_id = _scope(
+        {"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid}
+    )
+    reset(ctx.tx, name, scope, scope_id)
+    declared = SETTINGS[name]
+    return {"configuration": _shown(declared, declared.get(ctx.tx))}
+
+
+PAGE_SIZE = setting(
+    "default.ui.page.size", 20, "How many rows a console shows on a page.", group="Miscellaneous", low=1
+)
+capability("defaultuipagesize", lambda tx, caller: PAGE_SIZE.get(tx))

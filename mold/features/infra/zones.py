@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import sqlalchemy as sa
+
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Tags, command
-from mold.api.lists import Query, lists
+from mold.api.lists import Query, lists, tagged
 from mold.api.permit import ROOT, Offered
 from mold.base import ids, net
 from mold.base.errors import Invalid
 from mold.features.identity.domains import Domain
-from mold.store import Resource, Tx, column, created
+from mold.features.identity.tags import tags_of, untag
+from mold.store import REGISTRY, Resource, Tx, column, created
 
 Allocation = Literal["Enabled", "Disabled"]
 
@@ -65,26 +68,52 @@ def _list(
 ) -> None:
     """Lists zones.
 
-    available: only zones in which machines can be deployed
+    available: true, the default: zones in which machines can be deployed; false: those in which the caller has machines
+    showcapacities: with what is taken there (operators)
     """
     if ids is not None:
         q.where(q.tx.any_of(Zone.c.id, [z.id for z in ids]))
     if domainid is not None:
         q.where(Zone.c.domain_ids.contains(domainid.id, autoescape=True))
+    if available is False:
+        machine = REGISTRY["virtualmachine"].table
+        mine = machine.c.account_id.in_((q.ctx.caller.account_id, *q.ctx.caller.projects))
+        q.where(Zone.c.id.in_(sa.select(machine.c.zone_id).where(mine)))
+    if tags:
+        q.where(tagged(Zone, tags))
     if not q.ctx.caller.root and not q.ctx.caller.internal:
         q.where(Zone.c.allocation_state == "Enabled")
     if showcapacities:
-        q.details = frozenset({"capacity"})
-    else:
-        q.details = frozenset({"none"})
+        q.details = frozenset({"all", "capacity"})
     q.order = [Zone.c.sortkey, Zone.c.number]
 
 
-@shown(Zone, Field("securitygroupsenabled", "boolean"), Field("domainid"), Field("domainname"))
+@shown(
+    Zone,
+    Field("domainid"),
+    Field("domainname"),
+    Field("tags", "set"),
+    Field("isnsxenabled", "boolean"),
+    Field("routedmodeenabled", "boolean"),
+    Field("allowuserspecifyvrmtu", "boolean"),
+    Field("hasannotations", "boolean"),
+)
 def _domains(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     first = {z.id: _first(z.domain_ids) for z in rows}
     named = tx.among(Domain, [d for d in first.values() if d])
-    return {z: {"domainid": d, "domainname": named[d].name} for z, d in first.items() if d and d in named}
+    tags = tags_of(tx, "zone", list(first))
+    out: dict[str, dict[str, Any]] = {}
+    for z, d in first.items():
+        out[z] = {
+            "tags": tags.get(z, []),
+            "isnsxenabled": False,
+            "routedmodeenabled": False,
+            "allowuserspecifyvrmtu": False,
+            "hasannotations": False,
+        }
+        if d and d in named:
+            out[z].update(domainid=d, domainname=named[d].name)
+    return out
 
 
 def _first(listed: str | None) -> str | None:
@@ -208,3 +237,4 @@ def update(
 def delete(ctx: Ctx, id: Zone) -> None:
     """Deletes a zone that holds nothing any more."""
     ctx.tx.remove(id)
+    untag(ctx.tx, "zone", id.id)

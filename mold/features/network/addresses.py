@@ -7,16 +7,18 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Param, Tags, command
-from mold.api.lists import Query, lists, scope, tagged
-from mold.api.permit import OPERATORS, ROOT, Infra, Owned, Private
+from mold.api.command import LATER, Ctx, Param, command
+from mold.api.lists import Query, lists, tagged
+from mold.api.permit import ROOT, Infra, Owned, Private, below
 from mold.base import clock, net
 from mold.base.errors import Conflict, InUse, Invalid, NoCapacity
 from mold.features.identity import limits
 from mold.features.identity.accounts import Account, Project
 from mold.features.identity.domains import Domain
+from mold.features.identity.tags import tags_of
+from mold.features.infra.capacity import Amount, gauge
+from mold.features.infra.pods import Pod
 from mold.features.infra.zones import Zone
-from mold.features.network.networks import Network
 from mold.features.network.physical import PhysicalNetwork, carrying
 from mold.store import Resource, Tx, column, created, refers
 
@@ -25,7 +27,6 @@ class VlanRange(Resource):
     """A range of public addresses. `vlan` is `untagged` or a number."""
 
     kind = "vlaniprange"
-    steady = True
     title = "IP range"
     policy = Infra()
 
@@ -51,105 +52,31 @@ class Address(Resource):
     indexes = (("zone_id", "state"),)
     policy = Private()
 
-    range_id: str = refers("vlaniprange", cascade=True, shows={"vlanid": "id"}, admin=True, filter=False)
+    range_id: str = refers(
+        "vlaniprange",
+        cascade=True,
+        admin=True,
+        filter=False,
+        shows={"vlanid": "id", "vlanname": "vlan", "physicalnetworkid": "physical_network_id"},
+    )
     zone_id: str = refers("zone")
-    vlan: str = column(api="vlanname", admin=True)
+    vlan: str = column(hidden=True)
     ip: str = column(api="ipaddress", filter=True, keyword=True)
-    state: str = column(default="Free", filter=True)
+    state: str = column(default="Free")
     account_id: str | None = refers("account", default=None, filter=False)
     domain_id: str | None = refers("domain", default=None, filter=False)
     project_id: str | None = refers("project", default=None, filter=False)
     network_id: str | None = refers(
-        "network",
-        default=None,
-        shows={"associatednetworkid": "id", "associatednetworkname": "name"},
-        filter=False,
+        "network", default=None, shows={"associatednetworkid": "id", "associatednetworkname": "name"}, filter=False
     )
     source_nat: bool = column(default=False, api="issourcenat", filter=True)
     allocated: str | None = column(default=None, kind="date")
 
 
-@shown(
-    Address,
-    *(Field(n, "boolean") for n in ("isstaticnat", "issystem", "isportable", "forvirtualnetwork", "fordisplay")),
-    Field("physicalnetworkid", admin=True),
-    Field("networkid", admin=True),
+FLAGS = (
+    *("forvirtualnetwork", "isstaticnat", "issystem", "isportable", "fordisplay", "hasrules", "forsystemvms"),
+    "hasannotations",
 )
-def _address(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    ranges = tx.among(VlanRange, [a.range_id for a in rows])
-    return {
-        a.id: {
-            "isstaticnat": False,
-            "issystem": False,
-            "isportable": False,
-            "forvirtualnetwork": True,
-            "fordisplay": True,
-            "physicalnetworkid": ranges[a.range_id].physical_network_id,
-        }
-        for a in rows
-    }
-
-
-@lists(
-    "listPublicIpAddresses",
-    Address,
-    key="publicipaddress",
-    refused={
-        "forloadbalancing:boolean": LATER,
-        "forprovider:boolean": LATER,
-        "vpcid:uuid": LATER,
-        "retrieveonlyresourcecount:boolean": LATER,
-    },
-)
-def _addresses(
-    q: Query,
-    account: str | None = None,
-    domainid: Domain | None = None,
-    projectid: Project | None = None,
-    isrecursive: bool = False,
-    listall: bool = False,
-    id: Address | None = None,
-    allocatedonly: bool = True,
-    associatednetworkid: Network | None = None,
-    networkid: Network | None = None,
-    physicalnetworkid: Annotated[PhysicalNetwork | None, Param(roles=OPERATORS)] = None,
-    vlanid: Annotated[VlanRange | None, Param(roles=OPERATORS)] = None,
-    forvirtualnetwork: bool | None = None,
-    forsystemvms: bool = False,
-    isstaticnat: bool = False,
-    fordisplay: bool = True,
-    tags: Tags | None = None,
-) -> None:
-    """Lists public addresses: those in use, and to operators with allocatedonly=false the free ones too.
-
-    associatednetworkid: id of the network whose address it is
-    networkid: id of the network whose address it is
-    vlanid: id of the range
-    allocatedonly: false: with addresses that nobody has yet (operators)
-    isstaticnat: only addresses with static NAT
-    forsystemvms: only addresses of system machines
-    forvirtualnetwork: true: only addresses of networks with a router, which all are
-    fordisplay: false: only addresses that are not displayed
-    """
-    c, caller = Address.c, q.ctx.caller
-    if allocatedonly or caller.role not in OPERATORS:
-        given = {"account": account, "domainid": domainid, "projectid": projectid}
-        scope(q, {**given, "isrecursive": isrecursive, "listall": listall}, narrowed=id is not None)
-        q.where(c.state != "Free")
-    if id is not None:
-        q.where(c.id == id.id)
-    for network in (associatednetworkid, networkid):
-        if network is not None:
-            q.where(c.network_id == network.id)
-    if vlanid is not None:
-        q.where(c.range_id == vlanid.id)
-    if physicalnetworkid is not None:
-        ranges = sa.select(VlanRange.c.id).where(VlanRange.c.physical_network_id == physicalnetworkid.id)
-        q.where(c.range_id.in_(ranges))
-    if isstaticnat or forsystemvms or forvirtualnetwork is False or not fordisplay:
-        q.where(sa.false())  # no address is of that kind
-    if tags:
-        q.where(tagged(Address, tags))
 
 
 @shown(VlanRange, Field("forvirtualnetwork", "boolean"), Field("cidr"), Field("description"))
@@ -169,21 +96,26 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
 def _list(
     q: Query,
     account: str | None = None,
-    domainid: str | None = None,
-    projectid: str | None = None,
-    podid: str | None = None,
-    networkid: str | None = None,
+    domainid: Annotated[Domain | None, Param(access="see")] = None,
+    projectid: Project | None = None,
+    podid: Pod | None = None,
+    networkid: Annotated[Resource | None, Param(of="network")] = None,
     forvirtualnetwork: bool | None = None,
     vlan: str | None = None,
 ) -> None:
-    """Lists ranges of public addresses."""
+    """Lists ranges of public addresses.
+
+    podid: ranges of this pod; public ranges belong to none
+    networkid: ranges of this network; public ranges belong to none
+    forvirtualnetwork: false: ranges of shared networks; there are none
+    """
     c = VlanRange.c
     if podid or networkid or forvirtualnetwork is False:
         q.where(sa.false())  # ranges of pods and of guest networks do not exist here
     if vlan is not None:
         q.where(c.vlan == vlan.removeprefix("vlan://"))
     if domainid is not None:
-        q.where(c.domain_id == domainid)
+        q.where(c.domain_id == domainid.id)
     if account is not None:
         q.where(c.account_id.in_(sa.select(Account.c.id).where(Account.c.name == account)))
     if projectid is not None:
@@ -213,9 +145,9 @@ SIX = dict.fromkeys(
 )
 def create(
     ctx: Ctx,
-    startip: str,
-    gateway: str,
-    netmask: str,
+    startip: str | None = None,
+    gateway: str | None = None,
+    netmask: str | None = None,
     zoneid: Zone | None = None,
     endip: str | None = None,
     vlan: str = "untagged",
@@ -228,6 +160,8 @@ def create(
     vlan: untagged, or the VLAN
     forvirtualnetwork: true
     """
+    if not startip or not gateway or not netmask:
+        raise Invalid("Give startip, gateway and netmask of the range.", parameter="startip")
     if zoneid is None and physicalnetworkid is None:
         raise Invalid("Give zoneid.", parameter="zoneid")
     zone_id = zoneid.id if zoneid else physicalnetworkid.zone_id  # type: ignore[union-attr]
@@ -245,7 +179,7 @@ def create(
             )
         physical = found[0]
     word = vlan.removeprefix("vlan://").strip().lower() or "untagged"
-    if word != "untagged" and not (word.isascii() and word.isdigit() and 1 <= int(word) <= 0xFFFFFF):
+    if word != "untagged" and not (word.isdigit() and 1 <= int(word) <= 0xFFFFFF):
         raise Invalid("vlan must be untagged or a number.", parameter="vlan")
     network = net.around(gateway, netmask)
     first, last = net.span(startip, endip, network)
@@ -343,9 +277,10 @@ def update(
 def take(tx: Tx, zone_id: str, owner: Owned, *, source_nat: bool = False, network_id: str | None = None) -> Address:
     """Give a free public address of the zone to an owner; NoCapacity when none is left."""
     account = tx.one(Account, owner.account_id)
+    reserved = sa.select(VlanRange.c.id).where(VlanRange.c.forsystemvms)
     pick = (
         sa.select(Address.c.number)
-        .where(Address.c.zone_id == zone_id, Address.c.state == "Free")
+        .where(Address.c.zone_id == zone_id, Address.c.state == "Free", Address.c.range_id.not_in(reserved))
         .order_by(Address.c.number)
         .limit(1)
     )
@@ -390,3 +325,118 @@ def give_back(tx: Tx, address: Address) -> None:
         source_nat=False,
         allocated=None,
     )
+
+
+@shown(
+    Address,
+    *(Field(n, "boolean") for n in FLAGS),
+    Field("tags", "list"),
+)
+def _flags(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    tags = tags_of(tx, "address", [a.id for a in rows])
+    system = {r.id: r.forsystemvms for r in tx.among(VlanRange, list({a.range_id for a in rows})).values()}
+    return {
+        a.id: {
+            "forvirtualnetwork": True,
+            "isstaticnat": False,
+            "issystem": False,
+            "isportable": False,
+            "fordisplay": True,
+            "hasrules": False,
+            "forsystemvms": system.get(a.range_id, False),
+            "hasannotations": False,
+            "tags": tags.get(a.id, []),
+        }
+        for a in rows
+    }
+
+
+@lists(
+    "listPublicIpAddresses",
+    Address,
+    key="publicipaddress",
+    refused={
+        "forloadbalancing:boolean": "not offered yet: balancers",
+        "forprovider:boolean": LATER,
+        "vpcid:uuid": "VPCs are not offered yet",
+    },
+)
+def _addresses(
+    q: Query,
+    account: str | None = None,
+    domainid: Annotated[Domain | None, Param(access="see")] = None,
+    projectid: Annotated[Project | None, Param(access="see")] = None,
+    isrecursive: bool = False,
+    listall: bool = False,
+    allocatedonly: bool = True,
+    associatednetworkid: Annotated[Resource | None, Param(of="network")] = None,
+    networkid: Annotated[Resource | None, Param(of="network")] = None,
+    physicalnetworkid: PhysicalNetwork | None = None,
+    vlanid: VlanRange | None = None,
+    state: str | None = None,
+    isstaticnat: bool | None = None,
+    forvirtualnetwork: bool | None = None,
+    forsystemvms: bool | None = None,
+    fordisplay: Annotated[bool | None, Param(roles=ROOT)] = None,
+    tags: dict[str, str] | None = None,
+    retrieveonlyresourcecount: bool | None = None,
+) -> None:
+    """Lists public IP addresses: those in use, or for operators with allocatedonly=false also the free ones.
+
+    associatednetworkid: addresses of this guest network
+    networkid: addresses of this network
+    vlanid: addresses of this range (operators)
+    state: Free or Allocated
+    isstaticnat: true: addresses that belong to one machine; there are none yet
+    forvirtualnetwork: false: addresses of shared networks; there are none
+    forsystemvms: addresses of ranges for the cloud's own machines
+    retrieveonlyresourcecount: how many there are and nothing else
+    """
+    c, caller = Address.c, q.ctx.caller
+    whose: Any = projectid  # a project, or -1 for all of them
+    if account is not None:
+        of = domainid.id if domainid else caller.domain_id
+        q.where(c.account_id.in_(sa.select(Account.c.id).where(Account.c.name == account, Account.c.domain_id == of)))
+    elif whose is not None:
+        q.where(c.project_id.is_not(None) if whose == "-1" else c.project_id == whose.id)
+    elif domainid is not None:
+        q.where(below(domainid.trail, c.domain_id) if isrecursive else c.domain_id == domainid.id)
+    elif isrecursive and caller.rank >= 1:
+        q.where(below(caller.domain_trail, c.domain_id) | c.domain_id.is_(None))
+    elif not (listall or caller.internal or "id" in q.ctx.given):
+        # Nobody owns a free address: it is listed to operators who ask for them.
+        q.where((c.account_id == caller.account_id) | (c.state == "Free"))
+    if state is not None:
+        q.where(sa.func.lower(c.state) == state.lower())
+    elif allocatedonly:
+        q.where(c.state != "Free")
+    for wanted in (associatednetworkid, networkid):
+        if wanted is not None:
+            q.where(c.network_id == wanted.id)
+    ranges = []
+    if physicalnetworkid is not None:
+        ranges.append(VlanRange.c.physical_network_id == physicalnetworkid.id)
+    if forsystemvms is not None:
+        ranges.append(VlanRange.c.forsystemvms == forsystemvms)
+    if vlanid is not None:
+        ranges.append(VlanRange.c.id == vlanid.id)
+    if ranges:
+        q.where(c.range_id.in_(sa.select(VlanRange.c.id).where(*ranges)))
+    if isstaticnat or forvirtualnetwork is False or fordisplay is False:
+        q.where(sa.false())
+    if tags:
+        q.where(tagged(Address, tags))
+    if retrieveonlyresourcecount:
+        q.only_count = True
+
+
+@limits.counted("public_ip")
+def _count(tx: Tx, accounts: Any) -> int:
+    return tx.count(Address, Address.c.account_id.in_(accounts), Address.c.state != "Free")
+
+
+@gauge
+def _public(tx: Tx) -> list[Amount]:
+    used = sa.func.sum(sa.case((Address.c.state != "Free", 1), else_=0))
+    query = sa.select(Address.c.zone_id, used, sa.func.count()).group_by(Address.c.zone_id)
+    return [Amount(4, zone, None, None, int(taken), total) for zone, taken, total in tx.execute(query)]

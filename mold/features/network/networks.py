@@ -23,6 +23,8 @@ from mold.drivers.elements import ELEMENTS
 from mold.features.identity import limits
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
+from mold.features.identity.tags import tags_of, untag
+from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
 from mold.features.network.offerings import NetworkOffering, service_list
@@ -120,10 +122,14 @@ class Network(Owned):
     Field("redundantrouter", "boolean"),
     Field("egressdefaultpolicy", "boolean"),
     Field("supportsvmautoscaling", "boolean"),
+    Field("internetprotocol"),
+    Field("tags", "list"),
+    Field("hasannotations", "boolean"),
 )
 def _services(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     offerings = tx.among(NetworkOffering, list({n.network_offering_id for n in rows}))
     physical = tx.among(PhysicalNetwork, list({n.physical_network_id for n in rows if n.physical_network_id}))
+    tags = tags_of(tx, "network", [n.id for n in rows])
     out: dict[str, dict[str, Any]] = {}
     for n in rows:
         offering = offerings[n.network_offering_id]
@@ -145,6 +151,9 @@ def _services(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]
             "redundantrouter": False,
             "egressdefaultpolicy": offering.egress_default_policy,
             "supportsvmautoscaling": False,
+            "internetprotocol": "IPv4",
+            "tags": tags.get(n.id, []),
+            "hasannotations": False,
         }
     return out
 
@@ -154,7 +163,6 @@ def _services(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]
     Network,
     refused={
         "associatednetworkid:uuid": LATER,
-        "retrieveonlyresourcecount:boolean": LATER,
         "vpcid:uuid": "VPCs are not offered yet",
     },
 )
@@ -169,11 +177,16 @@ def _list(
     supportedservices: list[str] | None = None,
     vlan: str | None = None,
     displaynetwork: bool | None = None,
+    retrieveonlyresourcecount: bool | None = None,
     showicon: bool | None = None,
     tags: Tags | None = None,
 ) -> None:
     """Lists guest networks.
 
+    retrieveonlyresourcecount: how many there are and nothing else
+    forvpc: true: networks of VPCs; there are none
+    issystem: true: the cloud's own networks; there are none
+    acltype: Account or Domain
     canusefordeploy: only networks that machines can be deployed on
     networkfilter: account, domain, accountdomain, shared or all
     vlan: the VLAN (admins)
@@ -190,6 +203,10 @@ def _list(
     if vlan is not None and q.ctx.caller.root:
         word = vlan.rsplit("/", 1)[-1]
         q.where(c.tag == int(word) if word.isascii() and word.isdigit() and len(word) < 10 else sa.false())
+    if canusefordeploy is False:
+        q.where(sa.false())  # machines can be deployed on every network there is
+    if retrieveonlyresourcecount:
+        q.only_count = True
     if displaynetwork is not None and q.ctx.caller.root:
         q.where(c.display == displaynetwork)
     for service in supportedservices or []:
@@ -486,19 +503,45 @@ class RemoveNetwork(Operation):
         for each in ELEMENTS:
             each.release(tx, network)
         limits.give_back(tx, network.account_id, network=1)
+        untag(tx, "network", network.id)
         tx.remove(network)
+
+
+@limits.counted("network")
+def _count(tx: Tx, accounts: Any) -> int:
+    return tx.count(Network, Network.c.account_id.in_(accounts))
+
+
+@gauge
+def _tags(tx: Tx) -> list[Amount]:
+    taken = dict(
+        tx.execute(
+            sa.select(Network.c.physical_network_id, sa.func.count())
+            .where(Network.c.tag.is_not(None))
+            .group_by(Network.c.physical_network_id)
+        ).all()
+    )
+    out = []
+    for each in tx.find(PhysicalNetwork, PhysicalNetwork.c.state == "Enabled", PhysicalNetwork.c.vlan != ""):
+        total = sum(high - low + 1 for low, high in net.vlans(each.vlan))
+        out.append(Amount(7, each.zone_id, None, None, int(taken.get(each.id, 0)), total))
+    return out
 
 
 blockers: list[Any] = []
 """Functions (tx, network) -> reason why it cannot go, or None; higher floors add to it."""
 
 
-@command("deleteNetwork", job=True, event="NETWORK.DELETE")
-def delete(ctx: Ctx, id: Network, forced: bool = False) -> Network:
-    """Deletes a network without machines.
-
-    forced: root admins: also when its router cannot be reached
-    """
+@command(
+    "deleteNetwork",
+    job=True,
+    event="NETWORK.DELETE",
+    refused={
+        "forced:boolean": "not offered: a router that cannot be reached would go on serving; bring its host back or remove it"
+    },
+)
+def delete(ctx: Ctx, id: Network) -> Network:
+    """Deletes a network without machines."""
     for used in blockers:
         text = used(ctx.tx, id)
         if text:
@@ -530,7 +573,7 @@ def physical_of(tx: Tx, network: Network) -> PhysicalNetwork:
     found = carrying(tx, network.zone_id, "Guest")
     if found is None:
         raise NoCapacity(
-            "No enabled physical network of the zone carries Guest traffic.",
+            "No enabled physical network of the zone carries Guest traffic with an enabled VirtualRouter on it.",
             public="The zone's network is not ready for machines.",
         )
     return found[0]

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Param, command
-from mold.api.lists import Query, lists
+from mold.api.lists import Query, lists, paged
 from mold.api.permit import ROOT, Offered
 from mold.base.errors import Invalid
 from mold.features.identity.domains import Domain
-from mold.features.infra.offerings import as_list
+from mold.features.infra.offerings import PLACE_FIELDS, Places, as_list, placed, places
 from mold.features.infra.zones import Zone
 from mold.store import Resource, Tx, column, created
 
@@ -44,7 +44,7 @@ class NetworkOffering(Resource):
     is_persistent: bool = column(default=False)
     for_vpc: bool = column(default=False, filter=True)
     egress_default_policy: bool = column(default=True)
-    network_rate: int | None = column(default=None)
+    network_rate: int | None = column(default=None, kind="integer")
     tags: str | None = column(default=None, filter=True)
     services: dict[str, str] = column(default_factory=dict, hidden=True)
     domain_ids: str | None = column(default=None, hidden=True)
@@ -76,6 +76,7 @@ CAPABILITIES: dict[str, list[dict[str, Any]]] = {
     Field("supportspublicaccess", "boolean"),
     Field("supportsinternallb", "boolean"),
     Field("internetprotocol"),
+    *(Field(n, "boolean") for n in ("fornsx", "fortungsten", "specifyasnumber", "hasannotations")),
 )
 def _services(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return {
@@ -85,12 +86,55 @@ def _services(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]
             "supportspublicaccess": False,
             "supportsinternallb": False,
             "internetprotocol": "IPv4",
+            "fornsx": False,
+            "fortungsten": False,
+            "specifyasnumber": False,
+            "hasannotations": False,
         }
         for o in rows
     }
 
 
-@lists("listNetworkOfferings", NetworkOffering, refused={"routingmode:string": LATER})
+shown(NetworkOffering, *PLACE_FIELDS)(places)
+
+
+SERVICE_FIELDS = (Field("name"), Field("provider", "list"), Field("capability", "list"))
+
+
+@command(
+    "listSupportedNetworkServices", roles=ROOT, shape="list", key="networkservice", reads=True, fields=SERVICE_FIELDS
+)
+def list_services(
+    ctx: Ctx,
+    service: str | None = None,
+    provider: str | None = None,
+    keyword: str | None = None,
+    page: int | None = None,
+    pagesize: int | None = None,
+) -> dict[str, Any]:
+    """Lists the services that networks may have, and who provides them.
+
+    service: name of a service
+    provider: name of a provider: VirtualRouter
+    """
+    rows = [
+        s
+        for s in service_list(dict.fromkeys(KNOWN, "VirtualRouter"))
+        if (service is None or s["name"].lower() == service.lower())
+        and (provider is None or provider.lower() == "virtualrouter")
+        and (keyword is None or keyword.lower() in s["name"].lower())
+    ]
+    return paged("networkservice", rows, page, pagesize)
+
+
+@lists(
+    "listNetworkOfferings",
+    NetworkOffering,
+    refused={
+        "routingmode:string": LATER,
+        "networkid:uuid": "not offered yet: a network keeps its offering",
+    },
+)
 def _list(
     q: Query,
     zoneid: Zone | None = None,
@@ -98,13 +142,12 @@ def _list(
     istagged: bool | None = None,
     sourcenatsupported: bool | None = None,
     supportedservices: list[str] | None = None,
-    networkid: str | None = None,
+    tags: Annotated[str | None, Param(length=4096)] = None,
 ) -> None:
-    """Lists network offerings.
-
-    networkid: offerings that this network could change to
-    """
+    """Lists network offerings."""
     c = NetworkOffering.c
+    if tags is not None:
+        q.where(c.tags == tags)
     if zoneid is not None:
         q.where(c.zone_ids.is_(None) | c.zone_ids.contains(zoneid.id, autoescape=True))
     if domainid is not None:
@@ -166,7 +209,7 @@ def create(
     networkrate: int | None = None,
     specifyipranges: bool = False,
     specifyvlan: bool = False,
-    tags: str | None = None,
+    tags: Annotated[str | None, Param(length=4096)] = None,
     domainid: list[Domain] | None = None,
     zoneid: list[Zone] | None = None,
     details: Details | None = None,
@@ -239,21 +282,27 @@ def create(
     refused={
         "keepaliveenabled:boolean": LATER,
         "maxconnections:integer": LATER,
-        "domainid:string": LATER,
-        "zoneid:string": LATER,
     },
 )
 def update(
     ctx: Ctx,
-    id: NetworkOffering,
+    id: Annotated[NetworkOffering | None, Param(access="operate")] = None,
     name: str | None = None,
     displaytext: str | None = None,
     sortkey: int | None = None,
     state: Literal["Enabled", "Disabled"] | None = None,
     availability: Literal["Optional", "Required"] | None = None,
-    tags: str | None = None,
+    tags: Annotated[str | None, Param(length=4096)] = None,
+    domainid: Places = None,
+    zoneid: Places = None,
 ) -> NetworkOffering:
-    """Changes a network offering; enables or disables it."""
+    """Changes a network offering, and for whom it is; enables or disables it.
+
+    domainid: ids of domains, comma separated; public: for everybody
+    zoneid: ids of zones, comma separated; all: for every zone
+    """
+    if id is None:
+        raise Invalid("Give id: which offering is to change.", parameter="id")
     changes = {
         "name": name,
         "displaytext": displaytext,
@@ -262,7 +311,8 @@ def update(
         "availability": availability,
         "tags": tags,
     }
-    return ctx.tx.set(id, **{k: v for k, v in changes.items() if v is not None})
+    changes = {k: v for k, v in changes.items() if v is not None}
+    return ctx.tx.set(id, **changes, **placed(ctx, domainid, zoneid))
 
 
 @command("deleteNetworkOffering", roles=ROOT, event="NETWORK.OFFERING.DELETE")

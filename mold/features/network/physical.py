@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from mold.api.answer import Field, shown
+from mold.api.answer import Field
 from mold.api.command import Ctx, command
-from mold.api.lists import Query, lists
+from mold.api.lists import Query, lists, paged
 from mold.api.permit import ROOT, Infra
 from mold.base import net
 from mold.base.errors import Conflict, InUse, Invalid
@@ -63,6 +63,18 @@ class TrafficType(Resource):
     kvm_network_label: str | None = column(default=None)
     isolation_methods: str | None = column(default=None)
     vlan: str | None = column(default=None)
+
+
+class Provider(Resource):
+    """Who provides services on a physical network, and whether it may."""
+
+    kind = "networkserviceprovider"
+    title = "network service provider"
+    unique = (("physical_network_id", "name"),)
+
+    physical_network_id: str = refers("physicalnetwork", shows={"physicalnetworkid": "id"}, cascade=True)
+    name: str = column(default="VirtualRouter", filter=True)
+    state: str = column(default="Enabled")
 
 
 @lists("listPhysicalNetworks", PhysicalNetwork, roles=ROOT)
@@ -151,6 +163,8 @@ def _check_range(vlan: str | None, method: str) -> None:
 
 
 def _started(ctx: Ctx, row: PhysicalNetwork) -> PhysicalNetwork:
+    if ctx.tx.first(Provider, Provider.c.physical_network_id == row.id) is None:
+        ctx.tx.add(Provider(physical_network_id=row.id))
     ctx.start(ChangePhysicalNetwork(network=row.id))
     return row
 
@@ -203,9 +217,20 @@ def delete(ctx: Ctx, id: PhysicalNetwork) -> None:
     ctx.start(Changed(thing=id.id))
 
 
-@shown(TrafficType, Field("kvmnetworklabel"))
-def _labels(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    return {}
+@command(
+    "listNetworkIsolationMethods",
+    roles=ROOT,
+    shape="list",
+    key="isolationmethod",
+    reads=True,
+    fields=(Field("name"),),
+)
+def list_methods(
+    ctx: Ctx, keyword: str | None = None, page: int | None = None, pagesize: int | None = None
+) -> dict[str, Any]:
+    """Lists how guest networks can be kept apart."""
+    rows = [{"name": n} for n in ISOLATION if keyword is None or keyword.lower() in n.lower()]
+    return paged("isolationmethod", rows, page, pagesize)
 
 
 @lists("listTrafficTypes", TrafficType, roles=ROOT, id_param=False)
@@ -304,7 +329,8 @@ def delete_traffic(ctx: Ctx, id: TrafficType) -> None:
 
 
 def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, TrafficType] | None:
-    """The enabled physical network of a zone that carries a kind of traffic."""
+    """The enabled physical network of a zone that carries a kind of traffic; for guests, one on which routers may serve."""
+    without_router = sa.select(Provider.c.physical_network_id).where(Provider.c.state != "Enabled")
     row = tx.execute(
         sa.select(PhysicalNetwork.c.id, TrafficType.c.id)
         .join(TrafficType.table, TrafficType.c.physical_network_id == PhysicalNetwork.c.id)
@@ -312,6 +338,7 @@ def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, Traff
             PhysicalNetwork.c.zone_id == zone_id,
             TrafficType.c.traffic_type == traffic,
             PhysicalNetwork.c.state == "Enabled",
+            *([PhysicalNetwork.c.id.not_in(without_router)] if traffic == "Guest" else []),
         )
         .order_by(PhysicalNetwork.c.number)
     ).first()

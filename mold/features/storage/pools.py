@@ -9,13 +9,15 @@ import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Long, command
-from mold.api.lists import Query, lists
-from mold.api.permit import OPERATORS, ROOT, Infra
+from mold.api.lists import Query, lists, paged
+from mold.api.permit import ADMINS, OPERATORS, ROOT, Infra
 from mold.base.errors import Conflict, Failed, InUse, Invalid, NoCapacity, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
+from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
+from mold.features.infra.offerings import words
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
@@ -79,7 +81,7 @@ class StoragePool(Resource):
     hypervisor: str = column(default="KVM")
     provider: str = column(default="DefaultPrimary")
     tags: str | None = column(default=None)
-    state: str = column(default="Initialized")
+    state: str = column(default="Initialized", kind="storagepoolstatus")
     disk_size_total: int = column(default=0)
     disk_size_used: int = column(default=0)
     reserved: int = column(default=0, api="disksizeallocated")
@@ -92,16 +94,51 @@ class StoragePool(Resource):
         return w.PoolSpec(id=self.id, type=self.type, path=self.path, details=self.details or {})
 
 
-@shown(StoragePool, Field("overprovisionfactor"), Field("capacitybytes", "long"), Field("managed", "boolean"))
+@shown(
+    StoragePool,
+    Field("overprovisionfactor"),
+    Field("capacitybytes", "long"),
+    Field("managed", "boolean"),
+    Field("istagarule", "boolean"),
+    Field("storagecapabilities", "map"),
+    Field("hasannotations", "boolean"),
+)
 def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return {
         p.id: {
             "overprovisionfactor": str(OVERCOMMIT.get(tx, storage=p.id)),
             "capacitybytes": p.disk_size_total,
             "managed": False,
+            "istagarule": False,
+            "storagecapabilities": {"VOLUME_SNAPSHOT_QUIESCEVM": "false"},
+            "hasannotations": False,
         }
         for p in rows
     }
+
+
+@gauge
+def _primary(tx: Tx) -> list[Amount]:
+    out = []
+    for p in tx.find(StoragePool, StoragePool.c.state.in_(("Up", "Disabled"))):
+        if p.scope == "HOST":
+            out.append(Amount(9, p.zone_id, p.pod_id, p.cluster_id, p.disk_size_used, p.disk_size_total))
+            continue
+        total = int(p.disk_size_total * OVERCOMMIT.get(tx, storage=p.id))
+        out.append(Amount(2, p.zone_id, p.pod_id, p.cluster_id, p.disk_size_used, p.disk_size_total))
+        out.append(Amount(3, p.zone_id, p.pod_id, p.cluster_id, p.reserved, total))
+    return out
+
+
+@command("listStorageTags", roles=ADMINS, shape="list", key="storagetag", reads=True, fields=(Field("name"),))
+def list_tags(
+    ctx: Ctx, keyword: str | None = None, page: int | None = None, pagesize: int | None = None
+) -> dict[str, Any]:
+    """Lists the tags that primary storages have."""
+    query = sa.select(StoragePool.c.tags).where(StoragePool.c.tags.is_not(None)).distinct()
+    names = sorted({t for tags in ctx.tx.execute(query).scalars() for t in words(tags)})
+    rows = [{"name": n} for n in names if keyword is None or keyword.lower() in n.lower()]
+    return paged("storagetag", rows, page, pagesize)
 
 
 @lists(
@@ -367,8 +404,14 @@ def usable_of(pool: StoragePool) -> Any:
     return Host.c.zone_id == pool.zone_id
 
 
-@command("deleteStoragePool", roles=ROOT, waits=True, event="STORAGE.POOL.DELETE")
-def delete(ctx: Ctx, id: StoragePool, forced: bool = False) -> None:
+@command(
+    "deleteStoragePool",
+    roles=ROOT,
+    waits=True,
+    event="STORAGE.POOL.DELETE",
+    refused={"forced:boolean": "not offered: expunge the machines whose disks are there first"},
+)
+def delete(ctx: Ctx, id: StoragePool) -> None:
     """Removes a primary storage that holds no volumes any more."""
     for used in blockers:
         text = used(ctx.tx, id)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Tags, command
-from mold.api.lists import Query, lists
+from mold.api.command import LATER, Ctx, Param, Tags, command
+from mold.api.lists import Query, lists, paged
 from mold.api.permit import OPERATORS, ROOT, Infra
 from mold.base.errors import Conflict, Invalid, Unavailable
 from mold.base.states import machine
+from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.hosts import Host
 from mold.features.infra.zones import Zone
 from mold.store import Resource, Tx, column, created, refers
@@ -44,9 +45,43 @@ class ImageStore(Resource):
         return w.PoolSpec(id=self.id, type="Directory", path=self.path)
 
 
-@shown(ImageStore, Field("scope"))
+@shown(ImageStore, Field("scope", "scopetype"), Field("hasannotations", "boolean"))
 def _scope(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    return {s.id: {"scope": "ZONE" if s.zone_id else "REGION"} for s in rows}
+    return {s.id: {"scope": "ZONE" if s.zone_id else "REGION", "hasannotations": False} for s in rows}
+
+
+@gauge
+def _secondary(tx: Tx) -> list[Amount]:
+    stores = tx.find(ImageStore, ImageStore.c.state == "Up", ImageStore.c.zone_id.is_not(None))
+    return [Amount(6, s.zone_id or "", None, None, s.disk_size_used, s.disk_size_total) for s in stores]
+
+
+PROVIDERS = (("DefaultPrimary", "primary"), ("NFS", "image"))
+
+
+@command(
+    "listStorageProviders",
+    roles=OPERATORS,
+    shape="list",
+    key="dataStoreProvider",
+    reads=True,
+    fields=(Field("name"), Field("type")),
+)
+def list_providers(
+    ctx: Ctx,
+    type: Annotated[str, Param(choices=("primary", "image", "object"))],
+    keyword: str | None = None,
+    page: int | None = None,
+    pagesize: int | None = None,
+) -> dict[str, Any]:
+    """Lists who provides storage.
+
+    type: primary, image or object
+    """
+    rows = [
+        {"name": n, "type": t} for n, t in PROVIDERS if t == type and (keyword is None or keyword.lower() in n.lower())
+    ]
+    return paged("dataStoreProvider", rows, page, pagesize)
 
 
 @lists("listImageStores", ImageStore, roles=OPERATORS)
@@ -126,7 +161,7 @@ def of_zone(tx: Tx, zone_id: str) -> ImageStore:
 def add(
     ctx: Ctx,
     provider: str,
-    url: str | None = None,
+    url: Annotated[str | None, Param(length=2048)] = None,
     name: str | None = None,
     zoneid: Zone | None = None,
     details: Tags | None = None,
@@ -172,9 +207,9 @@ def add(
     waits=True,
     event="IMAGE.STORE.CREATE",
 )
-def add_secondary(ctx: Ctx, url: str, zoneid: Zone | None = None) -> ImageStore:
+def add_secondary(ctx: Ctx, url: str, zoneid: Zone | None = None, details: Tags | None = None) -> ImageStore:
     """Adds a secondary storage (the older name of addImageStore)."""
-    made: ImageStore = add(ctx, "NFS", url, None, zoneid, None)
+    made: ImageStore = add(ctx, "NFS", url, None, zoneid, details)
     return made
 
 

@@ -12,12 +12,15 @@ import structlog
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
+from mold.api.model import capability
 from mold.api.permit import OPERATORS, Owned, Private, RoleType
-from mold.base.errors import Conflict, Denied, InUse, Invalid, Unreachable
+from mold.base.errors import Conflict, Denied, InUse, Invalid, NotFound, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
 from mold.features.identity import limits
-from mold.features.identity.accounts import Account
+from mold.features.identity.accounts import Account, Project
+from mold.features.identity.limits import counted
+from mold.features.identity.tags import tags_of, untag
 from mold.features.infra.clusters import hypervisor_named
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.hosts import Host
@@ -82,7 +85,7 @@ class Template(Owned):
         "ostype", default=None, shows={"ostypeid": "id", "ostypename": "name"}, filter=False
     )
     hypervisor: str = column(default="KVM", filter=True)
-    format: str = column(default="QCOW2")
+    format: str = column(default="QCOW2", kind="imageformat")
     url: str | None = column(default=None, admin=True)
     checksum: str | None = column(default=None)
     size: int = column(default=0)
@@ -144,12 +147,17 @@ class Placed(Resource):
     Field("deployasis", "boolean"),
     Field("forcks", "boolean"),
     Field("downloaddetails", "list"),
+    Field("tags", "set"),
+    Field("hasannotations", "boolean"),
 )
 def _ready(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    tags = tags_of(tx, "template", [t.id for t in rows])
     return {
         t.id: {
             "isready": t.state == "Ready",
             "crossZones": False,
+            "tags": tags.get(t.id, []),
+            "hasannotations": False,
             "accountid": t.account_id,
             "directdownload": False,
             "deployasis": False,
@@ -208,6 +216,7 @@ def _list(
     """Lists templates.
 
     templatefilter: featured, self, selfexecutable, sharedexecutable, executable, community, shared or all (admins)
+    details: sets of fields, comma separated: min, resource, all; templates have one set, so nothing is left out
     """
     c, caller = Template.c, q.ctx.caller
     mine = c.account_id.in_((caller.account_id, *caller.projects))
@@ -476,7 +485,7 @@ def register(
 def update(
     ctx: Ctx,
     id: Template,
-    name: str | None = None,
+    name: Annotated[str | None, Param(length=251)] = None,
     displaytext: Annotated[str | None, Param(length=4096)] = None,
     ostypeid: OsType | None = None,
     bootable: bool | None = None,
@@ -515,6 +524,89 @@ def update(
     elif details:
         changes["details"] = {**(id.details or {}), **details}
     return ctx.tx.set(id, **changes)
+
+
+SHARE_FIELDS = (
+    Field("id"),
+    Field("ispublic", "boolean"),
+    Field("domainid"),
+    Field("account", "list"),
+    Field("projectids", "list"),
+)
+
+
+@command("listTemplatePermissions", shape="object", key="templatepermission", reads=True, fields=SHARE_FIELDS)
+def permissions(ctx: Ctx, id: Annotated[Template, Param(access="operate")]) -> dict[str, Any]:
+    """Says with whom a template is shared."""
+    shared = ctx.tx.find(Launch, Launch.c.template_id == id.id)
+    accounts = ctx.tx.among(Account, [s.account_id for s in shared]).values()
+    body: dict[str, Any] = {
+        "id": id.id,
+        "ispublic": id.is_public,
+        "account": sorted(a.name for a in accounts if a.project_id is None),
+        "projectids": sorted(a.project_id for a in accounts if a.project_id is not None),
+    }
+    if ctx.caller.rank >= 1:
+        body["domainid"] = id.domain_id
+    return {"templatepermission": body}
+
+
+@command("updateTemplatePermissions", event="TEMPLATE.EDIT")
+def share(
+    ctx: Ctx,
+    id: Template,
+    op: Annotated[str | None, Param(choices=("add", "remove", "reset"))] = None,
+    accounts: list[str] | None = None,
+    projectids: list[Project] | None = None,
+    ispublic: bool | None = None,
+    isfeatured: bool | None = None,
+    isextractable: bool | None = None,
+) -> None:
+    """Shares a template with accounts and projects, or with everybody.
+
+    op: add or remove those named, or reset: share it with nobody
+    accounts: names of accounts of the template's domain
+    """
+    tx = ctx.tx
+    if (isfeatured is not None or isextractable is not None) and not ctx.caller.root:
+        raise Denied("Only root admins feature templates and let them be downloaded.", parameter="isfeatured")
+    if ispublic and ctx.caller.role is RoleType.USER and not PUBLIC_BY_USERS.get(tx, account=id.account_id):
+        raise Denied("Users may not make templates public here.", parameter="ispublic")
+    flags = {"is_public": ispublic, "is_featured": isfeatured, "is_extractable": isextractable}
+    tx.set(id, **{k: v for k, v in flags.items() if v is not None})
+    if (accounts or projectids) and op not in ("add", "remove"):
+        raise Invalid("Say op=add or op=remove.", parameter="op")
+    if op == "reset":
+        for each in tx.find(Launch, Launch.c.template_id == id.id):
+            tx.remove(each)
+        tx.set(id, is_public=False, is_featured=False)
+        return
+    whom = [p.project_account_id for p in projectids or []]
+    for name in accounts or []:
+        found = tx.first(Account, Account.c.name == name, Account.c.domain_id == id.domain_id)
+        if found is None:
+            raise NotFound(f"There is no account {name} in the template's domain.", account=name)
+        whom.append(found.id)
+    for account_id in dict.fromkeys(whom):
+        known = tx.first(Launch, Launch.c.template_id == id.id, Launch.c.account_id == account_id)
+        if op == "add" and known is None and account_id != id.account_id:
+            tx.add(Launch(template_id=id.id, account_id=account_id))
+        if op == "remove" and known is not None:
+            tx.remove(known)
+
+
+@counted("template")
+def _count(tx: Tx, accounts: Any) -> int:
+    return tx.count(Template, Template.c.account_id.in_(accounts))
+
+
+@counted("secondary_storage")
+def _sum(tx: Tx, accounts: Any) -> int:
+    size = sa.func.coalesce(sa.func.sum(Template.c.physical_size), 0)
+    return int(tx.execute(sa.select(size).where(Template.c.account_id.in_(accounts))).scalar_one())
+
+
+capability("userpublictemplateenabled", lambda tx, caller: PUBLIC_BY_USERS.get(tx, account=caller.account_id))
 
 
 @operation
@@ -558,6 +650,7 @@ class RemoveTemplate(Operation):
     def forget(self, tx: Tx) -> None:
         template = tx.one(Template, self.template)
         limits.give_back(tx, template.account_id, template=1, secondary_storage=template.physical_size)
+        untag(tx, "template", template.id)
         tx.remove(template)
 
 
@@ -565,8 +658,16 @@ blockers: list[Any] = []
 """Functions (tx, template) -> reason why it cannot go, or None; higher floors add to it."""
 
 
-@command("deleteTemplate", job=True, event="TEMPLATE.DELETE", refused={"issystem:boolean": LATER})
-def delete(ctx: Ctx, id: Template, zoneid: Zone | None = None, forced: bool = False) -> Template:
+@command(
+    "deleteTemplate",
+    job=True,
+    event="TEMPLATE.DELETE",
+    refused={
+        "issystem:boolean": LATER,
+        "forced:boolean": "not offered: disks that stand on the template would break; remove the machines first",
+    },
+)
+def delete(ctx: Ctx, id: Template, zoneid: Zone | None = None) -> Template:
     """Deletes a template that no machine stands on."""
     if zoneid is not None and zoneid.id != id.zone_id:
         raise Invalid("The template is not in this zone.", parameter="zoneid")

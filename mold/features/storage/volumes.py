@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Tags
+from mold.api.command import Param, Tags
 from mold.api.lists import Query, lists
 from mold.api.permit import Owned
 from mold.base import clock
 from mold.base.states import machine
+from mold.features.identity.limits import counted
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
-from mold.features.infra.offerings import DiskOffering
+from mold.features.infra.offerings import DiskOffering, ServiceOffering
+from mold.features.infra.pods import Pod
 from mold.features.infra.zones import Zone
 from mold.features.storage import pools, templates
 from mold.features.storage.pools import StoragePool
 from mold.features.storage.templates import Template
-from mold.store import Tx, column, created, refers
+from mold.store import REGISTRY, Resource, Tx, column, created, refers
 
 
 class Volume(Owned):
@@ -66,31 +70,58 @@ class Volume(Owned):
     Field("isextractable", "boolean"),
     Field("quiescevm", "boolean"),
     Field("supportsstoragesnapshot", "boolean"),
+    Field("virtualsize", "long"),
+    Field("utilization"),
+    Field("clusterid", admin=True),
+    Field("clustername", admin=True),
+    Field("podid", admin=True),
+    Field("podname", admin=True),
+    Field("serviceofferingdisplaytext"),
+    *(Field(n, "long") for n in ("diskBytesReadRate", "diskBytesWriteRate", "diskIopsReadRate", "diskIopsWriteRate")),
+    Field("hasannotations", "boolean"),
 )
 def _kind(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    scopes = {p.id: p.scope for p in tx.among(StoragePool, [v.pool_id for v in rows if v.pool_id]).values()}
-    return {
-        v.id: {
-            "storagetype": "local" if scopes.get(v.pool_id) == "HOST" else "shared",
+    places = tx.among(StoragePool, list({v.pool_id for v in rows if v.pool_id}))
+    clusters = tx.among(Cluster, list({p.cluster_id for p in places.values() if p.cluster_id}))
+    pods_ = tx.among(Pod, list({p.pod_id for p in places.values() if p.pod_id}))
+    services = tx.among(ServiceOffering, list({v.service_offering_id for v in rows if v.service_offering_id}))
+    disks = tx.among(DiskOffering, list({v.disk_offering_id for v in rows if v.disk_offering_id}))
+    out: dict[str, dict[str, Any]] = {}
+    for v in rows:
+        pool = places.get(v.pool_id)
+        cluster = clusters.get(pool.cluster_id or "") if pool else None
+        pod = pods_.get(pool.pod_id or "") if pool else None
+        service = services.get(v.service_offering_id)
+        rates: Any = disks.get(v.disk_offering_id) or service
+        out[v.id] = {
+            "storagetype": "local" if pool is not None and pool.scope == "HOST" else "shared",
             "destroyed": v.state == "Destroy",
             "isextractable": True,
             "quiescevm": False,
             "supportsstoragesnapshot": False,
+            "virtualsize": v.size or None,
+            "utilization": f"{100 * v.physical_size / v.size:.2f}%" if v.size and v.physical_size else None,
+            "clusterid": cluster.id if cluster else None,
+            "clustername": cluster.name if cluster else None,
+            "podid": pod.id if pod else None,
+            "podname": pod.name if pod else None,
+            "serviceofferingdisplaytext": service.displaytext if service else None,
+            "diskBytesReadRate": rates.bytesreadrate if rates else None,
+            "diskBytesWriteRate": rates.byteswriterate if rates else None,
+            "diskIopsReadRate": rates.iopsreadrate if rates else None,
+            "diskIopsWriteRate": rates.iopswriterate if rates else None,
+            "hasannotations": False,
         }
-        for v in rows
-    }
+    return out
 
 
 @lists(
     "listVolumes",
     Volume,
     refused={
-        "encrypted:boolean": LATER,
-        "isencrypted:boolean": LATER,
-        "listonlyremoved:boolean": LATER,
-        "listsystemvms:boolean": LATER,
-        "retrieveonlyresourcecount:boolean": LATER,
-        "showicon:boolean": LATER,
+        "isencrypted:boolean": "not offered yet: no disk is encrypted",
+        "kmskeyid:uuid": "not offered yet: no disk is encrypted",
+        "listsystemvms:boolean": "not offered: routers are namespaces and have no disks",
     },
 )
 def _list(
@@ -98,30 +129,39 @@ def _list(
     ids: list[Volume] | None = None,
     clusterid: Cluster | None = None,
     hostid: Host | None = None,
-    storageid: StoragePool | None = None,
-    serviceofferingid: str | None = None,
+    storageid: str | None = None,
+    serviceofferingid: ServiceOffering | None = None,
     diskofferingid: DiskOffering | None = None,
     displayvolume: bool | None = None,
     tags: Tags | None = None,
     zoneid: Zone | None = None,
-    podid: str | None = None,
+    podid: Pod | None = None,
+    virtualmachineid: Annotated[Resource | None, Param(of="virtualmachine")] = None,
+    retrieveonlyresourcecount: bool | None = None,
 ) -> None:
-    """Lists volumes."""
-    import sqlalchemy as sa
+    """Lists volumes.
 
+    storageid: id of the primary storage (operators)
+    retrieveonlyresourcecount: how many there are and nothing else
+    """
     c = Volume.c
     if ids is not None:
         q.where(q.tx.any_of(c.id, [v.id for v in ids]))
     if storageid is not None:
-        q.where(c.pool_id == storageid.id)
+        q.where(c.pool_id == storageid.lower() if q.ctx.caller.rank >= 2 or q.ctx.caller.internal else sa.false())
+    if virtualmachineid is not None:
+        disk = REGISTRY["disk"].table
+        q.where(c.id.in_(sa.select(disk.c.volume_id).where(disk.c.machine_id == virtualmachineid.id)))
+    if retrieveonlyresourcecount:
+        q.only_count = True
     if clusterid is not None:
         q.where(c.pool_id.in_(sa.select(StoragePool.c.id).where(StoragePool.c.cluster_id == clusterid.id)))
     if podid is not None:
-        q.where(c.pool_id.in_(sa.select(StoragePool.c.id).where(StoragePool.c.pod_id == podid)))
+        q.where(c.pool_id.in_(sa.select(StoragePool.c.id).where(StoragePool.c.pod_id == podid.id)))
     if diskofferingid is not None:
         q.where(c.disk_offering_id == diskofferingid.id)
     if serviceofferingid is not None:
-        q.where(c.service_offering_id == serviceofferingid)
+        q.where(c.service_offering_id == serviceofferingid.id)
     if displayvolume is not None and q.ctx.caller.root:
         q.where(c.display == displayvolume)
     if hostid is not None:
@@ -135,10 +175,19 @@ def _list(
     q.where(c.state != "Expunging")
 
 
+@counted("volume")
+def _count(tx: Tx, accounts: Any) -> int:
+    return tx.count(Volume, Volume.c.account_id.in_(accounts))
+
+
+@counted("primary_storage")
+def _sum(tx: Tx, accounts: Any) -> int:
+    query = sa.select(sa.func.coalesce(sa.func.sum(Volume.c.size), 0)).where(Volume.c.account_id.in_(accounts))
+    return int(tx.execute(query).scalar_one())
+
+
 def pool_of_host(host: Host) -> Any:
     """Condition for volumes on pools that a host can use."""
-    import sqlalchemy as sa
-
     return Volume.c.pool_id.in_(sa.select(StoragePool.c.id).where(pools.usable_on(host)))
 
 

@@ -8,7 +8,14 @@ from cloud import ApiError, Cloud
 
 def new_account(cloud: Cloud, caller: object, **params: object) -> dict[str, object]:
     word = cloud.name("person")
-    given = {"username": word, "password": "a password", "email": "a@example.org", "firstname": "A", "lastname": "B", **params}
+    given = {
+        "username": word,
+        "password": "a password",
+        "email": "a@example.org",
+        "firstname": "A",
+        "lastname": "B",
+        **params,
+    }
     return caller.createAccount(**given)  # type: ignore[attr-defined,no-any-return]
 
 
@@ -18,10 +25,21 @@ def test_an_account_and_its_first_user(cloud: Cloud) -> None:
         username="ann", account="acme", password="p", email="ann@example.org", firstname="Ann", lastname="A", domainid=domain,
         accounttype=0, timezone="Asia/Seoul", networkdomain="acme.example",
     )  # fmt: skip
-    assert (made["name"], made["accounttype"], made["roletype"], made["rolename"], made["state"]) == ("acme", 0, "User", "User", "enabled")
+    assert (made["name"], made["accounttype"], made["roletype"], made["rolename"], made["state"]) == (
+        "acme",
+        0,
+        "User",
+        "User",
+        "enabled",
+    )
     assert made["networkdomain"] == "acme.example"
     (user,) = made["user"]
-    assert (user["username"], user["account"], user["timezone"], user["domainid"]) == ("ann", "acme", "Asia/Seoul", domain)
+    assert (user["username"], user["account"], user["timezone"], user["domainid"]) == (
+        "ann",
+        "acme",
+        "Asia/Seoul",
+        domain,
+    )
     assert "password" not in str(made).lower()
     assert cloud.admin.one("listUsers", id=user["id"])["email"] == "ann@example.org"
 
@@ -68,7 +86,7 @@ def test_lists(cloud: Cloud) -> None:
     top = cloud.domain()
     low = cloud.domain(parent=top)
     chief, user, below = cloud.tenant(top, "DomainAdmin"), cloud.tenant(top), cloud.tenant(low)
-    names = lambda rows: {r["name"] for r in rows}  # noqa: E731
+    names = lambda rows: {r["name"] for r in rows}
     assert names(chief.listAccounts()) == {chief.name}
     assert names(chief.listAccounts(listall=True)) == {chief.name, user.name, below.name}
     assert names(chief.listAccounts(domainid=top)) == {chief.name, user.name}
@@ -136,7 +154,12 @@ def test_default_accounts_are_said_to_be_so(cloud: Cloud) -> None:
 def test_projects(cloud: Cloud) -> None:
     tenant, other = cloud.tenant(), cloud.tenant()
     made = tenant.createProject(name="apollo", displaytext="to the moon")
-    assert (made["name"], made["displaytext"], made["state"], made["domainid"]) == ("apollo", "to the moon", "Active", tenant.domain)
+    assert (made["name"], made["displaytext"], made["state"], made["domainid"]) == (
+        "apollo",
+        "to the moon",
+        "Active",
+        tenant.domain,
+    )
     assert tenant.createProject(name="gemini")["displaytext"] == "gemini"
     assert [p["name"] for p in tenant.listProjects()] == ["apollo", "gemini"]
     assert other.listProjects(listall=True) == []

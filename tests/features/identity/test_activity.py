@@ -88,7 +88,13 @@ def test_a_refused_command_leaves_no_event(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     before = len(cloud.admin.listEvents(listall=True, pagesize=-1))
     with pytest.raises(ApiError):
-        tenant.createNetwork(name="x", networkofferingid=site.network_offering, zoneid=site.zone, gateway="8.8.8.1", netmask="255.255.255.0")
+        tenant.createNetwork(
+            name="x",
+            networkofferingid=site.network_offering,
+            zoneid=site.zone,
+            gateway="8.8.8.1",
+            netmask="255.255.255.0",
+        )
     assert len(cloud.admin.listEvents(listall=True, pagesize=-1)) == before
 
 
@@ -106,12 +112,14 @@ def test_tags(cloud: Cloud, site: Site) -> None:
     found = {t["key"]: t["value"] for t in tenant.listTags(resourceid=db)}
     assert found == {"env": "prod", "한글": "값", "role": "db"}
     assert {t["resourcetype"] for t in tenant.listTags()} == {"UserVm"}
-    names = lambda **tags: {v["name"] for v in tenant.listVirtualMachines(tags=tags)}  # noqa: E731
+    names = lambda **tags: {v["name"] for v in tenant.listVirtualMachines(tags=tags)}
     assert names(env="prod") == {"web", "db"}
     assert names(role="db") == {"db"}
     assert names(role="db", env="prod") == {"web", "db"}, "several pairs are combined with OR"
     assert names(env="test") == set()
-    assert {"key": "role", "value": "db"} in [{k: t[k] for k in ("key", "value")} for t in site.machine(tenant, db)["tags"]]
+    assert {"key": "role", "value": "db"} in [
+        {k: t[k] for k in ("key", "value")} for t in site.machine(tenant, db)["tags"]
+    ]
     with pytest.raises(ApiError, match="already a tag"):
         tenant.createTags(resourcetype="UserVm", resourceids=[web], tags={"env": "test"})
     tenant.deleteTags(resourcetype="UserVm", resourceids=[db], tags={"role": "db"})

@@ -9,7 +9,12 @@ from cloud import ApiError, Cloud
 def test_a_tree(cloud: Cloud) -> None:
     admin = cloud.admin
     top = admin.createDomain(name="tree", networkdomain="tree.example")
-    assert (top["path"], top["level"], top["parentdomainname"], top["networkdomain"]) == ("ROOT/tree", 1, "ROOT", "tree.example")
+    assert (top["path"], top["level"], top["parentdomainname"], top["networkdomain"]) == (
+        "ROOT/tree",
+        1,
+        "ROOT",
+        "tree.example",
+    )
     low = admin.createDomain(name="leaf", parentdomainid=top["id"])
     assert (low["path"], low["level"], low["parentdomainid"]) == ("ROOT/tree/leaf", 2, top["id"])
     assert [d["id"] for d in admin.listDomainChildren(id=top["id"])] == [low["id"]]

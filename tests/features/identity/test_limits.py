@@ -32,7 +32,11 @@ def limited(cloud: Cloud, **names: int) -> Iterator[None]:
 
 def over(no: pytest.ExceptionInfo[ApiError], resource: str, limit: int, used: int) -> None:
     assert no.value.code == 535 and no.value.key == "OverLimit"
-    assert {k: no.value.params[k] for k in ("resource", "limit", "used")} == {"resource": resource, "limit": limit, "used": used}
+    assert {k: no.value.params[k] for k in ("resource", "limit", "used")} == {
+        "resource": resource,
+        "limit": limit,
+        "used": used,
+    }
     assert f"limit of {resource} is {limit}; {used} are in use" in no.value.text
 
 
@@ -128,9 +132,7 @@ def race(cloud: Cloud, actors: list[Actor], command: str, wishes: list[dict[str,
     """The same command so many times at the same moment; the statuses."""
 
     async def go() -> list[int]:
-        calls = (
-            actors[n % len(actors)].answer(command, on_the_wire(wishes[n % len(wishes)])) for n in range(ways)
-        )
+        calls = (actors[n % len(actors)].answer(command, on_the_wire(wishes[n % len(wishes)])) for n in range(ways))
         return [a.status for a in await asyncio.gather(*calls)]
 
     return cloud.run(go())

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import sqlalchemy as sa
+
 from mold.api.answer import Field
 from mold.api.command import LATER, Ctx, Details, Owner, Param, command
-from mold.api.outcome import reveals
 from mold.api.permit import ROOT
 from mold.base import ids
-from mold.base.errors import Conflict, Invalid, NotFound
+from mold.base.errors import Conflict, Invalid, NotFound, Unsupported
 from mold.features.compute.keys import SshKeyPair, UserData, check_userdata
-from mold.features.compute.machines.deploy import _json, _kept
-from mold.features.compute.machines.row import VirtualMachine, nics_of
+from mold.features.compute.machines.deploy import _json, _kept, _sizes, _tags
+from mold.features.compute.machines.row import VirtualMachine, disks_of, nics_of
+from mold.features.compute.machines.start import MODELS
+from mold.features.identity import limits
+from mold.features.identity.accounts import Account
 from mold.features.infra.guest_os import OsType
+from mold.features.infra.offerings import ServiceOffering, ids_of
 from mold.features.network import networks
+from mold.features.storage.templates import Template
 from mold.store import Tx
 from mold.work import Operation, look, operation, step
 
@@ -25,9 +31,8 @@ from mold.work import Operation, look, operation, step
     event="VM.UPDATE",
     refused={
         "cleanupextraconfig:boolean": LATER,
-        "customid:string": LATER,
         "dhcpoptionsnetworklist:map": LATER,
-        "extraconfig:string": LATER,
+        "extraconfig:string:5120": LATER,
         "leaseduration:integer": LATER,
         "leaseexpiryaction:string": LATER,
         "securitygroupids:list/uuid": "security groups are not offered yet",
@@ -51,6 +56,7 @@ def update(
     cleanupdetails: bool = False,
     deleteprotection: bool | None = None,
     displayvm: Annotated[bool | None, Param(roles=ROOT)] = None,
+    customid: Annotated[str | None, Param(roles=ROOT)] = None,
 ) -> VirtualMachine:
     """Changes a machine's names and settings; what the host must know counts from the next start.
 
@@ -60,6 +66,11 @@ def update(
     deleteprotection: true: it cannot be destroyed
     """
     tx = ctx.tx
+    if customid is not None and customid.lower() != id.id:
+        raise Unsupported(
+            "A machine keeps its id: its disks, cards and events refer to it. Choose the id when it is deployed.",
+            parameter="customid",
+        )
     changes: dict[str, Any] = {
         "name": name,
         "display_name": displayname,
@@ -75,9 +86,9 @@ def update(
     if (details or cleanupdetails or ostypeid) and id.state not in ("Stopped",):
         raise Conflict(f"The machine {id.name} is {id.state}; stop it to change its details.", state=id.state)
     if cleanupdetails:
-        changes["details"] = None
+        changes["details"] = _kept(ctx, {}, id.details or {})
     elif details:
-        changes["details"] = _kept(details)
+        changes["details"] = _kept(ctx, details, id.details or {})
     if userdata is not None or userdataid is not None:
         changes.update(_new_userdata(ctx, userdata, userdataid))
     tx.set(id, **changes)
@@ -102,15 +113,15 @@ def _tell_networks(tx: Tx, vm: VirtualMachine) -> None:
 @command("resetUserDataForVirtualMachine", answers=VirtualMachine, event="VM.RESETUSERDATA")
 def reset_userdata(
     ctx: Ctx,
+    owner: Owner,
     id: VirtualMachine,
     userdata: Annotated[str | None, Param(length=1048576, secret=True)] = None,
     userdataid: UserData | None = None,
     userdatadetails: Details | None = None,
-    account: str | None = None,
-    domainid: str | None = None,
-    projectid: str | None = None,
 ) -> VirtualMachine:
     """Gives a stopped machine other user data."""
+    if {"account", "projectid"} & ctx.given and id.account_id != owner.account_id:
+        raise NotFound(f"The account {owner.account.name} has no machine {id.id}.", id=id.id)
     if id.state != "Stopped":
         raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
     if userdata is None and userdataid is None:
@@ -127,6 +138,12 @@ class TellNetworks(Operation):
     locks = ("vm",)
     answers = (VirtualMachine, "vm")
     vm: str
+    password: bool = False
+
+    def tells(self, tx: Tx) -> dict[str, Any]:
+        """The new password, for whoever asked for it."""
+        vm = tx.get(VirtualMachine, self.vm) if self.password else None
+        return {"password": vm.password} if vm is not None and vm.password else {}
 
     @step
     def bump(self, tx: Tx) -> None:
@@ -156,6 +173,8 @@ def reset_keys(
     ctx: Ctx, owner: Owner, id: VirtualMachine, keypair: str | None = None, keypairs: list[str] | None = None
 ) -> VirtualMachine:
     """Gives a stopped machine other SSH keys; it takes them at its next boot."""
+    if {"account", "projectid"} & ctx.given and id.account_id != owner.account_id:
+        raise NotFound(f"The account {owner.account.name} has no machine {id.id}.", id=id.id)
     if id.state != "Stopped":
         raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
     names = [*(keypairs or []), *([keypair] if keypair else [])]
@@ -187,13 +206,8 @@ def reset_password(
     if password is not None and (not 1 <= len(password) <= 128 or any(ord(c) < 33 or ord(c) > 126 for c in password)):
         raise Invalid("A password must have 1 to 128 printable ASCII characters without spaces.", parameter="password")
     ctx.tx.set(id, password=password or ids.password(), password_serial=ids.token(8))
-    ctx.start(TellNetworks(vm=id.id))
+    ctx.start(TellNetworks(vm=id.id, password=True))
     return id
-
-
-@reveals("deployVirtualMachine", "resetPasswordForVirtualMachine")
-def _password(vm: VirtualMachine) -> dict[str, Any]:
-    return {"password": vm.password} if vm.password else {}
 
 
 @command(
@@ -218,3 +232,79 @@ def get_userdata(ctx: Ctx, virtualmachineid: Annotated[VirtualMachine, Param(acc
     return {
         "virtualmachineuserdata": {"virtualmachineid": virtualmachineid.id, "userdata": virtualmachineid.userdata or ""}
     }
+
+
+@command(
+    "changeServiceForVirtualMachine",
+    answers=VirtualMachine,
+    event="VM.UPGRADE",
+    refused=dict.fromkeys(
+        ("automigrate:boolean", "shrinkok:boolean", "miniops:long", "maxiops:long"),
+        "not offered yet: the root disk stays as it is",
+    ),
+)
+def change_offering(
+    ctx: Ctx, id: VirtualMachine, serviceofferingid: ServiceOffering, details: Details | None = None
+) -> VirtualMachine:
+    """Gives a stopped machine another compute offering; it counts from the next start.
+
+    details: cpuNumber, cpuSpeed and memory for customized offerings
+    """
+    tx, vm, new = ctx.tx, id, serviceofferingid
+    if vm.state != "Stopped":
+        raise Conflict(f"The machine {vm.name} is {vm.state}; stop it first.", state=vm.state)
+    old = tx.one(ServiceOffering, vm.service_offering_id)
+    if new.state != "Active" or new.is_system or (new.zone_ids and vm.zone_id not in ids_of(new.zone_ids)):
+        raise Invalid(f"The offering {new.name} cannot be used for this machine.", parameter="serviceofferingid")
+    if new.storage_type != old.storage_type:
+        raise Invalid(
+            f"The machine's disks are on {old.storage_type} storage, and {new.name} is for {new.storage_type}.",
+            parameter="serviceofferingid",
+        )
+    template = tx.one(Template, vm.template_id)
+    cores, mhz, memory = _sizes(new, details)
+    account = tx.one(Account, vm.account_id)
+    limits.reserve(tx, account, cpu=max(0, cores - vm.cpu_number), memory=max(0, memory - vm.memory))
+    limits.give_back(tx, account.id, cpu=max(0, vm.cpu_number - cores), memory=max(0, vm.memory - memory))
+    moved = tx.execute(
+        sa.update(VirtualMachine.table)
+        .where(VirtualMachine.c.id == vm.id, VirtualMachine.c.state == "Stopped")
+        .values(service_offering_id=new.id)
+    ).rowcount
+    if not moved:
+        raise Conflict(f"The machine {vm.name} is being started; stop it first.")
+    for _, volume in disks_of(tx, vm.id):
+        if volume.service_offering_id == old.id:
+            tx.set(volume, service_offering_id=new.id)
+    return tx.set(
+        vm,
+        service_offering_id=new.id,
+        cpu_number=cores,
+        cpu_speed=mhz,
+        memory=memory,
+        host_tags=_tags(new, template),
+        planner=new.deployment_planner,
+        ha_enabled=new.offer_ha,
+    )
+
+
+BUS_NAMES = ["virtio", "scsi", "ide", "sata", "osdefault"]
+OPTIONS: dict[str, dict[str, list[str]]] = {
+    "uservm": {
+        "rootDiskController": BUS_NAMES,
+        "dataDiskController": BUS_NAMES,
+        "nicAdapter": sorted(MODELS),
+    },
+}
+OPTIONS["template"] = OPTIONS["vmtemplate"] = OPTIONS["uservm"]
+OPTIONS["virtualmachine"] = OPTIONS["uservm"]
+
+
+@command("listDetailOptions", shape="object", key="detailoptions", reads=True, fields=(Field("details", "map"),))
+def detail_options(ctx: Ctx, resourcetype: str, resourceid: str | None = None) -> dict[str, Any]:
+    """Lists the details that things of a type may have, with the values that are understood.
+
+    resourcetype: UserVm or Template
+    resourceid: id of one thing; the options are the same for all
+    """
+    return {"detailoptions": {"details": OPTIONS.get(resourcetype.strip().lower(), {})}}

@@ -9,13 +9,23 @@ import sqlalchemy as sa
 
 from mold.api.answer import Field
 from mold.api.command import LATER, Ctx, Details, Long, Owner, Param, command
+from mold.api.model import capability
 from mold.api.permit import ROOT
 from mold.base import ids, net
 from mold.base.errors import Conflict, Denied, Invalid, NoCapacity, NotFound, OverLimit
 from mold.base.units import GIB, MIB
 from mold.features.compute import placement
 from mold.features.compute.keys import SshKeyPair, UserData, check_userdata
-from mold.features.compute.machines.row import INSTANCE_NAME, NAME_FLAG, Disk, Nic, VirtualMachine
+from mold.features.compute.machines.row import (
+    DENIED,
+    INSTANCE_NAME,
+    NAME_FLAG,
+    READ_ONLY,
+    Disk,
+    Nic,
+    VirtualMachine,
+    listed,
+)
 from mold.features.compute.machines.start import StartVm
 from mold.features.compute.placement import Need
 from mold.features.identity import limits
@@ -23,6 +33,7 @@ from mold.features.infra.clusters import Cluster, hypervisor_named
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import DiskOffering, ServiceOffering, ids_of, root_size
 from mold.features.infra.pods import Pod
+from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
 from mold.features.network import networks
 from mold.features.network.networks import Network
@@ -35,6 +46,14 @@ from mold.work import Operation, operation, step
 GUESSES = 4
 """How many addresses are tried blindly: right at once in a network that is not nearly full, and costs no look at it."""
 FORBIDDEN_DETAILS = ("extraconfig",)
+DISK_MIN = setting(
+    "custom.diskoffering.size.min", 1, "Smallest disk that may be asked for, GiB.", group="Storage", low=1
+)
+DISK_MAX = setting(
+    "custom.diskoffering.size.max", 1024, "Largest disk that may be asked for, GiB.", group="Storage", low=1
+)
+capability("customdiskofferingminsize", lambda tx, caller: DISK_MIN.get(tx))
+capability("customdiskofferingmaxsize", lambda tx, caller: DISK_MAX.get(tx))
 
 
 @operation
@@ -48,6 +67,11 @@ class CreateVm(Operation):
     @step
     def done(self, tx: Tx) -> None:
         tx.one(VirtualMachine, self.vm)
+
+    def tells(self, tx: Tx) -> dict[str, Any]:
+        """The machine's password, for whoever made it."""
+        vm = tx.get(VirtualMachine, self.vm)
+        return {"password": vm.password} if vm is not None and vm.password else {}
 
 
 REFUSED = {
@@ -64,7 +88,7 @@ REFUSED = {
             "copyimagetags:boolean",
             "dhcpoptionsnetworklist:map",
             "externaldetails:map",
-            "extraconfig:string",
+            "extraconfig:string:5120",
             "iodriverpolicy:string",
             "iothreadsenabled:boolean",
             "leaseduration:integer",
@@ -166,6 +190,8 @@ def deploy(
     bytes_ = root_size(offering, template.size, rootdisksize)
     if overridediskofferingid is not None and not overridediskofferingid.is_customized:
         bytes_ = max(template.size, overridediskofferingid.disksize * GIB)
+    elif overridediskofferingid is not None and rootdisksize is not None:
+        check_disk_size(tx, rootdisksize)
     vm = VirtualMachine(
         name=host_name,
         display_name=displayname or host_name,
@@ -193,7 +219,7 @@ def deploy(
         keypairs=",".join(k.name for k in keys) or None,
         publickeys=[k.publickey for k in keys] or None,
         group=group,
-        details=_kept(details),
+        details=_kept(ctx, details),
         display=displayvm,
         boot_type=boottype or "BIOS",
         boot_mode=bootmode or "LEGACY",
@@ -296,13 +322,29 @@ def _tags(offering: ServiceOffering, template: Template) -> str | None:
     return ",".join(tags) or None
 
 
-def _kept(details: dict[str, str] | None) -> dict[str, str] | None:
+def check_disk_size(tx: Tx, gib: int) -> None:
+    """Refuse a chosen disk size outside the installation's limits."""
+    low, high = DISK_MIN.get(tx), DISK_MAX.get(tx)
+    if not low <= gib <= high:
+        raise Invalid(f"The size must lie between {low} and {high} GiB.", parameter="rootdisksize", low=low, high=high)
+
+
+def _kept(ctx: Ctx, details: dict[str, str] | None, before: dict[str, str] | None = None) -> dict[str, str] | None:
+    """Details as kept; users keep what they may not see or set as it was `before`."""
     out = {k: v for k, v in (details or {}).items() if k.lower() not in ("cpunumber", "cpuspeed", "memory")}
     for bad in FORBIDDEN_DETAILS:
         if any(k.lower().startswith(bad) for k in out):
             raise Denied(
                 f"The detail {bad} would change how the host runs the machine and is not offered.", parameter="details"
             )
+    if not ctx.caller.root and not ctx.caller.internal:
+        denied = {d.lower() for d in listed(DENIED.get(ctx.tx))}
+        fixed = denied | ({d.lower() for d in listed(READ_ONLY.get(ctx.tx))} if before is not None else set())
+        was = before or {}
+        for key, value in out.items():
+            if key.lower() in fixed and value != was.get(key):
+                raise Denied(f"The detail {key} is not for users to change.", parameter="details")
+        out.update((k, v) for k, v in was.items() if k.lower() in fixed)
     return out or None
 
 

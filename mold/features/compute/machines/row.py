@@ -8,20 +8,24 @@ import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Param, Tags
-from mold.api.lists import Query, lists, tagged
+from mold.api.lists import Query, lists, narrows, tagged
+from mold.api.model import capability
 from mold.api.permit import ROOT, Owned
 from mold.base import clock
 from mold.base.states import machine
 from mold.features.compute.keys import UserData
-from mold.features.identity.accounts import User
+from mold.features.identity.accounts import Account, Project, User
+from mold.features.identity.limits import counted
 from mold.features.identity.tags import tags_of
-from mold.features.infra.clusters import Cluster
+from mold.features.infra.capacity import Amount, gauge
+from mold.features.infra.clusters import CPU_FACTOR, Cluster
 from mold.features.infra.hosts import Host
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.network import networks
 from mold.features.network.networks import Network
 from mold.features.storage.pools import StoragePool
+from mold.features.storage.templates import Template
 from mold.features.storage.volumes import Volume
 from mold.store import Resource, Tx, column, created, refers
 
@@ -49,6 +53,24 @@ USERS_SEE_DESTROYED = setting(
     group="Compute",
     scopes=("account",),
 )
+READ_ONLY = setting(
+    "user.vm.readonly.details",
+    "dataDiskController, rootDiskController",
+    "Details of machines that users see and do not change, comma separated.",
+    group="Compute",
+)
+DENIED = setting(
+    "user.vm.denied.details",
+    "rootdisksize, cpuOvercommitRatio, memoryOvercommitRatio, Message.ReservedCapacityFreed.Flag",
+    "Details of machines that users neither see nor set, comma separated.",
+    group="Compute",
+)
+USERS_FORCE = setting(
+    "allow.user.force.stop.vm", True, "Whether users pull their machines' plug.", group="Compute", scopes=("account",)
+)
+capability("allowuserexpungerecovervm", lambda tx, caller: USERS_EXPUNGE.get(tx, account=caller.account_id))
+capability("allowuserviewdestroyedvm", lambda tx, caller: USERS_SEE_DESTROYED.get(tx, account=caller.account_id))
+capability("allowuserforcestopvm", lambda tx, caller: USERS_FORCE.get(tx, account=caller.account_id))
 STOP_GRACE = setting(
     "vm.stop.grace.seconds",
     60,
@@ -125,7 +147,7 @@ class VirtualMachine(Owned):
     keypairs: str | None = column(default=None)
     publickeys: list[str] | None = column(default=None, hidden=True)
     group: str | None = column(default=None)
-    details: dict[str, str] | None = column(default=None)
+    details: dict[str, str] | None = column(default=None, hidden=True)
     display: bool = column(default=True, api="displayvm", admin=True)
     delete_protection: bool = column(default=False)
     boot_type: str = column(default="BIOS")
@@ -266,12 +288,19 @@ def _disks(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     Field("affinitygroup", "set"),
     Field("vmtype"),
     Field("forvirtualnetwork", "boolean"),
-    Field("userdata"),
-    Field("userdatadetails"),
+    Field("userdatapolicy"),
+    Field("hostcontrolstate", admin=True),
+    Field("readonlydetails"),
+    Field("details", "map"),
+    Field("hasannotations", "boolean"),
 )
 def _rest(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     users = tx.known_among(User, {r.user_id for r in rows if r.user_id})
     tags = tags_of(tx, "virtualmachine", [r.id for r in rows])
+    policies = {t.id: t.userdata_policy for t in tx.among(Template, list({r.template_id for r in rows})).values()}
+    hosts = tx.among(Host, list({r.host_id for r in rows if r.host_id}))
+    read_only, denied = READ_ONLY.get(tx), {d.lower() for d in listed(DENIED.get(tx))}
+    free = caller.root or caller.internal
     out: dict[str, dict[str, Any]] = {}
     for r in rows:
         user = users.get(r.user_id)
@@ -283,8 +312,90 @@ def _rest(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
             "forvirtualnetwork": True,
             "userid": user.id if user else None,
             "username": user.username if user else None,
+            "userdatapolicy": policies.get(r.template_id),
+            "hostcontrolstate": control_state(hosts[r.host_id]) if r.host_id in hosts else None,
+            "readonlydetails": read_only,
+            "details": r.details if free else {k: v for k, v in (r.details or {}).items() if k.lower() not in denied},
+            "hasannotations": False,
         }
     return out
+
+
+@shown(VirtualMachine, Field("userdata"), Field("userdatadetails"), detail="userdata", asked=True)
+def _data(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    return {r.id: {"userdata": r.userdata, "userdatadetails": r.userdata_details} for r in rows}
+
+
+def listed(text: str) -> list[str]:
+    """Words out of a comma separated setting."""
+    return [w.strip() for w in text.split(",") if w.strip()]
+
+
+def control_state(host: Host) -> str:
+    """A host's two states in one, as machines show it."""
+    if host.resource_state in ("Disabled", "Maintenance"):
+        return host.resource_state
+    return "Enabled" if host.state == "Up" else "Offline"
+
+
+@shown(Account, Field("vmrunning", "integer"), Field("vmstopped", "integer"), detail="resource")
+def _of_account(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    c = VirtualMachine.c
+    out: dict[str, dict[str, Any]] = {a.id: {"vmrunning": 0, "vmstopped": 0} for a in rows}
+    query = sa.select(c.account_id, c.state, sa.func.count()).where(tx.any_of(c.account_id, list(out)))
+    query = query.where(c.state.in_(("Running", "Stopped"))).group_by(c.account_id, c.state)
+    for account, state, count in tx.execute(query):
+        out[account]["vmrunning" if state == "Running" else "vmstopped"] = count
+    return out
+
+
+@shown(Project, Field("vmrunning", "integer"), Field("vmstopped", "integer"), detail="resource")
+def _of_project(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    found = _of_account(tx, [tx.one(Account, p.project_account_id) for p in rows], caller)
+    return {p.id: found[p.project_account_id] for p in rows}
+
+
+@counted("user_vm")
+def _count(tx: Tx, accounts: Any) -> int:
+    return tx.count(VirtualMachine, VirtualMachine.c.account_id.in_(accounts))
+
+
+@counted("cpu")
+def _cores(tx: Tx, accounts: Any) -> int:
+    c = VirtualMachine.c
+    return int(
+        tx.execute(
+            sa.select(sa.func.coalesce(sa.func.sum(c.cpu_number), 0)).where(c.account_id.in_(accounts))
+        ).scalar_one()
+    )
+
+
+@counted("memory")
+def _memory(tx: Tx, accounts: Any) -> int:
+    c = VirtualMachine.c
+    return int(
+        tx.execute(sa.select(sa.func.coalesce(sa.func.sum(c.memory), 0)).where(c.account_id.in_(accounts))).scalar_one()
+    )
+
+
+@gauge
+def _core_count(tx: Tx) -> list[Amount]:
+    h, c = Host.c, VirtualMachine.c
+    taken = dict(
+        tx.execute(
+            sa.select(h.cluster_id, sa.func.sum(c.cpu_number))
+            .join(VirtualMachine.table, c.host_id == h.id)
+            .group_by(h.cluster_id)
+        ).all()
+    )
+    there = sa.select(h.zone_id, h.pod_id, h.cluster_id, sa.func.sum(h.cores))
+    there = there.where(h.state == "Up", h.resource_state == "Enabled").group_by(h.zone_id, h.pod_id, h.cluster_id)
+    return [
+        Amount(
+            90, zone, pod, cluster, int(taken.get(cluster, 0)), int(int(cores) * CPU_FACTOR.get(tx, cluster=cluster))
+        )
+        for zone, pod, cluster, cores in tx.execute(there)
+    ]
 
 
 DETAILS = (
@@ -378,6 +489,8 @@ def _list(
         )
     if userid is not None:
         q.where(c.user_id == userid.id)
+    if userdata:
+        q.details = (q.details or frozenset({"all"})) | {"userdata"}
     if keypair is not None:
         q.where(c.keypairs == keypair)
     if displayvm is not None:
@@ -431,6 +544,12 @@ def _of_volume(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]
     for volume, vm, name, display, state in found:
         out[volume].update(virtualmachineid=vm, vmname=name, vmdisplayname=display, vmstate=state)
     return out
+
+
+@narrows("listVolumes", "virtualmachineid", VirtualMachine)
+def _disks_of(vm: VirtualMachine) -> Any:
+    """Volumes that are disks of this machine."""
+    return Volume.c.id.in_(sa.select(Disk.c.volume_id).where(Disk.c.machine_id == vm.id))
 
 
 def _network_blocked(tx: Tx, network: Network) -> str | None:

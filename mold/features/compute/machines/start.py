@@ -5,12 +5,11 @@ A machine's first start belongs to its deployment: when it fails, the machine is
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
 
-from mold.api.command import LATER, Ctx, command
+from mold.api.command import Ctx, command
 from mold.base import clock
 from mold.base.errors import Conflict, Denied
 from mold.base.units import MIB
@@ -26,12 +25,13 @@ from mold.features.infra.offerings import DiskOffering, ServiceOffering
 from mold.features.infra.pods import Pod
 from mold.features.network import networks
 from mold.features.network.networks import Network
+from mold.features.network.offerings import NetworkOffering
 from mold.features.storage import pools, templates
 from mold.features.storage.pools import StoragePool
 from mold.features.storage.volumes import Volume
 from mold.store import Tx
 from mold.wire import calls as w
-from mold.work import Operation, ask, look, operation, step
+from mold.work import Operation, ask, look, operation, step, together
 
 
 class Place(msgspec.Struct):
@@ -120,6 +120,12 @@ class StartVm(Operation):
     planner: str | None = None
     first: bool = False
     boot_menu: bool = False
+    anywhere: bool = False
+
+    def tells(self, tx: Tx) -> dict[str, Any]:
+        """A new machine's password, for whoever deployed it."""
+        vm = tx.get(VirtualMachine, self.vm) if self.first else None
+        return {"password": vm.password} if vm is not None and vm.password else {}
 
     @step
     def begin(self, tx: Tx) -> None:
@@ -138,6 +144,8 @@ class StartVm(Operation):
         disks = [v for _, v in disks_of(tx, vm.id)]
         offering = tx.known(ServiceOffering, vm.service_offering_id)
         need = need_of(tx, vm, host_id=self.host, cluster_id=self.cluster, pod_id=self.pod, planner=self.planner)
+        if self.anywhere:
+            need = msgspec.structs.replace(need, prefer_host_id=None)
         host = placement.place(tx, need, further=reach(tx, disks))
         for nic in nics:
             networks.implement(tx, nic.network_id, host)
@@ -162,9 +170,9 @@ class StartVm(Operation):
     @step
     async def prepare(self, choose: Place) -> list[w.VolumeFacts]:
         """Serve its networks and make its disks, at the same time."""
-        disks = asyncio.ensure_future(self._disks(choose))
-        await asyncio.gather(disks, *(networks.apply(n) for n in choose.networks))
-        return disks.result()
+        made, *_ = await together(self._disks(choose), *(networks.apply(n) for n in choose.networks))
+        facts: list[w.VolumeFacts] = made
+        return facts
 
     async def _disks(self, choose: Place) -> list[w.VolumeFacts]:
         if not choose.fresh:
@@ -264,7 +272,9 @@ def machine_spec(tx: Tx, vm_id: str, *, boot_menu: bool = False) -> w.MachineSpe
                 segment=networks.segment(tx, network),
                 device=nic.device,
                 model=_model(details.get("nicAdapter")),
-                rate_mbps=offering.network_rate or 0,
+                rate_mbps=offering.network_rate
+                or tx.one(NetworkOffering, network.network_offering_id).network_rate
+                or 0,
             )
         )
     os_type = tx.known(OsType, vm.os_type_id) if vm.os_type_id else None
@@ -333,7 +343,6 @@ def forget(tx: Tx, vm: VirtualMachine) -> None:
     answers=VirtualMachine,
     job=True,
     event="VM.START",
-    refused={"considerlasthost:boolean": LATER},
 )
 def start(
     ctx: Ctx,
@@ -343,6 +352,7 @@ def start(
     podid: Pod | None = None,
     deploymentplanner: str | None = None,
     bootintosetup: bool = False,
+    considerlasthost: bool = True,
 ) -> VirtualMachine:
     """Starts a stopped machine.
 
@@ -351,6 +361,7 @@ def start(
     podid: the pod to start it in (admins)
     deploymentplanner: how the host is chosen (admins)
     bootintosetup: stop at the firmware's boot menu
+    considerlasthost: false: do not prefer the host it ran on last
     """
     if deploymentplanner and not ctx.caller.root:
         raise Denied("Only root admins choose the planner.", parameter="deploymentplanner")
@@ -364,6 +375,7 @@ def start(
             pod=podid.id if podid else None,
             planner=deploymentplanner,
             boot_menu=bootintosetup,
+            anywhere=not considerlasthost,
             first=False,
         )
     )

@@ -12,7 +12,14 @@ from mold.base import clock
 from mold.base.errors import Conflict, Denied
 from mold.base.units import MIB
 from mold.features.compute import placement
-from mold.features.compute.machines.row import EXPUNGE_DELAY, STOP_GRACE, USERS_EXPUNGE, VirtualMachine, disks_of
+from mold.features.compute.machines.row import (
+    EXPUNGE_DELAY,
+    STOP_GRACE,
+    USERS_EXPUNGE,
+    USERS_FORCE,
+    VirtualMachine,
+    disks_of,
+)
 from mold.features.compute.machines.start import forget
 from mold.features.infra.hosts import Host
 from mold.features.storage import pools
@@ -90,6 +97,8 @@ def stop(ctx: Ctx, id: VirtualMachine, forced: bool = False) -> VirtualMachine:
     """
     if id.state in ("Destroyed", "Expunging", "Error"):
         raise Conflict(f"The machine {id.name} is {id.state}; only a running one can be stopped.", state=id.state)
+    if forced and ctx.caller.rank < 1 and not USERS_FORCE.get(ctx.tx, account=ctx.caller.account_id):
+        raise Denied("Only admins force machines to stop here (allow.user.force.stop.vm).", parameter="forced")
     ctx.start(StopVm(vm=id.id, force=forced))
     return id
 

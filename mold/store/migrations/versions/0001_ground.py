@@ -63,6 +63,8 @@ def upgrade() -> None:
     sa.Column('guid', sa.Text(), nullable=True),
     sa.Column('expires', sa.Text(), nullable=False),
     sa.Column('revoked', sa.Text(), nullable=True),
+    sa.Column('pem', sa.Text(), nullable=True),
+    sa.Column('key', sa.Text(), nullable=True),
     sa.Column('created', sa.Text(), nullable=False),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_certificate')),
     sa.UniqueConstraint('id', name=op.f('uq_certificate_id')),
@@ -218,6 +220,7 @@ def upgrade() -> None:
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('sortkey', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('featured', sa.Boolean(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_oscategory')),
     sa.UniqueConstraint('id', name=op.f('uq_oscategory_id')),
     sa.UniqueConstraint('name', name=op.f('uq_oscategory_name')),
@@ -449,6 +452,21 @@ def upgrade() -> None:
     with op.batch_alter_table('cluster', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_cluster_pod_id'), ['pod_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_cluster_zone_id'), ['zone_id'], unique=False)
+
+    op.create_table('networkserviceprovider',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('physical_network_id', sa.Text(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('state', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['physical_network_id'], ['physicalnetwork.id'], name=op.f('fk_networkserviceprovider_physical_network_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_networkserviceprovider')),
+    sa.UniqueConstraint('id', name=op.f('uq_networkserviceprovider_id')),
+    sa.UniqueConstraint('physical_network_id', 'name', name=op.f('uq_networkserviceprovider_physical_network_id_name')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('networkserviceprovider', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_networkserviceprovider_physical_network_id'), ['physical_network_id'], unique=False)
 
     op.create_table('project',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -722,6 +740,7 @@ def upgrade() -> None:
     sa.Column('project_id', sa.Text(), nullable=True),
     sa.Column('key', sa.Text(), nullable=False),
     sa.Column('value', sa.Text(), nullable=False),
+    sa.Column('customer', sa.Text(), nullable=True),
     sa.Column('resource_kind', sa.Text(), nullable=False),
     sa.Column('resource_id', sa.Text(), nullable=False),
     sa.Column('created', sa.Text(), nullable=False),
@@ -977,6 +996,19 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_virtualmachine_zone_id'), ['zone_id'], unique=False)
         batch_op.create_index('ix_virtualmachine_zone_id_state', ['zone_id', 'state'], unique=False)
 
+    op.create_table('meter',
+    sa.Column('machine_id', sa.Text(), nullable=False),
+    sa.Column('at', sa.Float(), nullable=False),
+    sa.Column('cpu_seconds', sa.Float(), nullable=False),
+    sa.Column('cpu_share', sa.Float(), nullable=True),
+    sa.Column('memory', sa.BigInteger(), nullable=False),
+    sa.Column('received', sa.BigInteger(), nullable=False),
+    sa.Column('sent', sa.BigInteger(), nullable=False),
+    sa.Column('disk_read', sa.BigInteger(), nullable=False),
+    sa.Column('disk_written', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['machine_id'], ['virtualmachine.id'], name=op.f('fk_meter_machine_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('machine_id', name=op.f('pk_meter'))
+    )
     op.create_table('nic',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -1150,6 +1182,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_nic_machine_id'))
 
     op.drop_table('nic')
+    op.drop_table('meter')
     with op.batch_alter_table('virtualmachine', schema=None) as batch_op:
         batch_op.drop_index('ix_virtualmachine_zone_id_state')
         batch_op.drop_index(batch_op.f('ix_virtualmachine_zone_id'))
@@ -1267,6 +1300,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_project_domain_id'))
 
     op.drop_table('project')
+    with op.batch_alter_table('networkserviceprovider', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_networkserviceprovider_physical_network_id'))
+
+    op.drop_table('networkserviceprovider')
     with op.batch_alter_table('cluster', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_cluster_zone_id'))
         batch_op.drop_index(batch_op.f('ix_cluster_pod_id'))
