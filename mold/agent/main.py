@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from mold import agent
-from mold.agent import config, facts, identity, routers, segments
+from mold.agent import config, facts, identity, pools, routers, segments
 from mold.agent.here import Here
 from mold.agent.link import Link
 from mold.agent.serve import HANDLERS, Desk
@@ -39,6 +39,7 @@ def prepare(folder: Path) -> Here:
     """An agent with the settings in `folder`, its own folders made. Invalid says what is wrong with the settings."""
     settings = config.load(folder)
     identity.settle(settings)
+    pools.OWN = settings.guid[:8]
     # QEMU runs as another user and must pass through to its sockets, but nobody looks around.
     settings.data.mkdir(mode=0o711, parents=True, exist_ok=True)
     settings.run.mkdir(mode=0o711, exist_ok=True)

@@ -36,6 +36,8 @@ SECONDS = 60.0
 SPARE = 16 * MIB
 """Bytes that stay free on every storage, for file system and headers."""
 SIZE_MAX = qcow2.VIRTUAL_MAX
+OWN = "host"
+"""What tells this host's unfinished files from another's; set from the agent's guid."""
 _SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr")
 _TOO_WIDE = ("/", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/var", "/var/lib", "/var/log", "/var/tmp")  # noqa: S108
 _PROVISIONINGS = ("thin", "sparse", "fat")
@@ -199,8 +201,8 @@ def checked(text: str) -> str:
 
 
 def hidden(final: Path) -> Path:
-    """The name under which a file is made before it gets its own."""
-    return final.with_name(f".{final.name}.part")
+    """The name under which this host makes a file before it gets its own: several may make the same one in a shared folder."""
+    return final.with_name(f".{final.name}.{OWN}.part")
 
 
 def settle(part: Path, final: Path, mode: int) -> None:
@@ -211,7 +213,10 @@ def settle(part: Path, final: Path, mode: int) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    os.replace(part, final)
+    if final.exists():
+        part.unlink()  # another host was quicker with the same
+    else:
+        os.replace(part, final)
     config.sync(final.parent)
 
 
@@ -219,7 +224,8 @@ def discard(*finals: Path) -> None:
     """Remove files, and what was begun of them."""
     for final in finals:
         final.unlink(missing_ok=True)
-        hidden(final).unlink(missing_ok=True)
+        for begun in final.parent.glob(f".{final.name}.*part"):
+            begun.unlink(missing_ok=True)
 
 
 def free(folder: Path) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import structlog
 
 import mold.features
@@ -64,7 +65,10 @@ def bootstrap(tx: Tx, password: str) -> str | None:
     from mold.features.infra import certificates, guest_os
     from mold.features.infra import offerings as compute
     from mold.features.network import offerings as network
+    from mold.store import migrate
 
+    if tx.postgres:  # several managers may start for the first time at once
+        tx.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": migrate.LOCK})
     certificates.authority(tx)
     if tx.first(domains.Domain, domains.Domain.c.parent_id.is_(None)) is not None:
         return None
@@ -135,7 +139,9 @@ class Manager:
             from mold.features.infra import hosts
             from mold.server.install import SshInstaller
 
-            hosts.install[:] = [SshInstaller(self.options.data, self.engine, self.hub)]
+            installer = SshInstaller(self.options.data, self.engine, self.hub)
+            await asyncio.to_thread(installer.own_key)  # so that it can be given to machines before they are added
+            hosts.install[:] = [installer]
         self._task = asyncio.create_task(self.engine.run())
         await self.engine.ready.wait()
 

@@ -561,8 +561,10 @@ class Hub:
                     told = known
                 else:
                     raise Lie(f"a frame {type(frame).__name__}, which is not for agents to send")
-        except (ConnectionClosed, TimeoutError):
-            if socket.close_code == 1009:  # our own side closed it: a frame was larger than any may be
+        except TimeoutError:
+            await socket.close(4408, "no Hello came")
+        except ConnectionClosed as closed:
+            if closed.sent is not None and closed.sent.code == 1009:
                 await self._caught(serial, guid, name, f"a frame larger than {w.FRAME_MAX} bytes")
         except Lie as lie:
             await self._caught(serial, guid, name, str(lie))

@@ -234,8 +234,8 @@ class Machine:
     async def read(self, *paths: PurePosixPath) -> dict[str, str]:
         """The files of these that are there."""
         found = await self.little("Reading its settings", READ, *map(str, paths))
-        told: dict[str, str] = _decoded(found, dict[str, str], self.address)
-        return told
+        files: dict[str, str] = _decoded(found, dict[str, str], self.address)
+        return files
 
 
 class Client(asyncssh.SSHClient):
@@ -247,11 +247,7 @@ class Client(asyncssh.SSHClient):
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Trust on first use."""
-        self.shown = (
-            key.export_public_key("openssh").decode().strip().rpartition(" ")[0]
-            if key.get_comment()
-            else (key.export_public_key("openssh").decode().strip())
-        )
+        self.shown = " ".join(key.export_public_key("openssh").decode().split()[:2])  # without a comment
         return not self.known or self.shown == self.known
 
 
@@ -344,7 +340,6 @@ def unit(python: str, site: PurePosixPath) -> str:
     """The systemd unit. The agent alone is ended with it: routers' programs go on."""
     return f"""[Unit]
 Description=Mold host agent
-Documentation=https://github.com/ablecloud-team/ablestack-mold
 After=network-online.target libvirtd.service
 Wants=network-online.target libvirtd.service
 StartLimitIntervalSec=0
@@ -439,7 +434,7 @@ class SshInstaller:
                 client_keys=[key],
                 agent_path=None,
                 config=None,
-                known_hosts=([known], [], []) if known else b"",
+                known_hosts=([asyncssh.import_public_key(known)], [], []) if known else b"",
                 client_factory=lambda: client,
                 preferred_auth=methods,
                 connect_timeout=CONNECT_SECONDS,
@@ -607,8 +602,8 @@ class SshInstaller:
             tried = await self._try(machine, python, target / "site")
             if tried.status:
                 raise Failed(
-                    f"The agent does not start on {machine.address}: {tried.last()}. Where it is about libvirt, the machine's libvirt is "
-                    "older than this manager's; bring it up to date.",
+                    f"The agent does not start on {machine.address}: {tried.last()}. Where it is about libvirt, the "
+                    "machine's libvirt is missing (python3-libvirt) or older than this manager's; bring it up to date.",
                     address=machine.address,
                 )
         return python, target / "site"

@@ -10,14 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 OVERLAYS = ("etc", "opt", "root", "var/lib", "var/log", "var/cache")
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
@@ -133,18 +141,23 @@ class NamespaceHost:
         until = time.monotonic() + START_SECONDS
         while True:
             assert self._process.poll() is None and time.monotonic() < until, (self.folder / "host.log").read_text()
+            time.sleep(0.1)
             with contextlib.suppress(OSError, IndexError):
                 parent = self._process.pid
-                self.pid = int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
+                child = int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
+                if Path(f"/proc/{child}/comm").read_text() != "tini\n":
+                    continue  # still on the way in
+                self.pid = child
                 if self.inside("virsh", "-c", "qemu:///system", "version").returncode == 0:
                     return
-            time.sleep(0.1)
 
     def line(self, *argv: str | Path) -> list[str]:
         """The words that run a program inside."""
         return ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-u", "-i", "-C", "--", *map(str, argv)]
 
-    def inside(self, *argv: str | Path, seconds: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def inside(
+        self, *argv: str | Path, seconds: float = 60, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program inside, to its end."""
         return subprocess.run(
             self.line(*argv), capture_output=True, text=True, check=False, timeout=seconds, input=stdin, cwd="/"
@@ -170,7 +183,8 @@ class NamespaceHost:
         keys.chmod(0o600)
         hashed = run("openssl", "passwd", "-6", "-stdin", input=self.password).strip()
         self.must("usermod", "-p", hashed, "root")
-        self.new_host_key()
+        if not (self.folder / "ssh_host_key").exists():
+            self.new_host_key()
         (self.folder / "sshd_config").write_text(
             f"Port 22\nListenAddress {self.address}\nHostKey {self.folder}/ssh_host_key\nPermitRootLogin yes\n"
             f"PasswordAuthentication yes\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\n"
@@ -183,6 +197,9 @@ class NamespaceHost:
         path = self.folder / "ssh_host_key"
         path.unlink(missing_ok=True)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path)
+        first = self.folder / "first_host_key"
+        if not first.exists():
+            shutil.copy(path, first)
 
     def start_sshd(self) -> None:
         self._sshd = self.spawn("sshd.log", "/usr/sbin/sshd", "-D", "-e", "-f", self.folder / "sshd_config")
@@ -243,3 +260,132 @@ def hosts(wire: Wire, folder: Path, count: int) -> Iterator[list[NamespaceHost]]
     finally:
         for each in made:
             each.stop()
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ManagerProcess:
+    """A management server, as a process that is ended by its pid. Agents come to it over the wire's bridge."""
+
+    def __init__(self, wire: Wire, folder: Path, database: str = "", key: str = "") -> None:
+        self.folder = folder
+        self.port, self.agent_port, self.integration_port = free_port(), free_port(), free_port()
+        self.address = f"{wire.address}:{self.agent_port}"
+        self._argv = [
+            sys.executable, "-m", "mold.server.main", "--data-dir", str(folder), "--port", str(self.port),
+            "--agent-bind", wire.address, "--advertise", wire.address, "--agent-port", str(self.agent_port),
+            "--integration-port", str(self.integration_port), *(["--database", database] if database else []),
+        ]  # fmt: skip
+        self._environment = {**os.environ, "MOLD_ADMIN_PASSWORD": "password", **({"MOLD_KEY": key} if key else {})}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "manager.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self._argv, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        until = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError):
+                self.call("listZones")
+                return
+            assert self.process.poll() is None and time.monotonic() < until, self.log()
+            time.sleep(0.1)
+
+    def log(self) -> str:
+        return (self.folder / "manager.log").read_text()
+
+    def call(self, command: str, **params: object) -> dict[str, Any]:
+        """The inside of the answer, errors included; OSError when the manager is gone."""
+        words = {"command": command, "response": "json", **{k: str(v) for k, v in params.items()}}
+        url = f"http://127.0.0.1:{self.integration_port}/client/api?{urllib.parse.urlencode(words)}"
+        try:
+            with urllib.request.urlopen(url, timeout=240) as answer:
+                data = answer.read()
+        except urllib.error.HTTPError as no:
+            data = no.read()
+        except http.client.HTTPException as broken:
+            raise ConnectionError(str(broken)) from broken
+        return dict(next(iter(json.loads(data).values())))
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> None:
+        """End it cleanly."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class Cloud:
+    """The API of several managers: asks any that lives."""
+
+    def __init__(self, managers: list[ManagerProcess]) -> None:
+        self.managers = managers
+
+    def try_(self, command: str, **params: object) -> dict[str, Any]:
+        """The answer, a refusal included."""
+        for manager in self.managers:
+            if manager.process is not None and manager.process.poll() is None:
+                try:
+                    return manager.call(command, **params)
+                except OSError:
+                    continue
+        raise AssertionError("no manager answers")
+
+    def call(self, command: str, **params: object) -> dict[str, Any]:
+        """The answer, which is no refusal; of a job its result."""
+        answer = self.try_(command, **params)
+        assert "errorcode" not in answer, f"{command}: {answer}"
+        return self.result(answer["jobid"]) if "jobid" in answer else answer
+
+    def result(self, job: str, seconds: float = 150) -> dict[str, Any]:
+        """The result of a job, once it has succeeded."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            told = self.try_("queryAsyncJobResult", jobid=job)
+            assert told.get("jobstatus") != 2, told
+            if told.get("jobstatus") == 1:
+                return dict(told["jobresult"])
+            time.sleep(0.2)
+        raise AssertionError(f"job {job} has not ended")
+
+    def zone(self, label: str, instance: str, wire: Wire) -> dict[str, str]:
+        """An advanced zone with a pod and a cluster on the wire; ids by name."""
+        zone = self.call(
+            "createZone", name="zone", dns1="9.9.9.9", internaldns1="9.9.9.9", networktype="Advanced",
+            guestcidraddress="10.1.1.0/24",
+        )["zone"]["id"]  # fmt: skip
+        net = self.call("createPhysicalNetwork", zoneid=zone, name="net", isolationmethods="VXLAN", vlan="1000-3999")
+        physical = net["physicalnetwork"]["id"]
+        for traffic in ("Management", "Public", "Guest"):
+            self.call("addTrafficType", physicalnetworkid=physical, traffictype=traffic, kvmnetworklabel=label)
+        self.call("updatePhysicalNetwork", id=physical, state="Enabled")
+        self.call(
+            "createVlanIpRange", zoneid=zone, vlan="untagged", gateway=wire.address, netmask="255.255.255.0",
+            startip=f"{wire.prefix}.100", endip=f"{wire.prefix}.120", forvirtualnetwork="true", physicalnetworkid=physical,
+        )  # fmt: skip
+        pod = self.call(
+            "createPod", zoneid=zone, name="pod", gateway=wire.address, netmask="255.255.255.0",
+            startip=f"{wire.prefix}.200", endip=f"{wire.prefix}.210",
+        )["pod"]["id"]  # fmt: skip
+        cluster = self.call(
+            "addCluster", zoneid=zone, podid=pod, clustername="c", hypervisor="KVM", clustertype="CloudManaged"
+        )["cluster"][0]["id"]
+        self.call("updateConfiguration", name="instance.name", value=instance)
+        self.call("updateZone", id=zone, allocationstate="Enabled")
+        return {"zoneid": zone, "podid": pod, "clusterid": cluster}
