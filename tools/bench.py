@@ -341,6 +341,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(LINES), action="append", help="only this (may be repeated)")
     parser.add_argument("--database", choices=["postgres", "sqlite"], help="only on this database")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="mold-bench-"))
     with contextlib.ExitStack() as stack:

@@ -207,7 +207,8 @@ async def pages(url: str, folder: Path, options: dict[str, Any]) -> dict[str, An
                     if turn == 0:
                         out[label] = {"same": _compare(answer.body, body, tenant), "bytes": len(answer.body)}
                     continue
-                out[label]["statements"] = statements
+                # The fewest: now and then the engine's own housekeeping comes in between.
+                out[label]["statements"] = min(statements, out[label].get("statements", statements))
                 mine, theirs = times.setdefault(label, ([], []))
                 mine.append(door)
                 theirs.append(bare)
