@@ -418,7 +418,9 @@ def command(
         )
         access: Access = "see" if reads else "use"
         made.params.update((p.name, p) for p in takes)
-        if open:  # works on the request itself: its parameters are those it says it takes, and what its docstring tells of
+        if (
+            open
+        ):  # works on the request itself: its parameters are those it says it takes, and what its docstring tells of
             made.params = {
                 **{n: Param(n, doc=text, secret=n == "password") for n, text in words.items()},
                 **made.params,

@@ -16,10 +16,10 @@ from mold.store import Resource, Tx
 from mold.work import OPERATIONS, Job, Operation
 
 
-def outcomes(tx: Tx, jobs: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+def outcomes(tx: Tx, jobs: list[Any], caller: Any, *, listed: bool = False) -> dict[str, dict[str, Any]]:
     """What finished jobs answer, by job id: the things they made or changed as they are now, read kind by kind.
 
-    What an operation `tells` beyond that is for the account that asked for it, and for root admins.
+    What an operation `tells` beyond that is for the account that asked for it, and for root admins; not in lists.
     """
     wanted: dict[type[Resource], dict[str, list[Job]]] = {}
     out: dict[str, dict[str, Any]] = {}
@@ -30,7 +30,7 @@ def outcomes(tx: Tx, jobs: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
         if kind is None or (made is not None and made.shape == "success"):
             out[job.id] = {"success": True}
         elif kind.answers is None:
-            told = _told(tx, kind, job, caller)
+            told = {} if listed else _told(tx, kind, job, caller)
             out[job.id] = {made.key: told} if told and made is not None and made.key else {"success": True}
         else:
             resource, attribute = kind.answers
@@ -46,7 +46,8 @@ def outcomes(tx: Tx, jobs: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
                 if values is None:
                     out[job.id] = {key: {"id": id}}
                 else:
-                    out[job.id] = {key: {**values, **_told(tx, OPERATIONS[job.operation], job, caller)}}
+                    told = {} if listed else _told(tx, OPERATIONS[job.operation], job, caller)
+                    out[job.id] = {key: {**values, **told}}
     return out
 
 

@@ -65,6 +65,7 @@ INFRA = {
     "traffictype",
     "vlaniprange",
     "router",
+    "networkserviceprovider",
 }
 EVERYBODYS = {"ostype", "oscategory"}
 
@@ -178,6 +179,7 @@ class World:
             ("pod", s.pod), ("cluster", s.cluster), ("host", s.hosts[0]), ("storagepool", s.pool),
             ("imagestore", s.store), ("physicalnetwork", s.physical), ("vlaniprange", s.public_range),
             ("traffictype", root.listTrafficTypes(physicalnetworkid=s.physical)[0]["id"]),
+            ("networkserviceprovider", root.listNetworkServiceProviders(physicalnetworkid=s.physical)[0]["id"]),
         ):  # fmt: skip
             self.add(kind, id, "the site's")
         self.add("ostype", root.listOsTypes()[0]["id"], "first")

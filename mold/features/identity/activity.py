@@ -74,7 +74,7 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     account, domain = REGISTRY["account"], REGISTRY["domain"]
     accounts = tx.among(account, list({j.account_id for j in rows if j.account_id}))
     domains = tx.among(domain, list({j.domain_id for j in rows if j.domain_id}))
-    results = outcomes(tx, rows, caller)
+    results = outcomes(tx, rows, caller, listed=True)
     return {j.id: job_fields(j, caller, accounts, domains, results.get(j.id)) for j in rows}
 
 

@@ -118,7 +118,8 @@ def _list(
         q.where(c.domain_id == domainid.id)
     if account is not None:
         q.where(c.account_id.in_(sa.select(Account.c.id).where(Account.c.name == account)))
-    if projectid is not None:
+    everywhere: Any = projectid
+    if everywhere not in (None, "-1"):
         q.where(sa.false())
 
 
@@ -398,7 +399,8 @@ def _addresses(
         of = domainid.id if domainid else caller.domain_id
         q.where(c.account_id.in_(sa.select(Account.c.id).where(Account.c.name == account, Account.c.domain_id == of)))
     elif whose is not None:
-        q.where(c.project_id.is_not(None) if whose == "-1" else c.project_id == whose.id)
+        if whose != "-1":
+            q.where(c.project_id == whose.id)
     elif domainid is not None:
         q.where(below(domainid.trail, c.domain_id) if isrecursive else c.domain_id == domainid.id)
     elif isrecursive and caller.rank >= 1:

@@ -377,20 +377,31 @@ def test_things_that_run_are_named_to_tenants_without_the_machine_room(cloud: Cl
 
 
 def test_a_console_ticket_works_once(cloud: Cloud, site: Site) -> None:
-    from mold.base.errors import Denied
+    from mold.base.errors import Conflict, Denied, Refusal
     from mold.features.compute import consoles
 
     tenant = cloud.tenant()
     vm = site.deploy(tenant)["id"]
 
     def redeem(secret: str, extra: str | None = None) -> Any:
-        return cloud.run(cloud.manager.engine.writing(lambda tx: consoles.redeem(tx, secret, extra)))
+        def use(tx: Any) -> Any:
+            # A ticket is used up by its first presentation, also when what follows is refused.
+            handed = consoles.take(tx, secret, extra)
+            try:
+                return consoles.screen(tx, handed)
+            except Refusal as no:
+                return no
+
+        told = cloud.run(cloud.manager.engine.writing(use))
+        if isinstance(told, Refusal):
+            raise told
+        return told
 
     end = tenant.createConsoleEndpoint(virtualmachineid=vm)
     assert end["success"] is True and end["url"].startswith("http://127.0.0.1:1/client/console/vnc.html?")
     socket = end["websocket"]
     assert (socket["host"], socket["port"], socket["path"]) == ("127.0.0.1", "1", "console/websockify")
-    assert redeem(socket["token"])[0] in site.hosts
+    assert redeem(socket["token"]).host in site.hosts
     for secret in (socket["token"], "nonsense", ""):
         with pytest.raises(Denied):
             redeem(secret)
@@ -399,7 +410,7 @@ def test_a_console_ticket_works_once(cloud: Cloud, site: Site) -> None:
         redeem(guarded, "wrong")
     stale = tenant.createConsoleEndpoint(virtualmachineid=vm)["websocket"]["token"]
     tenant.stopVirtualMachine(id=vm)
-    with pytest.raises(Denied):
+    with pytest.raises(Conflict):
         redeem(stale)
     closed = tenant.createConsoleEndpoint(virtualmachineid=vm)
     assert closed["success"] is False and "only a running one has a screen" in closed["details"]

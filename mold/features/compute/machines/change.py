@@ -138,11 +138,11 @@ class TellNetworks(Operation):
     locks = ("vm",)
     answers = (VirtualMachine, "vm")
     vm: str
-    password: bool = False
+    reveals: bool = False
 
     def tells(self, tx: Tx) -> dict[str, Any]:
         """The new password, for whoever asked for it."""
-        vm = tx.get(VirtualMachine, self.vm) if self.password else None
+        vm = tx.get(VirtualMachine, self.vm) if self.reveals else None
         return {"password": vm.password} if vm is not None and vm.password else {}
 
     @step
@@ -206,7 +206,7 @@ def reset_password(
     if password is not None and (not 1 <= len(password) <= 128 or any(ord(c) < 33 or ord(c) > 126 for c in password)):
         raise Invalid("A password must have 1 to 128 printable ASCII characters without spaces.", parameter="password")
     ctx.tx.set(id, password=password or ids.password(), password_serial=ids.token(8))
-    ctx.start(TellNetworks(vm=id.id, password=True))
+    ctx.start(TellNetworks(vm=id.id, reveals=True))
     return id
 
 

@@ -297,7 +297,7 @@ def _disks(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
 def _rest(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     users = tx.known_among(User, {r.user_id for r in rows if r.user_id})
     tags = tags_of(tx, "virtualmachine", [r.id for r in rows])
-    policies = {t.id: t.userdata_policy for t in tx.among(Template, list({r.template_id for r in rows})).values()}
+    policies = {t.id: t.userdata_policy for t in tx.known_among(Template, {r.template_id for r in rows}).values()}
     hosts = tx.among(Host, list({r.host_id for r in rows if r.host_id}))
     read_only, denied = READ_ONLY.get(tx), {d.lower() for d in listed(DENIED.get(tx))}
     free = caller.root or caller.internal
