@@ -16,7 +16,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import NameOID
 
 from mold.base.errors import Failed, Fenced, Refusal, Unreachable, revive
@@ -67,7 +67,7 @@ def _key() -> bytes:
     )
 
 
-def _public(key: CertificatePublicKeyTypes) -> bytes:
+def _public(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -160,7 +160,6 @@ class Simulator:
             addresses=["127.0.0.1"],
             domain_type="simulator",
             boot_id=box.boot,
-            guid=f"sim-{host}",
         )
 
     def _store(self, spec: w.PoolSpec) -> Store:

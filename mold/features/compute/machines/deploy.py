@@ -17,7 +17,7 @@ from mold.base.units import GIB, MIB
 from mold.features.compute import placement
 from mold.features.compute.keys import SshKeyPair, UserData, check_userdata
 from mold.features.compute.machines.row import INSTANCE_NAME, NAME_FLAG, Disk, Nic, VirtualMachine
-from mold.features.compute.machines.start import StartVm
+from mold.features.compute.machines.start import StartVm, forget
 from mold.features.compute.placement import Need
 from mold.features.identity import limits
 from mold.features.identity.accounts import User
@@ -48,6 +48,12 @@ class CreateVm(Operation):
     @step
     def done(self, tx: Tx) -> None:
         tx.one(VirtualMachine, self.vm)
+
+    @done.undo
+    def withdraw(self, tx: Tx) -> None:
+        vm = tx.get(VirtualMachine, self.vm)
+        if vm is not None:
+            forget(tx, vm)
 
 
 REFUSED = {

@@ -29,6 +29,25 @@ def settle_stopped(tx: Tx, vm: VirtualMachine, move: str) -> None:
         placement.release(tx, host_id, vm.cpu_number * vm.cpu_speed, vm.memory * MIB)
 
 
+async def see_stopped(vm_id: str, begin: list[str]) -> None:
+    """A stop has failed, or nobody knows: a machine that its host does not run any more is Stopped all the same.
+
+    `begin` is what the operation's first step returned: host id, internal name.
+    """
+    if not begin or not begin[0]:
+        return
+    facts: w.MachineFacts = await ask(begin[0], w.GetMachine(name=begin[1]))
+    if facts.state not in ("Absent", "Stopped"):
+        return
+
+    def settle(tx: Tx) -> None:
+        vm = tx.get(VirtualMachine, vm_id)
+        if vm is not None and vm.state == "Stopping":
+            settle_stopped(tx, vm, "stopped")
+
+    await change(settle)
+
+
 @operation
 class StopVm(Operation):
     """Running to Stopped: the guest is asked first, then the plug is pulled."""
@@ -61,6 +80,10 @@ class StopVm(Operation):
                 w.StopMachine(name=begin[1], force=self.force, grace=0 if self.force else grace),
                 seconds=grace + 90,
             )
+
+    @halt.undo
+    async def see(self, begin: list[str]) -> None:
+        await see_stopped(self.vm, begin)
 
     @step
     def say(self, tx: Tx, begin: list[str]) -> None:
@@ -154,6 +177,10 @@ class DestroyVm(Operation):
             # What is to be destroyed gets no minute to shut down: its disk goes too.
             await ask(begin[0], w.StopMachine(name=begin[1], force=True, grace=0))
 
+    @halt.undo
+    async def see(self, begin: list[str]) -> None:
+        await see_stopped(self.vm, begin)
+
     @step
     def say(self, tx: Tx, begin: list[str]) -> None:
         vm = tx.one(VirtualMachine, self.vm)
@@ -244,6 +271,10 @@ class ExpungeVm(Operation):
     async def halt(self, begin: list[str]) -> None:
         if begin and begin[0]:
             await ask(begin[0], w.StopMachine(name=begin[1], force=True, grace=0))
+
+    @halt.undo
+    async def see(self, begin: list[str]) -> None:
+        await see_stopped(self.vm, begin)
 
     @step
     def doom(self, tx: Tx, begin: list[str]) -> list[list[str]]:
