@@ -71,10 +71,12 @@ class Eyes(Protocol):
 class Link:
     """Keeps the agent connected until `stop` is called."""
 
-    def __init__(self, here: Place, desk: Desk, eyes: Eyes) -> None:
+    def __init__(self, here: Place, desk: Desk, eyes: Eyes, *, backoff: float = BACKOFF_LAST) -> None:
+        """`backoff` is the longest wait between two attempts to connect, seconds."""
         self._here = here
         self._desk = desk
         self._eyes = eyes
+        self._backoff = backoff
         self._stopping = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -93,7 +95,7 @@ class Link:
                     held = await self._try(manager)
                     if held or self._stopping.is_set() or self._here.dismissed:
                         break
-                wait = BACKOFF_FIRST if held >= STEADY_SECONDS or self._here.renewed else min(wait * 2, BACKOFF_LAST)
+                wait = BACKOFF_FIRST if held >= STEADY_SECONDS or self._here.renewed else min(wait * 2, self._backoff)
                 self._here.renewed = False
                 if not self._here.dismissed:
                     with contextlib.suppress(TimeoutError):

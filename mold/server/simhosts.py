@@ -33,6 +33,8 @@ from mold.plugins.simulator import Simulator
 from mold.wire import calls as w
 
 log = structlog.get_logger()
+BACKOFF_SECONDS = 2.0
+"""They are there for tests, which kill managers more often than life does."""
 
 
 @dataclass
@@ -97,7 +99,7 @@ class Hosts:
             own = folder / name
             place = Place(Settings(folder=own, guid=f"guid-{name}", name=name, data=own, managers=found))
             eyes = Eyes(self.simulator, place)
-            self.links.append(Link(place, desk(self.simulator, place, eyes), eyes))
+            self.links.append(Link(place, desk(self.simulator, place, eyes), eyes, backoff=BACKOFF_SECONDS))
 
     def start(self) -> None:
         """Connect them all, and again whenever a connection ends."""

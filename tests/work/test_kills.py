@@ -83,7 +83,7 @@ class Field:
                 await self.client.done("destroyVirtualMachine", id=id, expunge="true")
             except Refused as no:
                 self.refused[str(no)[:60]] += 1
-            if not (await self.client.call("listVirtualMachines", id=id, listall="true")).get("virtualmachine"):
+            if not (await self.client.call("listVirtualMachines", name=name, listall="true")).get("virtualmachine"):
                 break
             await asyncio.sleep(0.3)
         self.done += 1
@@ -97,6 +97,14 @@ class Field:
                 await self.one(waiting.pop())
 
         await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+
+    async def rested(self, seconds: float = 30) -> Census:
+        """The census once nothing is on its way."""
+        until = time.monotonic() + seconds
+        while (now := await asyncio.to_thread(self.count)).faults:
+            assert time.monotonic() < until, now.faults
+            await asyncio.sleep(0.2)
+        return now
 
     async def settled(self, before: Census, seconds: float = 30) -> None:
         """Everything is as before, soon."""
@@ -167,10 +175,12 @@ async def linked(client: Client, count: int) -> None:
     await asyncio.sleep(1.5)
 
 
-async def at_random(times: int, low: float, high: float, strike: Callable[[], Awaitable[None]]) -> None:
-    """Strike so often, after random pauses."""
-    for _ in range(times):
-        await asyncio.sleep(random.uniform(low, high))
+async def at_random(f: Field, strikes: list[Callable[[], Awaitable[None]]]) -> None:
+    """Strike at random moments while the work goes on, each time after some more of it is done."""
+    for number, strike in enumerate(strikes, 1):
+        while f.done < 1 + number * MACHINES // (len(strikes) + 2):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(random.uniform(0, 0.5))
         await strike()
 
 
@@ -188,8 +198,7 @@ async def until_done(work: Awaitable[None], trouble: Awaitable[None], seconds: f
 def test_kill_9_five_times_while_machines_come_and_go(kind: str, tmp_path: Path) -> None:
     async def go(postgres: Postgres | None) -> None:
         async with field(tmp_path, 1, 3, postgres) as f:
-            before = await asyncio.to_thread(f.count)
-            assert before.faults == []
+            before = await f.rested()
             (server,) = f.servers
 
             async def strike() -> None:
@@ -198,7 +207,7 @@ def test_kill_9_five_times_while_machines_come_and_go(kind: str, tmp_path: Path)
                 await server.ready()
 
             began = time.monotonic()
-            await until_done(f.work(names(MACHINES)), at_random(5, 0.5, 2.5, strike), 240)
+            await until_done(f.work(names(MACHINES)), at_random(f, [strike] * 5), 280)
             seconds = time.monotonic() - began
             await f.settled(before)
             assert f.done == MACHINES + 1
@@ -230,8 +239,7 @@ def maybe_postgres(kind: str = "postgres") -> AsyncIterator[Postgres | None]:  #
 def test_two_managers_on_one_database_either_killed_frozen_or_without_it(tmp_path: Path) -> None:
     async def go(postgres: Postgres) -> None:
         async with field(tmp_path, 2, 3, postgres) as f:
-            before = await asyncio.to_thread(f.count)
-            assert before.faults == []
+            before = await f.rested()
             told: list[str] = []
 
             async def kill_one() -> None:
@@ -255,14 +263,9 @@ def test_two_managers_on_one_database_either_killed_frozen_or_without_it(tmp_pat
                 await asyncio.to_thread(postgres.start)
                 told.append("database")
 
-            async def trouble() -> None:
-                await at_random(2, 0.5, 2, kill_one)
-                await at_random(1, 0.5, 1, freeze_one)
-                await at_random(1, 0.5, 1, restart_database)
-                await at_random(1, 0.5, 1, kill_one)
-
+            strikes = [kill_one, kill_one, freeze_one, restart_database, kill_one]
             began = time.monotonic()
-            await until_done(f.work(names(MACHINES)), trouble(), 280)
+            await until_done(f.work(names(MACHINES)), at_random(f, strikes), 280)
             seconds = time.monotonic() - began
             await f.settled(before)
             assert told == ["killed", "killed", "frozen", "database", "killed"]
@@ -279,7 +282,7 @@ def test_two_managers_on_one_database_either_killed_frozen_or_without_it(tmp_pat
 def test_a_dead_managers_jobs_go_on_within_the_lease_and_a_second(tmp_path: Path) -> None:
     async def go(postgres: Postgres) -> None:
         async with field(tmp_path, 2, 3, postgres) as f:
-            before = await asyncio.to_thread(f.count)
+            before = await f.rested()
             one, two = f.servers
             f.simulated.simulator.latency = 1.0  # the deploys are in the middle of it when their manager dies
             direct = Client([one])
