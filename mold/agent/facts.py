@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -84,6 +85,14 @@ class Reporter:
         self._ticks = hardware.ticks()
         self._threads = Threads(4, "statvfs")
         self._measuring: dict[str, Future[w.PoolFacts]] = {}
+
+    async def gather(self, towards: str) -> w.HostFacts:
+        """What the host is."""
+        return await gather(self._here, towards)
+
+    def listen(self, hear: Callable[[], None]) -> Callable[[], None]:
+        """Call `hear` whenever a guest changes, until what is returned is called."""
+        return self._here.virt.listen(lambda _event: hear())
 
     async def report(self) -> w.HostReport | None:
         """How the host does; None as long as nobody could look at the guests even once."""

@@ -13,18 +13,16 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from mold.agent import config, facts, streams
-from mold.agent.config import Address
-from mold.agent.here import Here
+from mold.agent import config, streams
+from mold.agent.config import Address, Settings
 from mold.agent.serve import Desk
-from mold.agent.virt import Event
 from mold.base.errors import Failed, Refusal
 from mold.wire import calls as w
 
@@ -46,13 +44,39 @@ class Garbage(Exception):
     """A manager sent what is not a frame."""
 
 
+class Place(Protocol):
+    """What a link reads and changes of the agent it belongs to; see `Here`."""
+
+    settings: Settings
+    dismissed: bool
+    renewed: bool
+
+
+class Eyes(Protocol):
+    """What a link tells of its host. `facts.Reporter` looks at a real one."""
+
+    async def gather(self, towards: str) -> w.HostFacts:
+        """What the host is; `towards` is its own address on the way to the manager."""
+
+    async def report(self) -> w.HostReport | None:
+        """How the host does; None: nothing was seen yet."""
+
+    def listen(self, hear: Callable[[], None]) -> Callable[[], None]:
+        """Call `hear` whenever a guest changes, until what is returned is called."""
+
+    def close(self) -> None:
+        """Look no more."""
+
+
 class Link:
     """Keeps the agent connected until `stop` is called."""
 
-    def __init__(self, here: Here, desk: Desk) -> None:
+    def __init__(self, here: Place, desk: Desk, eyes: Eyes, *, backoff: float = BACKOFF_LAST) -> None:
+        """`backoff` is the longest wait between two attempts to connect, seconds."""
         self._here = here
         self._desk = desk
-        self._reporter = facts.Reporter(here)
+        self._eyes = eyes
+        self._backoff = backoff
         self._stopping = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -71,7 +95,7 @@ class Link:
                     held = await self._try(manager)
                     if held or self._stopping.is_set() or self._here.dismissed:
                         break
-                wait = BACKOFF_FIRST if held >= STEADY_SECONDS or self._here.renewed else min(wait * 2, BACKOFF_LAST)
+                wait = BACKOFF_FIRST if held >= STEADY_SECONDS or self._here.renewed else min(wait * 2, self._backoff)
                 self._here.renewed = False
                 if not self._here.dismissed:
                     with contextlib.suppress(TimeoutError):
@@ -81,7 +105,7 @@ class Link:
                 call.cancel()
             if self._calls:
                 await asyncio.wait(self._calls)
-            self._reporter.close()
+            self._eyes.close()
 
     def _managers(self) -> list[Address]:
         """The managers in an order of our own. When there is none, somebody may have written one down meanwhile."""
@@ -129,9 +153,14 @@ class Link:
             stopping.cancel()
 
     @property
-    def here(self) -> Here:
+    def here(self) -> Place:
         """The agent this link belongs to."""
         return self._here
+
+    @property
+    def eyes(self) -> Eyes:
+        """What looks at the host."""
+        return self._eyes
 
     def start(self, request: w.Request, say: Callable[[float, str], None], reply: Callable[[bytes], None]) -> asyncio.Task[None]:
         """Answer a request in the background, also when the link it came by is gone meanwhile."""
@@ -146,7 +175,7 @@ class Link:
 
     async def report(self) -> w.HostReport | None:
         """How the host does."""
-        return await self._reporter.report()
+        return await self._eyes.report()
 
     async def until_stopped(self) -> None:
         """Wait for `stop`."""
@@ -168,16 +197,15 @@ class _Session:
 
     async def serve(self) -> None:
         """Greet, then serve until the connection ends, the agent stops, or its certificate or managers change."""
-        here = self._link.here
         local = self._connection.local_address
-        told = await facts.gather(here, towards=str(local[0]) if local and ":" not in str(local[0]) else "")
+        told = await self._link.eyes.gather(str(local[0]) if local and ":" not in str(local[0]) else "")
         await self._connection.send(w.pack(w.Hello(facts=told)))
         async with asyncio.timeout(WELCOME_SECONDS):
             welcome = self._frame(await self._connection.recv())
         if not isinstance(welcome, w.Welcome):
             raise Garbage(f"the first frame is {type(welcome).__name__}, not Welcome")
         self._welcome(welcome)
-        end = here.virt.listen(self._hear)
+        end = self._link.eyes.listen(self._changed.set)
         tasks = [asyncio.create_task(each) for each in (self._receive(), self._send(), self._report(), self._link.until_stopped())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -216,9 +244,6 @@ class _Session:
             log.error("list of managers refused", manager=str(self._manager), error=no.text)  # noqa: TRY400 - it says all there is to say
             return
         here.settings = replace(here.settings, managers=found)
-
-    def _hear(self, _event: Event) -> None:
-        self._changed.set()
 
     async def _receive(self) -> None:
         async for data in self._connection:

@@ -50,7 +50,7 @@ async def run(config_dir: str | Path) -> None:
     """Serve until SIGTERM, SIGINT or a manager's dismissal."""
     gather_handlers()
     here = prepare(Path(config_dir))
-    link = Link(here, Desk(here))
+    link = Link(here, Desk(here), facts.Reporter(here))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, link.stop)

@@ -10,15 +10,18 @@ import re
 import ssl
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from mold.agent import config
 from mold.agent.config import Address, Settings
-from mold.agent.here import Here
 from mold.base.errors import Failed, Invalid, Unreachable
 from mold.wire import calls as w
+
+if TYPE_CHECKING:
+    from mold.agent.here import Here
 
 MANAGER = "mold-manager"
 """The DNS name in every manager's certificate, whatever address it is reached by."""

@@ -160,7 +160,6 @@ class Simulator:
             addresses=["127.0.0.1"],
             domain_type="simulator",
             boot_id=box.boot,
-            guid=f"sim-{host}",
         )
 
     def _store(self, spec: w.PoolSpec) -> Store:

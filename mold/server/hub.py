@@ -1,9 +1,10 @@
 """The hub: agents connected to this manager, and the way to those connected to others.
 
 Agents come in over mutual TLS on the agent port.  A call to a host goes to its agent here, or is relayed to the manager
-that holds it, or, for simulated hosts without an agent, to the simulator in this process.  A certificate speaks for
-one agent: the first it is used for.  Nothing that an agent says is believed before it was looked at: what cannot be
-true, or cannot be kept in the database, ends the connection, and the host is Alert until it comes back and behaves.
+that holds it, or, for a simulated host without an agent (it has no guid), to the simulator in this process.  A
+certificate speaks for one agent: the first it is used for.  Nothing that an agent says is believed before it was looked
+at: what cannot be true, or cannot be kept in the database, ends the connection, and the host is Alert until it comes back
+and behaves.
 """
 
 from __future__ import annotations
@@ -258,6 +259,8 @@ class Hub:
     ) -> w.Facts:
         """Ask a host by its id."""
         guid, hypervisor = await self._route(host)
+        if hypervisor == "Simulator" and not guid:
+            return await self.simulator.ask(host, call, key=key, epoch=epoch, seconds=seconds, say=say)
         known: Any = call
         line = self.lines.get(guid)
         if line is not None:
@@ -271,8 +274,6 @@ class Hub:
             request = w.Request(n=0, call=known, seconds=seconds, key=key, epoch=epoch)
             reply = await peer.ask(lambda n: w.pack(w.Relay(n=n, host=guid, request=request)), seconds + 4, say)
             return facts_from(call, reply)
-        if hypervisor == "Simulator":
-            return await self.simulator.ask(host, call, key=key, epoch=epoch, seconds=seconds, say=say)
         raise Unreachable("The host's agent is not connected to any manager.", host=host)
 
     async def _route(self, host: str) -> tuple[str, str]:
@@ -292,7 +293,7 @@ class Hub:
 
     async def _holder(self, guid: str) -> tuple[str, str] | None:
         """(session, address) of the other manager that holds an agent."""
-        if not guid or guid.startswith("sim-"):
+        if not guid:
             return None
         assert self.engine is not None
         mine = self.engine.session

@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC240
 """The agent's settings and its identity."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC221
 """Fetching and receiving images, from a server on this machine that behaves well, badly, and worse."""
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from agentkit import Authority, Manager, set_up
 
-from mold.agent import config, link, main
+from mold.agent import config, facts, link, main
 from mold.agent.config import load
 from mold.agent.here import Here
 from mold.agent.serve import Desk
@@ -30,7 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def agent(folder: Path, authority: Authority, host: str, **words: str) -> AsyncIterator[tuple[Here, link.Link, asyncio.Task[None]]]:
     set_up(folder, authority, host=host, hypervisor_uri="test:///default", domain_type="qemu", **words)
     here = main.prepare(folder)
-    made = link.Link(here, Desk(here))
+    made = link.Link(here, Desk(here), facts.Reporter(here))
     task = asyncio.create_task(made.run())
     try:
         yield here, made, task
@@ -241,7 +241,7 @@ def test_without_libvirt_the_agent_connects_and_tells_no_guests(tmp_path: Path) 
         async with Manager(tmp_path / "m", authority) as manager:
             set_up(tmp_path / "a", authority, host=manager.address, hypervisor_uri=f"qemu+unix:///system?socket={tmp_path}/none")
             here = main.prepare(tmp_path / "a")
-            made = link.Link(here, Desk(here))
+            made = link.Link(here, Desk(here), facts.Reporter(here))
             task = asyncio.create_task(made.run())
             await until(lambda: manager.hellos)
             assert "No guest can be started" in manager.hellos[0].facts.problems[0]

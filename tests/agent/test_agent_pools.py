@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC221, ASYNC230, ASYNC240
 """Pools and volumes, with the real qemu-img."""
 
 from __future__ import annotations

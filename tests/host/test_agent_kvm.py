@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC221, ASYNC240
 """The KVM rooms of the agent against the real libvirt and QEMU of this machine."""
 
 from __future__ import annotations

@@ -614,7 +614,7 @@ async def real_agent(m: Manager, folder: Path, managers: str = "", name: str = "
     from mold.agent.serve import Desk
 
     main.gather_handlers()
-    folder.mkdir()  # noqa: ASYNC240 - a test's folder answers at once
+    folder.mkdir()
     guid = str(uuid.uuid4())
     (folder / "agent.properties").write_text(
         f"guid={guid}\nname={name}\ndata={folder}/data\nhypervisor.uri=test:///default\ndomain.type=qemu\n"

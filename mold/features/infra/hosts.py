@@ -79,7 +79,7 @@ class Host(Resource):
     name: str = column(filter=True, keyword=True)
     url: str = column(hidden=True)
     hypervisor: str = column(filter=True)
-    guid: str | None = column(default=None, hidden=True)
+    guid: str | None = column(default=None, hidden=True, doc="of its agent; simulated hosts in the manager have none")
     state: str = column(default="Creating", filter=True, kind="status")
     resource_state: str = column(default="Enabled", filter=True)
     type: str = column(default="Routing", filter=True)
@@ -334,12 +334,13 @@ class AddHost(Operation):
     @step
     async def meet(self) -> w.HostFacts:
         if self.hypervisor == "Simulator":
-            found: w.HostFacts = await ask(self.host, w.GetFacts())
+            linked = await look(lambda tx: stranger(tx, self.address, self.hypervisor))
+            found: w.HostFacts = linked or await ask(self.host, w.GetFacts())
             return found
         wanted = await over_ssh(self.host) if self.install else self.address
         until = time.monotonic() + self.seconds
         while True:
-            facts = await look(lambda tx: stranger(tx, wanted))
+            facts = await look(lambda tx: stranger(tx, wanted, self.hypervisor))
             if facts is not None:
                 return facts
             if time.monotonic() > until and self.install:
@@ -363,10 +364,10 @@ class AddHost(Operation):
     @step
     def settle(self, tx: Tx, meet: w.HostFacts) -> None:
         host = tx.one(Host, self.host)
-        other = tx.first(Host, Host.c.guid == meet.guid, Host.c.id != self.host)
+        other = tx.first(Host, Host.c.guid == meet.guid, Host.c.id != self.host) if meet.guid else None
         if other is not None:
             raise Conflict(f"This machine is already the host {other.name}.", hostid=other.id)
-        tx.set(host, guid=meet.guid, name=meet.name if self.hypervisor != "Simulator" else host.name)
+        tx.set(host, guid=meet.guid or None, name=meet.name if self.hypervisor != "Simulator" else host.name)
         learn(tx, host, meet)
         tx.move(host, "ready", state_since=clock.now())
 
@@ -377,11 +378,13 @@ class AddHost(Operation):
         return facts
 
 
-def stranger(tx: Tx, address: str) -> w.HostFacts | None:
-    """The facts of a connected agent with this name, address or guid."""
+def stranger(tx: Tx, address: str, hypervisor: str) -> w.HostFacts | None:
+    """The facts of a connected agent with this name, address or guid, that is no host yet."""
     taken = sa.select(Host.c.guid).where(Host.c.guid.is_not(None))
     for row in tx.execute(sa.select(link.c.facts).where(link.c.guid.not_in(taken))):
         facts = msgspec.msgpack.decode(row.facts, type=w.HostFacts)
+        if facts.hypervisor != hypervisor:
+            continue
         if address in (facts.name, facts.guid, *facts.addresses) or (
             address in ("localhost", "127.0.0.1") and facts.name
         ):
@@ -511,7 +514,6 @@ def add(
             password=password,
             host_tags=hosttags,
             resource_state="Enabled" if allocationstate == "Enabled" else "Disabled",
-            guid=f"sim-{parts.hostname}" if kind == "Simulator" else None,
         )
     )
     ctx.start(
@@ -743,7 +745,8 @@ async def watch_hosts() -> int:
         late = database_time(tx) - PING_SECONDS.get(tx) * PING_MISSES.get(tx)
         count = 0
         silent = sa.select(pulse.c.guid).where(pulse.c.at < late)
-        held = Host.c.state.in_(("Up", "Connecting")) & (Host.c.hypervisor != "Simulator")
+        # Simulated hosts without an agent have no guid, so neither of these is about them.
+        held = Host.c.state.in_(("Up", "Connecting"))
         unheld = sa.select(link.c.guid)
         for host in tx.find(Host, held, Host.c.guid.in_(silent), Host.c.guid.in_(unheld)):
             tx.move(host, "overdue", state_since=clock.now())

@@ -26,7 +26,7 @@ from mold.features.compute.machines.row import (
     VirtualMachine,
     listed,
 )
-from mold.features.compute.machines.start import StartVm
+from mold.features.compute.machines.start import StartVm, forget
 from mold.features.compute.placement import Need
 from mold.features.identity import limits
 from mold.features.infra.clusters import Cluster, hypervisor_named
@@ -67,6 +67,12 @@ class CreateVm(Operation):
     @step
     def done(self, tx: Tx) -> None:
         tx.one(VirtualMachine, self.vm)
+
+    @done.undo
+    def withdraw(self, tx: Tx) -> None:
+        vm = tx.get(VirtualMachine, self.vm)
+        if vm is not None:
+            forget(tx, vm)
 
     def tells(self, tx: Tx) -> dict[str, Any]:
         """The machine's password, for whoever made it."""

@@ -67,6 +67,22 @@ class Halting(Operation):
             call = w.StopMachine(name=begin.name, force=begin.grace == 0, grace=begin.grace)
             await ask(begin.host, call, seconds=begin.grace + 90)
 
+    @halt.undo
+    async def see(self, begin: Halt | None) -> None:
+        """A stop has failed, or nobody knows: a machine that its host does not run any more is Stopped all the same."""
+        if begin is None or not begin.host:
+            return
+        facts: w.MachineFacts = await ask(begin.host, w.GetMachine(name=begin.name))
+        if facts.state not in ("Absent", "Stopped"):
+            return
+
+        def settle(tx: Tx) -> None:
+            vm = tx.get(VirtualMachine, self.vm)
+            if vm is not None and vm.state == "Stopping":
+                settle_stopped(tx, vm, "stopped")
+
+        await change(settle)
+
 
 class Halt(msgspec.Struct):
     """What is to be stopped, where, and how patiently (seconds)."""
