@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 import psycopg
-from cloud import Refused
+from workcloud import Refused
 
 from mold.server import simhosts
 

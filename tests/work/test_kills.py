@@ -20,9 +20,9 @@ import census
 import pytest
 import sqlalchemy as sa
 from census import Census, differences
-from cloud import Ids, Refused, build, machine
 from conftest import postgres_programs
 from servers import Client, Postgres, Server, free_ports, hosts, new_key
+from workcloud import Ids, Refused, build, machine
 
 from mold.features.infra.hosts import Host
 from mold.plugins.simulator import Simulator
