@@ -20,7 +20,7 @@ import census
 import pytest
 import sqlalchemy as sa
 from census import Census, differences
-from conftest import postgres_programs
+from private_postgres import programs as postgres_programs
 from servers import Client, Postgres, Server, free_ports, hosts, new_key
 from workcloud import Ids, Refused, build, machine
 
