@@ -610,6 +610,7 @@ def test_managers_own_certificate_is_renewed(tmp_path: Path) -> None:
 async def real_agent(m: Manager, folder: Path, managers: str = "", name: str = "real") -> AsyncIterator[Any]:
     """Mold's own agent in this process, on libvirt's test driver."""
     pytest.importorskip("libvirt")
+    from mold.agent import facts as agent_facts
     from mold.agent import link, main
     from mold.agent.serve import Desk
 
@@ -624,7 +625,7 @@ async def real_agent(m: Manager, folder: Path, managers: str = "", name: str = "
     (folder / "ca.crt").write_text((await m.engine.reading(certificates.authority))[2])
     (folder / "host.crt.next").write_text(made)
     here = main.prepare(folder)
-    running = link.Link(here, Desk(here))
+    running = link.Link(here, Desk(here), agent_facts.Reporter(here))
     task = asyncio.create_task(running.run())
     try:
         yield here
