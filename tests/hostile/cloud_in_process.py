@@ -88,7 +88,7 @@ class Cloud:
     def call(self, command: str, **params: str) -> Called:
         """Ask a command as admin."""
         signed = {"response": "json", "command": command, **params, "apikey": self.keys["apikey"]}
-        signed["signature"] = sign(candidates(signed)[0], self.keys["secretkey"])
+        signed["signature"] = sign(next(iter(candidates(signed))), self.keys["secretkey"])
         return self.ask(signed)
 
     def ask(self, params: dict[str, str], **about: Any) -> Called:

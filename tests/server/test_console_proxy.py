@@ -374,7 +374,7 @@ def test_one_who_may_not_see_the_machine_any_more(tmp_path: Path, monkeypatch: p
         async def as_kim() -> str:
             params = {"command": "createConsoleEndpoint", "response": "json", "virtualmachineid": cloud.machine,
                       "apikey": keys["apikey"]}  # fmt: skip
-            params["signature"] = sign(candidates(params)[0], keys["secretkey"])
+            params["signature"] = sign(next(iter(candidates(params))), keys["secretkey"])
             answer = await cloud.manager.door.answer(Request(params=params, base_url=f"{ORIGIN}:{cloud.port}/client"))
             assert answer.status == 200, answer.body
             return str(
