@@ -745,8 +745,8 @@ async def watch_hosts() -> int:
         late = database_time(tx) - PING_SECONDS.get(tx) * PING_MISSES.get(tx)
         count = 0
         silent = sa.select(pulse.c.guid).where(pulse.c.at < late)
-        # Simulated hosts without an agent have no guid, so neither of these is about them.
-        held = Host.c.state.in_(("Up", "Connecting"))
+        # Simulated hosts without an agent have no guid; NULL would count as "not in" an empty list.
+        held = Host.c.state.in_(("Up", "Connecting")) & Host.c.guid.is_not(None)
         unheld = sa.select(link.c.guid)
         for host in tx.find(Host, held, Host.c.guid.in_(silent), Host.c.guid.in_(unheld)):
             tx.move(host, "overdue", state_since=clock.now())
