@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket
 from mold.api.door import VERSION, Answer, Request
 from mold.api.model import openapi
 from mold.features.identity import signin
-from mold.server import screens, upload
+from mold.server import feed, screens, upload
 from mold.server.app import Manager
 
 log = structlog.get_logger()
@@ -145,6 +145,9 @@ class Metrics:
         Gauge("mold_jobs_running", "Operations under way in this manager", registry=self.registry).set_function(
             lambda: len(manager.engine.runs)
         )
+        Gauge("mold_live_streams", "Live event streams of this manager", registry=self.registry).set_function(
+            lambda: len(manager.feed.streams)
+        )
         manager.door.observe = self.observe
 
     def observe(self, command: str, status: int, seconds: float) -> None:
@@ -217,6 +220,11 @@ def application(manager: Manager) -> Starlette:
     async def receive(http: HttpRequest) -> Response:
         return await upload.take(manager, http)
 
+    async def live(http: HttpRequest) -> Response:
+        request = await read_request(http, integration=False)
+        assert request is not None, "a GET has no body that is read"
+        return await feed.listen(manager.feed, http, request, HEADERS)
+
     async def metric(http: HttpRequest) -> Response:
         if not loopback(http.client.host if http.client else ""):
             return PlainTextResponse("Metrics are for this machine only.\n", status_code=403)
@@ -248,6 +256,7 @@ def application(manager: Manager) -> Starlette:
         Route("/client/api", api, methods=["GET", "POST"]),
         Route("/client/api/{rest:path}", api, methods=["GET", "POST"]),
         Route("/client/upload/{id}", receive, methods=["POST"]),
+        Route("/client/events", live, methods=["GET"]),
         Route("/client/openapi.json", document),
         WebSocketRoute("/client/console/websockify", screen),
         Mount("/client/console", ConsolePage(directory=STATIC / "console", check_dir=False)),

@@ -98,6 +98,8 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._has_peers = store.postgres
+        self.channels: dict[str, Callable[[str], None]] = {notices.CHANNEL: self._heard}
+        """Who hears what other managers tell, by channel; set before `run`."""
         self.stopping = False
         self.ready = asyncio.Event()
 
@@ -548,7 +550,7 @@ class Engine:
         self.ready.set()
         self._spawn(reconcile.run(self))
         if self.store.postgres:
-            self._spawn(notices.listen(self.store.url, self._heard))
+            self._spawn(notices.listen(self.store.url, self.channels))
         net = time.monotonic()
         while not self.stopping:
             with contextlib.suppress(TimeoutError):

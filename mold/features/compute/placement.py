@@ -261,6 +261,7 @@ def place(tx: Tx, need: Need, *, further: Callable[[Tx, Host], str | None] | Non
 
 def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
     """Promise capacity of a host; False when it is not there any more."""
+    tx.noted(Host, host_id, "cpu_reserved", "memory_reserved")
     return tx.done(_RESERVE, {"host_": host_id, "mhz_": cpu_mhz, "bytes_": memory}) > 0
 
 
@@ -284,6 +285,7 @@ _RESERVE = Prepared(
 def release(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> None:
     """Take a promise back."""
     h = Host.c
+    tx.noted(Host, host_id, "cpu_reserved", "memory_reserved")
     tx.execute(
         sa.update(Host.table)
         .where(h.id == host_id)

@@ -642,6 +642,7 @@ def _take_tag(tx: Tx, network: Network) -> None:
         except IntegrityError:
             continue
         network.physical_network_id, network.tag = physical.id, tag
+        tx.noted(Network, network.id, "physical_network_id", "tag")
         return
     raise NoCapacity(
         f"No id of the physical network {physical.name} could be taken.", public="The zone has no network segment left."

@@ -441,6 +441,7 @@ def choose(tx: Tx, host: Host, size: int, tags: str | None, *, local: bool = Fal
                 pool.disk_size_total * OVERCOMMIT.get(tx, storage=pool.id) * ALLOCATED_LIMIT.get(tx, storage=pool.id)
             )
             if tx.done(_RESERVE, {"pool_": pool.id, "more_": size, "most_": limit}):
+                tx.noted(StoragePool, pool.id, "reserved")
                 return pool
             why = "capacity was taken by another request"
         verdicts.append({"pool": pool.name, "reason": why})
@@ -501,6 +502,7 @@ def unfit(tx: Tx, pool: StoragePool, size: int, wanted: set[str], *, local: bool
 
 def release(tx: Tx, pool_id: str, size: int) -> None:
     """Give reserved bytes back."""
+    tx.noted(StoragePool, pool_id, "reserved")
     tx.execute(
         sa.update(StoragePool.table)
         .where(StoragePool.c.id == pool_id)
