@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 import mold.features
-from mold.api.door import Door, finish_event
+from mold.api.door import Door, begin_event, finish_event
 from mold.base import ids
 from mold.plugins.simulator import Simulator
 from mold.store import Store, Tx, seal
@@ -110,6 +110,7 @@ class Manager:
             system=signin.system,
             rule=lambda caller, made: True,
         )
+        self.engine.on_begin.append(begin_event)
         self.engine.on_finish.append(finish_event)
         self.feed = Feed(self.door, self.engine)
         self.first_password: str | None = None

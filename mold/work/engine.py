@@ -85,6 +85,8 @@ class Engine:
         # The lease must not wait behind work.
         self.beats = ThreadPoolExecutor(1, "beats")
         self.runs: dict[int, Run] = {}
+        self.on_begin: list[Callable[[Tx, Job, Operation], None]] = []
+        """Called in the first transaction of a job."""
         self.on_finish: list[Callable[[Tx, Job, Operation], None]] = []
         self.on_told: list[Callable[[Job, str], None]] = []
         self.crash: Callable[[str, str], None] | None = None
@@ -388,6 +390,9 @@ class Engine:
         def work(tx: Tx) -> Step | None:
             if finished:
                 run.record(*finished)
+            elif not run.journal:
+                for listener in self.on_begin:
+                    listener(tx, run.job, run.op)
             for each in run.kind.steps:
                 entry = run.journal.get(each.name)
                 if entry is not None and entry["s"] == "done":
