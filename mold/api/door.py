@@ -307,6 +307,9 @@ class Door:
             return
         about = (out, given.get("id"))
         target: Any = next((each for each in about if isinstance(each, Resource)), None)
+        text = made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else "")
+        if ctx.told is not None:
+            text, target = ctx.told
         job = ctx.job
         whose: dict[str, Any] = {
             "account_id": caller.account_id,
@@ -321,7 +324,7 @@ class Door:
         events.record(
             ctx.tx,
             made.event,
-            made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else ""),
+            text,
             resource=target,
             resource_kind=job.instance_type if job is not None and target is None else None,
             resource_id=job.instance_id if job is not None and target is None else None,
@@ -369,7 +372,7 @@ def finish_event(tx: Tx, job: Job, op: Any) -> None:
         no = error_of(job)  # whose it is reads the event: what is for operators only is not in it
         text = f"Error while {job.cmd}: {(no.facts.get('public') or no.public) if no.hidden else no.text}"
     level = "ERROR" if failed else "INFO"
-    about = {"resource_kind": job.instance_type, "resource_id": job.instance_id}
+    about: dict[str, Any] = {"resource_kind": job.instance_type, "resource_id": job.instance_id}
     if job.event_id and events.follow(tx, job.event_id, text, state="Completed", level=level, **about):
         return
     events.record(

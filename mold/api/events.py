@@ -85,7 +85,7 @@ _NEW = ("id", "description", "level", "state", "resource_kind", "resource_id", "
 
 def _following() -> Prepared:
     c = Event.c
-    new = [sa.bindparam(f"new_{n}", type_=c[n].type) for n in _NEW]
+    new: list[Any] = [sa.bindparam(f"new_{n}", type_=c[n].type) for n in _NEW]
     new[4:7] = [sa.func.coalesce(each, c[n]) for n, each in zip(_NEW[4:7], new[4:7], strict=True)]
     first = sa.select(*(c[n] for n in _SAME), c.id, *new, sa.false()).where(c.id == sa.bindparam("first"))
     names = [*_SAME, "parent", *_NEW, "archived"]
