@@ -95,7 +95,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
 
 function Overview({ noun, about, row }: { noun: Noun; about: Declared; row: Row }) {
   const w = useWords();
-  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && `${f.slice(0, -2)}name` in row) && !(Array.isArray(row[f]) && !row[f].length));
+  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && (`${f.slice(0, -2)}name` in row || f.slice(0, -2) in row)) && !(Array.isArray(row[f]) && !row[f].length));
   const order = [...noun.fields.keys()];
   const all = fields.sort((a, b) => Number(b === "id") * -1 + Number(a === "id") || order.indexOf(a) - order.indexOf(b));
   const groups = about.overview ?? [{ title: () => w.t("overview.about"), fields: all }];

@@ -45,8 +45,16 @@ export default function Box({ close }: { close: () => void }) {
         <Combobox.EventsTarget>
           <TextInput
             data-autofocus size="lg" variant="unstyled" px="md" leftSection={<IconSearch size={20} aria-hidden />} leftSectionWidth={46} aria-label={w.t("palette")} placeholder={w.t("palette.in")} value={typed}
-            onChange={(e) => { setTyped(e.currentTarget.value); combobox.resetSelectedOption(); setTimeout(() => combobox.selectFirstOption()); }}
-            onKeyDownCapture={(e) => e.nativeEvent.isComposing && e.key === "Enter" && e.stopPropagation()}
+            onChange={(e) => { setTyped(e.currentTarget.value); combobox.resetSelectedOption(); }}
+            onKeyDownCapture={(e) => {
+              if (e.key !== "Enter") return;
+              // While a syllable is being put together, Enter ends it. Without a choice the best hit is meant, also when
+              // the list still shows those of a letter ago.
+              if (!e.nativeEvent.isComposing && combobox.getSelectedOptionIndex() >= 0) return;
+              e.stopPropagation();
+              const best = e.nativeEvent.isComposing ? undefined : typed === query ? hits[0] : search(typed, targets)[0];
+              if (best) pick(best.key);
+            }}
           />
         </Combobox.EventsTarget>
         <ScrollArea.Autosize mah="56vh" type="auto" style={{ borderTop: "1px solid var(--mantine-color-default-border)" }}>

@@ -167,7 +167,7 @@ function Scope() {
     <Menu position="bottom-start" width={300} closeOnItemClick={false}>
       <Menu.Target>
         <Button variant={scope.project || scope.domain ? "light" : "subtle"} color={scope.project || scope.domain ? undefined : "gray"} size="sm" px={8} leftSection={<IconFilter size={16} aria-hidden />} aria-label={w.t("scope.now", { name: name.data ?? w.t("scope.all") })}>
-          <Text span inherit truncate maw={{ base: 74, sm: 200 }}>{name.data ?? w.t("scope.all")}</Text>
+          <Text span inherit truncate lh={1.5} maw={{ base: 74, sm: 200 }}>{name.data ?? w.t("scope.all")}</Text>
         </Button>
       </Menu.Target>
       <Menu.Dropdown p="md">
