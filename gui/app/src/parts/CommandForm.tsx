@@ -133,7 +133,7 @@ const rank = (first: string[] | undefined, f: FormField) => {
 export function FieldInput({ field, value, near, error, onChange }: { field: FormField; value: unknown; near: Params; error?: string; onChange: (value: unknown) => void }) {
   const w = useWords();
   const { param, widget, required } = field;
-  const label = w.field(param.name);
+  const label = param.name === "id" && field.from ? w.noun(field.from.slice(4)) : w.field(param.name);
   const description = w.maybe(`help.${param.name}`) ?? (w.language === "en" && param.description !== param.name ? param.description : undefined);
   const common = { label, description, error, required, withAsterisk: required, placeholder: param.default };
   switch (widget) {

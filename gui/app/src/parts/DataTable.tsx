@@ -177,7 +177,7 @@ export function DataTable(p: Props) {
         </Group>
         <Group gap={6}>
           {p.fetching && !p.loading && <Loader size={16} aria-label={w.t("loading")} />}
-          <Text size="sm" c="dimmed" aria-live="polite">{filtered ? w.t("table.part", { part: w.number(shown.length), all: w.number(total) }) : w.t("table.count", { count: w.number(total) })}</Text>
+          <Text size="sm" c="dimmed" aria-live="polite">{p.loading ? "" : filtered ? w.t("table.part", { part: w.number(shown.length), all: w.number(total) }) : w.t("table.count", { count: w.number(total) })}</Text>
           {!p.embedded && (
             <>
               {!phone && (

@@ -73,7 +73,7 @@ export function Shell() {
         </Group>
       </AppShell.Header>
       <AppShell.Navbar p="sm" component="nav" aria-label={w.t("menu")}>
-        <ScrollArea type="auto" style={{ flex: 1 }}><Navigation /></ScrollArea>
+        <ScrollArea type="hover" scrollbarSize={7} style={{ flex: 1 }}><Navigation /></ScrollArea>
         <Group hiddenFrom="sm" pt="sm"><LanguageButton /><ThemeButton /></Group>
       </AppShell.Navbar>
       <AppShell.Main id="main" tabIndex={-1} style={{ outline: "none" }}><Outlet /></AppShell.Main>

@@ -13,7 +13,7 @@ export interface Glossary {
 }
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
-const spaced = (text: string) => text.replace(/([a-z\d])([A-Z])/g, "$1 $2").replace(/([A-Z]+)([A-Z][a-z])/g, "$1 $2").split(/[\s_.:-]+/).filter(Boolean);
+const spaced = (text: string) => text.replace(/Virtual ?Machine/g, "Virtualmachine").replace(/([a-z\d])([A-Z])/g, "$1 $2").replace(/([A-Z]+)([A-Z][a-z])/g, "$1 $2").split(/[\s_.:-]+/).filter(Boolean);
 
 /** The words that a run of letters without spaces is made of, or null: the fewest pieces, longest first. */
 export function segments(text: string, known: Record<string, unknown>): string[] | null {
