@@ -54,7 +54,8 @@ def hash_password(password: str) -> str:
     return hasher.hash(password)
 
 
-def _verify(stored: str, password: str) -> bool:
+def matches(stored: str, password: str) -> bool:
+    """Whether a password is the one that was stored; takes 100 ms."""
     try:
         return hasher.verify(stored, password)
     except VerificationError:
@@ -70,12 +71,12 @@ async def check_password(user: User | None, password: str) -> bool:
     loop = asyncio.get_running_loop()
     if not _decoy:
         _decoy = await loop.run_in_executor(checks, hash_password, secrets.token_hex(8))
-    good = await loop.run_in_executor(checks, _verify, user.password_hash if user else _decoy, password)
+    good = await loop.run_in_executor(checks, matches, user.password_hash if user else _decoy, password)
     return good and user is not None
 
 
-def new_keys(tx: Tx, user: User) -> KeyPair:
-    """Make the user's API key and secret; earlier ones end."""
+def new_keys(tx: Tx, user: User, apikey: str | None = None, secret: str | None = None) -> KeyPair:
+    """Give the user an API key and a secret, fresh ones unless they are said; earlier ones end."""
     for old in tx.find(KeyPair, KeyPair.c.user_id == user.id):
         tx.remove(old)
-    return tx.add(KeyPair(user_id=user.id, apikey=ids.token(32), secret=ids.token(48)))
+    return tx.add(KeyPair(user_id=user.id, apikey=apikey or ids.token(32), secret=secret or ids.token(48)))
