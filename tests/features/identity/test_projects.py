@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import socketserver
-import threading
 from collections.abc import Iterator
 
 import pytest
 from cloud import Actor, ApiError, Cloud
+from mails import MailServer
 
 from mold.base import clock
 
@@ -297,37 +296,20 @@ def test_an_invitation_ends(cloud: Cloud, inviting: None, monkeypatch: pytest.Mo
     assert [i["state"] for i in ben.listProjectInvitations(state="Expired")] == ["Expired"]
 
 
-class Mails(socketserver.StreamRequestHandler):
-    """As much of a mail server as smtplib speaks with."""
-
-    def handle(self) -> None:
-        self.wfile.write(b"220 here\r\n")
-        while line := self.rfile.readline().upper():
-            if line.startswith(b"DATA"):
-                self.wfile.write(b"354 go on\r\n")
-                text = b""
-                while not text.endswith(b"\r\n.\r\n"):
-                    text += self.rfile.readline()
-                self.server.mails.append(text.decode())  # type: ignore[attr-defined]
-            self.wfile.write(b"221 bye\r\n" if line.startswith(b"QUIT") else b"250 ok\r\n")
-
-
 def test_an_invitation_by_mail(cloud: Cloud, inviting: None) -> None:
     domain = cloud.domain()
     ann, ben, eve = (cloud.tenant(domain) for _ in range(3))
     shared = project(ann, cloud)
     with pytest.raises(ApiError, match="need a mail server: set project.smtp.host"):
         ann.addAccountToProject(projectid=shared, email="ben@example.org")
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mails) as server:
-        server.mails = []  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with MailServer() as server:
         cloud.set("project.smtp.host", "127.0.0.1")
-        cloud.set("project.smtp.port", server.server_address[1])
+        cloud.set("project.smtp.port", server.port)
         cloud.set("project.email.sender", "cloud@example.org")
         with pytest.raises(ApiError, match="not a mail address"):
             ann.addAccountToProject(projectid=shared, email="ben@example.org x")
         ann.addAccountToProject(projectid=shared, email="ben@example.org")
-        (mail,) = server.mails  # type: ignore[attr-defined]
+        (mail,) = server.mails
         server.shutdown()
     assert "To: ben@example.org" in mail and shared in mail
     token = re.search(r"token: (\S+)", mail).group(1)  # type: ignore[union-attr]
