@@ -12,14 +12,15 @@ from mold.api.permit import ROOT
 from mold.base import ids
 from mold.base.errors import Conflict, Invalid, NotFound, Unsupported
 from mold.features.compute.keys import SshKeyPair, UserData, check_userdata
-from mold.features.compute.machines.deploy import _json, _kept, _sizes, _tags
-from mold.features.compute.machines.row import VirtualMachine, disks_of, nics_of
+from mold.features.compute.machines.deploy import _json, _kept, _sizes, _tags, free_name
+from mold.features.compute.machines.row import PASSWORD_LENGTH, VirtualMachine, disks_of, nics_of
 from mold.features.compute.machines.start import MODELS
 from mold.features.identity import limits
 from mold.features.identity.accounts import Account
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.offerings import ServiceOffering, ids_of
 from mold.features.network import networks
+from mold.features.network.networks import Network
 from mold.features.storage.templates import Template
 from mold.store import Tx
 from mold.work import Operation, look, operation, step
@@ -91,6 +92,10 @@ def update(
         changes["details"] = _kept(ctx, details, id.details or {})
     if userdata is not None or userdataid is not None:
         changes.update(_new_userdata(ctx, userdata, userdataid))
+    if name is not None and name.lower() != id.name.lower():
+        for nic in nics_of(tx, id.id):
+            free_name(tx, tx.one(Network, nic.network_id), name)
+            tx.set(nic, host_name=name.lower())
     tx.set(id, **changes)
     if {"name", "userdata"} & set(changes):
         _tell_networks(tx, id)
@@ -205,7 +210,7 @@ def reset_password(
         raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
     if password is not None and (not 1 <= len(password) <= 128 or any(ord(c) < 33 or ord(c) > 126 for c in password)):
         raise Invalid("A password must have 1 to 128 printable ASCII characters without spaces.", parameter="password")
-    ctx.tx.set(id, password=password or ids.password(), password_serial=ids.token(8))
+    ctx.tx.set(id, password=password or ids.password(PASSWORD_LENGTH.get(ctx.tx)), password_serial=ids.token(8))
     ctx.start(TellNetworks(vm=id.id, reveals=True))
     return id
 

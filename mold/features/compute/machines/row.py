@@ -26,50 +26,42 @@ from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.network import networks
 from mold.features.network.networks import Network
+from mold.features.network.physical import PhysicalNetwork
 from mold.features.storage.pools import StoragePool
 from mold.features.storage.templates import Template
 from mold.features.storage.volumes import Volume
 from mold.store import Prepared, Resource, Tx, column, created, refers
 
-INSTANCE_NAME = setting("instance.name", "VM", "Last part of machines' internal names.", group="Compute")
-NAME_FLAG = setting(
-    "vm.instancename.flag", False, "Put the display name, if one was given, into the internal name.", group="Compute"
-)
+INSTANCE_NAME = setting("instance.name", "VM", "Last part of machines' internal names.")
+NAME_FLAG = setting("vm.instancename.flag", False, "Put the display name, if one was given, into the internal name.")
 EXPUNGE_DELAY = setting(
-    "expunge.delay", 86400, "Seconds that a destroyed machine can be recovered.", group="Compute", low=0
+    "expunge.delay", 86400, "Seconds that a destroyed machine can be recovered.", low=0, unit="seconds"
 )
 EXPUNGE_INTERVAL = setting(
-    "expunge.interval", 86400, "Seconds between looks for machines to expunge.", group="Compute", low=1
+    "expunge.interval", 86400, "Seconds between looks for machines to expunge.", low=1, unit="seconds"
 )
 USERS_EXPUNGE = setting(
-    "allow.user.expunge.recover.vm",
-    False,
-    "Whether users expunge and recover their machines.",
-    group="Compute",
-    scopes=("account",),
+    "allow.user.expunge.recover.vm", False, "Whether users expunge and recover their machines.", scopes=("account",)
 )
 USERS_SEE_DESTROYED = setting(
-    "allow.user.view.destroyed.vm",
-    False,
-    "Whether users see their destroyed machines.",
-    group="Compute",
-    scopes=("account",),
+    "allow.user.view.destroyed.vm", False, "Whether users see their destroyed machines.", scopes=("account",)
 )
 READ_ONLY = setting(
     "user.vm.readonly.details",
-    "dataDiskController, rootDiskController",
+    "dataDiskController, rootDiskController, backupValidationCommandTimeout, backupValidationScreenshotWait, backupValidationBootTimeout",
     "Details of machines that users see and do not change, comma separated.",
-    group="Compute",
+    many=True,
 )
 DENIED = setting(
     "user.vm.denied.details",
     "rootdisksize, cpuOvercommitRatio, memoryOvercommitRatio, Message.ReservedCapacityFreed.Flag",
     "Details of machines that users neither see nor set, comma separated.",
-    group="Compute",
+    many=True,
 )
-USERS_FORCE = setting(
-    "allow.user.force.stop.vm", True, "Whether users pull their machines' plug.", group="Compute", scopes=("account",)
+PASSWORD_LENGTH = setting(
+    "vm.password.length", 12, "Characters of the passwords that machines get.", low=6, high=64, unit="characters"
 )
+USERS_FORCE = setting("allow.user.force.stop.vm", True, "Whether users pull their machines' plug.", scopes=("account",))
 capability("allowuserexpungerecovervm", lambda tx, caller: USERS_EXPUNGE.get(tx, account=caller.account_id))
 capability("allowuserviewdestroyedvm", lambda tx, caller: USERS_SEE_DESTROYED.get(tx, account=caller.account_id))
 capability("allowuserforcestopvm", lambda tx, caller: USERS_FORCE.get(tx, account=caller.account_id))
@@ -77,8 +69,8 @@ STOP_GRACE = setting(
     "vm.stop.grace.seconds",
     60,
     "Seconds that a guest may take to shut down before it is forced.",
-    group="Compute",
     low=0,
+    unit="seconds",
 )
 
 
@@ -161,16 +153,17 @@ class VirtualMachine(Owned):
 
 
 class Nic(Resource):
-    """A network card."""
+    """A network card. Its machine's host name is kept with it: the network's DNS knows the machine by that."""
 
     kind = "nic"
-    unique = (("network_id", "ip"), ("network_id", "mac"))
+    unique = (("network_id", "ip"), ("network_id", "mac"), ("network_id", "host_name"))
     policy = None
 
     machine_id: str = refers("virtualmachine", cascade=True)
     network_id: str = refers("network")
     ip: str = column()
     mac: str = column()
+    host_name: str = column(doc="in lower case")
     device: int = column(default=0)
     is_default: bool = column(default=True)
     created: str = created()
@@ -229,6 +222,7 @@ def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
             w.type,
             w.traffic_type,
             w.tag,
+            w.physical_network_id,
         )
         .join(Network.table, w.id == n.network_id)
         .where(tx.any_of(n.machine_id, [r.id for r in rows]))
@@ -236,7 +230,7 @@ def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     )
     out: dict[str, dict[str, Any]] = {}
     root = caller.root or caller.internal
-    for nic_id, vm, ip, mac, device, default, network_id, name, netmask, gateway, kind, traffic, tag in found:
+    for nic_id, vm, ip, mac, device, default, network_id, name, netmask, gateway, kind, traffic, tag, carrier in found:
         shape: dict[str, Any] = {
             "id": nic_id,
             "networkid": network_id,
@@ -254,7 +248,7 @@ def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
             "enabled": True,
         }
         if root and tag is not None:
-            shape["broadcasturi"] = shape["isolationuri"] = f"vlan://{tag}"
+            shape["broadcasturi"] = shape["isolationuri"] = f"{tx.known(PhysicalNetwork, carrier).method}://{tag}"
         values = out.setdefault(vm, {"nic": []})
         values["nic"].append(shape)
         if default:
