@@ -388,6 +388,26 @@ def delete_domain(ctx: Ctx, id: Domain, cleanup: bool = False) -> None:
     ctx.start(RemoveDomain(domain=id.id))
 
 
+@reconciler(every=60)
+async def halt_again() -> int:
+    """What disabled accounts and suspended projects still run, because it could not be stopped then, is stopped."""
+
+    def go(tx: Tx) -> int:
+        engine = Engine.here
+        assert engine is not None
+        off = sa.select(Account.c.id).where(Account.c.state == "disabled")
+        asleep = sa.select(Project.c.project_account_id).where(Project.c.state == "Suspended")
+        count = 0
+        for wanted in HALTING:
+            for thing, op in wanted(tx, lambda col: sa.or_(col.in_(off), col.in_(asleep)), BATCH):
+                if op is not None and tx.first(Job, Job.c.phase != "over", Job.c.instance_id == thing) is None:
+                    engine.enqueue(tx, op)
+                    count += 1
+        return count
+
+    return await change(go)
+
+
 # -- again ------------------------------------------------------------------------------------------------------------
 
 
