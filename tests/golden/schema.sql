@@ -1114,6 +1114,7 @@ CREATE TABLE volume (
 	template_id TEXT,
 	disk_offering_id TEXT,
 	service_offering_id TEXT,
+	storage_tags TEXT,
 	provisioning_type TEXT NOT NULL,
 	hypervisor TEXT NOT NULL,
 	display BOOLEAN NOT NULL,

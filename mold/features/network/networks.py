@@ -533,8 +533,8 @@ class RemoveNetwork(Operation):
 
 
 @limits.counted("network")
-def _count(tx: Tx, accounts: Any) -> int:
-    return tx.count(Network, Network.c.account_id.in_(accounts))
+def _count(tag: str | None) -> Any:
+    return sa.select(Network.c.account_id, sa.func.count()).group_by(Network.c.account_id)
 
 
 @gauge

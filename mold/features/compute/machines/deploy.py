@@ -253,6 +253,7 @@ def deploy(
             service_offering_id=offering.id,
             hypervisor=vm.hypervisor,
             provisioning_type=offering.provisioning_type,
+            storage_tags=overridediskofferingid.tags if overridediskofferingid else offering.storage_tags,
             disk_offering_id=overridediskofferingid.id if overridediskofferingid else None,
             **owner.columns(),
         )
@@ -261,7 +262,17 @@ def deploy(
     for device, wish in enumerate(_networks(ctx, owner, zone, networkids, iptonetworklist, ipaddress, macaddress)):
         add_nic(tx, vm, device, *wish)
     # Last, because it locks rows that every deploy of the account and its domains wants.
-    limits.reserve(tx, owner.account, user_vm=1, cpu=cores, memory=memory, volume=1, primary_storage=bytes_)
+    limits.reserve(
+        tx,
+        owner.account,
+        host_tags=vm.host_tags,
+        storage_tags=root.storage_tags,
+        user_vm=1,
+        cpu=cores,
+        memory=memory,
+        volume=1,
+        primary_storage=bytes_,
+    )
     if startvm:
         ctx.start(
             StartVm(
@@ -567,6 +578,7 @@ def find_plan(
         cluster_id=clusterid.id if clusterid else None,
         pod_id=podid.id if podid else None,
     )
+    tags = {"host_tags": _tags(serviceofferingid, templateid), "storage_tags": serviceofferingid.storage_tags}
     verdicts = placement.explain(tx, need)
     counts: dict[str, int] = {}
     for v in verdicts:
@@ -578,16 +590,25 @@ def find_plan(
         "accepted": accepted,
         "rejected": len(verdicts) - accepted,
         "reasons": counts,
-        "quota": _quota(tx, owner, cores, memory),
+        "quota": _quota(tx, owner, cores, memory, tags),
     }
     if ctx.caller.root or ctx.caller.internal:
         body["candidate"] = sorted(verdicts, key=lambda v: (not v["accepted"], -int(str(v["score"]))))
     return {"deploymentplan": body}
 
 
-def _quota(tx: Tx, owner: Owner, cores: int, memory: int) -> dict[str, Any]:
+def _quota(tx: Tx, owner: Owner, cores: int, memory: int, tags: dict[str, str | None]) -> dict[str, Any]:
     try:
-        limits.check(tx, owner.account, user_vm=1, cpu=cores, memory=memory, volume=1)
+        limits.check(
+            tx,
+            owner.account,
+            host_tags=tags["host_tags"],
+            storage_tags=tags["storage_tags"],
+            user_vm=1,
+            cpu=cores,
+            memory=memory,
+            volume=1,
+        )
     except OverLimit as no:
         return {"fits": False, "reason": no.text}
     return {"fits": True}

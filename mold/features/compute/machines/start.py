@@ -327,13 +327,17 @@ def forget(tx: Tx, vm: VirtualMachine) -> None:
         untag(tx, "volume", volume.id)
         if volume.pool_id:
             pools.release(tx, volume.pool_id, volume.size)
-        limits.give_back(tx, volume.account_id, volume=1, primary_storage=volume.size)
+        limits.give_back(
+            tx, volume.account_id, storage_tags=volume.storage_tags, volume=1, primary_storage=volume.size
+        )
         tx.remove(volume)
     for nic in tx.find(Nic, Nic.c.machine_id == vm.id):
         tx.remove(nic)
     for network in sorted(networks_seen):
         networks.bump(tx, network)
-    limits.give_back(tx, vm.account_id, user_vm=1, cpu=vm.cpu_number, memory=vm.memory)
+    limits.give_back(
+        tx, vm.account_id, host_tags=vm.host_tags, user_vm=1, cpu=vm.cpu_number, memory=vm.memory
+    )
     untag(tx, "virtualmachine", vm.id)
     tx.remove(vm)
 

@@ -1099,6 +1099,7 @@ def upgrade() -> None:
     sa.Column('template_id', sa.Text(), nullable=True),
     sa.Column('disk_offering_id', sa.Text(), nullable=True),
     sa.Column('service_offering_id', sa.Text(), nullable=True),
+    sa.Column('storage_tags', sa.Text(), nullable=True),
     sa.Column('provisioning_type', sa.Text(), nullable=False),
     sa.Column('hypervisor', sa.Text(), nullable=False),
     sa.Column('display', sa.Boolean(), nullable=False),
