@@ -38,6 +38,7 @@ from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
 from mold.features.network import networks
 from mold.features.network.networks import Network
+from mold.features.storage import pools
 from mold.features.storage.templates import Template
 from mold.features.storage.volumes import Volume
 from mold.store import Tx
@@ -194,17 +195,8 @@ def deploy(
     data, data_id = _userdata(ctx, template, userdata, userdataid)
     if password is not None and not template.password_enabled:
         raise Invalid("The template does not support passwords; leave password out.", parameter="password")
-    bytes_ = root_size(offering, template.size, rootdisksize)
-    if overridediskofferingid is not None and not overridediskofferingid.is_customized:
-        bytes_ = max(template.size, overridediskofferingid.disksize * GIB)
-    elif overridediskofferingid is not None and rootdisksize is not None:
-        check_disk_size(tx, rootdisksize)
-    if bytes_ > (most := VOLUME_MAX.get(tx)) * GIB:
-        raise Invalid(
-            f"The root disk would have {bytes_ // GIB} GiB; the largest volume has {most} (storage.max.volume.size).",
-            parameter="rootdisksize",
-            limit=most,
-        )
+    disk = _root(tx, offering, template, rootdisksize, overridediskofferingid)
+    bytes_ = disk.size
     vm = VirtualMachine(
         name=host_name,
         display_name=displayname or host_name,
@@ -253,7 +245,7 @@ def deploy(
             service_offering_id=offering.id,
             hypervisor=vm.hypervisor,
             provisioning_type=offering.provisioning_type,
-            storage_tags=overridediskofferingid.tags if overridediskofferingid else offering.storage_tags,
+            storage_tags=disk.tags,
             disk_offering_id=overridediskofferingid.id if overridediskofferingid else None,
             **owner.columns(),
         )
@@ -345,6 +337,26 @@ def _sizes(offering: ServiceOffering, details: dict[str, str] | None) -> tuple[i
 def _tags(offering: ServiceOffering, template: Template) -> str | None:
     tags = [t for t in (*(offering.host_tags or "").split(","), template.templatetag or "") if t.strip()]
     return ",".join(tags) or None
+
+
+def _root(
+    tx: Tx, offering: ServiceOffering, template: Template, gib: int | None, override: DiskOffering | None
+) -> pools.Wish:
+    """The root disk of a new machine; `gib` is the size that was asked for, `override` the disk offering."""
+    size = root_size(offering, template.size, gib)
+    if override is not None and not override.is_customized:
+        size = max(template.size, override.disksize * GIB)
+    elif override is not None and gib is not None:
+        check_disk_size(tx, gib)
+    if size > (most := VOLUME_MAX.get(tx)) * GIB:
+        raise Invalid(
+            f"The root disk would have {size // GIB} GiB; the largest volume has {most} (storage.max.volume.size).",
+            parameter="rootdisksize",
+            limit=most,
+        )
+    if override is None:
+        return pools.Wish(size, offering.storage_tags, offering.storage_type == "local")
+    return pools.Wish(size, override.tags, override.storage_type == "local")
 
 
 def check_disk_size(tx: Tx, gib: int) -> None:
@@ -559,11 +571,17 @@ def find_plan(
     clusterid: Cluster | None = None,
     podid: Pod | None = None,
     deploymentplanner: str | None = None,
+    rootdisksize: Long | None = None,
+    overridediskofferingid: DiskOffering | None = None,
 ) -> dict[str, Any]:
-    """Says where a machine would run, and for every host that would not do, why. Tenants get counts without names."""
+    """Says where a machine would run, and for every host that would not do, why. Tenants get counts without names.
+
+    overridediskofferingid: disk offering for the root disk
+    """
     tx = ctx.tx
     _check_place(ctx, zoneid, serviceofferingid, templateid, None)
     cores, mhz, memory = _sizes(serviceofferingid, details)
+    disk = _root(tx, serviceofferingid, templateid, rootdisksize, overridediskofferingid)
     need = Need(
         zone_id=zoneid.id,
         hypervisor=templateid.hypervisor,
@@ -577,8 +595,9 @@ def find_plan(
         host_id=hostid.id if hostid else None,
         cluster_id=clusterid.id if clusterid else None,
         pod_id=podid.id if podid else None,
+        disks=(disk,),
     )
-    tags = {"host_tags": _tags(serviceofferingid, templateid), "storage_tags": serviceofferingid.storage_tags}
+    tags = {"host_tags": _tags(serviceofferingid, templateid), "storage_tags": disk.tags}
     verdicts = placement.explain(tx, need)
     counts: dict[str, int] = {}
     for v in verdicts:
@@ -590,14 +609,14 @@ def find_plan(
         "accepted": accepted,
         "rejected": len(verdicts) - accepted,
         "reasons": counts,
-        "quota": _quota(tx, owner, cores, memory, tags),
+        "quota": _quota(tx, owner, cores, memory, disk.size, tags),
     }
     if ctx.caller.root or ctx.caller.internal:
         body["candidate"] = sorted(verdicts, key=lambda v: (not v["accepted"], -int(str(v["score"]))))
     return {"deploymentplan": body}
 
 
-def _quota(tx: Tx, owner: Owner, cores: int, memory: int, tags: dict[str, str | None]) -> dict[str, Any]:
+def _quota(tx: Tx, owner: Owner, cores: int, memory: int, size: int, tags: dict[str, str | None]) -> dict[str, Any]:
     try:
         limits.check(
             tx,
@@ -608,6 +627,7 @@ def _quota(tx: Tx, owner: Owner, cores: int, memory: int, tags: dict[str, str | 
             cpu=cores,
             memory=memory,
             volume=1,
+            primary_storage=size,
         )
     except OverLimit as no:
         return {"fits": False, "reason": no.text}
