@@ -244,6 +244,7 @@ def capabilities(
     from mold.api.door import VERSION
 
     said = {name: function(ctx.tx, ctx.caller) for name, function in ABILITIES.items()}
+    said = {name: value for name, value in said.items() if value is not None}
     not_there = {f.name: False for f in CAPABILITY if f.type == "boolean"}
     return {
         "capability": {
