@@ -392,7 +392,7 @@ class Cloud:
         app = integration(self.manager) if integration_port else application(self.manager)
         config = uvicorn.Config(
             app, host="127.0.0.1", port=0, log_config=None, access_log=False, loop="none", http="httptools",
-            ws="websockets-sansio", lifespan="off", server_header=False,
+            ws="websockets-sansio", lifespan="off", server_header=False, proxy_headers=False,
         )  # fmt: skip
         server = uvicorn.Server(config)
 

@@ -99,6 +99,7 @@ class Entry:
     request: Request
     cookies: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     caller: Caller | None = None
+    etag: str = ""
 
 
 Authenticator = Callable[[Tx, Request], Caller | None]
@@ -183,6 +184,10 @@ class Door:
         headers = self._headers(status, body)
         if isinstance(body, str):
             return Answer(status, body.encode(), "text/plain; charset=UTF-8", entry.cookies, headers)
+        if entry.etag and status == 200:
+            headers["ETag"] = f'W/"{entry.etag}-{"json" if form == "json" else "xml"}"'
+            if headers["ETag"] in request.headers.get("if-none-match", ""):
+                return Answer(304, b"", "", entry.cookies, headers)
         if self.manner.encode:
             body = _encoded(body)
         if form == "json":
@@ -261,7 +266,7 @@ class Door:
                     raise Invalid("customjobid must be a uuid.", parameter="customjobid")
                 ctx.custom_job_id = custom.lower()
             out = made.function(ctx, **found)
-            state["ctx"] = ctx
+            state["ctx"], entry.etag = ctx, ctx.etag
             if made.reads:
                 return out
             self._note(ctx, out)

@@ -161,8 +161,11 @@ def methods(http: HttpRequest) -> Response | None:
 
 def response(answer: Answer) -> Response:
     """The door's answer as HTTP."""
-    out = Response(answer.body, status_code=answer.status, headers={"Cache-Control": "no-store", **answer.headers})
-    out.headers["content-type"] = answer.kind
+    # What has a version may be kept, and is asked for again with it; everything else is for this moment only.
+    keep = "private, no-cache" if "ETag" in answer.headers else "no-store"
+    out = Response(answer.body, status_code=answer.status, headers={"Cache-Control": keep, **answer.headers})
+    if answer.kind:
+        out.headers["content-type"] = answer.kind
     for name, value, about in answer.cookies:
         if about.get("max_age") == 0:
             out.delete_cookie(name, path=about.get("path", "/"))
