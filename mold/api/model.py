@@ -124,10 +124,10 @@ def describe(made: Command, caller: Caller) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shown:
-    """A command as a kind of caller sees it: whole, without its answer, and a mark that changes with it."""
+    """A command as a kind of caller sees it: whole, in brief, and a mark that changes with it."""
 
     whole: dict[str, Any]
-    slim: dict[str, Any]
+    brief: dict[str, Any]
     mark: bytes
 
 
@@ -138,10 +138,23 @@ def _shown(made: Command, caller: Caller) -> Shown:
     known = _described.setdefault((caller.role, caller.internal), {})
     if made.name not in known:
         whole = describe(made, caller)
-        slim = {k: v for k, v in whole.items() if k != "response"}
         mark = hashlib.blake2b(msgspec.json.encode(whole), digest_size=16).digest()
-        known[made.name] = Shown(whole, slim, mark)
+        known[made.name] = Shown(whole, _brief(whole), mark)
     return known[made.name]
+
+
+def _brief(shown: dict[str, Any]) -> dict[str, Any]:
+    """A described command in a tenth of the size: of related commands the lists only, of fields name and type."""
+
+    def lists(names: str) -> str:
+        return ",".join(n for n in names.split(",") if n.startswith("list"))
+
+    return {
+        **shown,
+        "related": lists(shown["related"]),
+        "params": [{**p, "related": lists(p["related"])} if "related" in p else p for p in shown["params"]],
+        "response": [{"name": f["name"], "type": f["type"]} for f in shown["response"]],
+    }
 
 
 def _callable(caller: Caller, name: str | None = None) -> list[Shown]:
@@ -193,17 +206,25 @@ API_FIELDS = (
 
 
 @command("listApis", shape="list", key="api", reads=True, fields=API_FIELDS)
-def list_apis(ctx: Ctx, name: str | None = None, slim: bool = False) -> dict[str, Any]:
+def list_apis(
+    ctx: Ctx, name: str | None = None, brief: bool = False, modelhash: str | None = None
+) -> dict[str, Any]:
     """Lists the commands that the caller may call, with their parameters and answers.
 
     name: only the command of this name
-    slim: without the fields of answers, which are the larger part
+    brief: without the descriptions of answers, and of related commands only the lists; with a hash of the whole
+    modelhash: the hash of an earlier brief answer; when it still is the same, only the hash is answered
     """
     found = _callable(ctx.caller, name)
     if not found:
         return {}
-    ctx.etag = f"{_mark(found)}{'-slim' if slim else ''}"
-    return {"count": len(found), "api": [s.slim if slim else s.whole for s in found]}
+    if not brief:
+        ctx.etag = _mark(found)
+        return {"count": len(found), "api": [s.whole for s in found]}
+    mark = _mark(found)
+    if mark == modelhash:
+        return {"modelhash": mark}
+    return {"count": len(found), "modelhash": mark, "api": [s.brief for s in found]}
 
 
 def openapi(version: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request as HttpRequest
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,8 +25,9 @@ from starlette.websockets import WebSocket
 from mold.api.door import VERSION, Answer, Request
 from mold.api.model import openapi
 from mold.features.identity import signin
-from mold.server import screens, upload
+from mold.server import feed, screens, upload
 from mold.server.app import Manager
+from mold.server.pages import Pages
 
 log = structlog.get_logger()
 BODY_MAX = 1 << 20
@@ -51,6 +52,12 @@ HEADERS = {
 }
 """What every answer carries, whatever it is, unless what made it says otherwise. There is no header that lets a foreign
 page read an answer (CORS): browsers talk to their own cloud, programs need none."""
+PAGE_HEADERS = {
+    # The console's parts write rules for their colours and sizes into the page; they run no text as a script.
+    "Content-Security-Policy": POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace(
+        "connect-src 'self'", "connect-src 'self' ws: wss:"
+    ),
+}
 CONSOLE_HEADERS = {
     "Referrer-Policy": "no-referrer",  # the page's address holds a ticket
     "X-Frame-Options": "SAMEORIGIN",
@@ -200,6 +207,9 @@ class Metrics:
         Gauge("mold_jobs_running", "Operations under way in this manager", registry=self.registry).set_function(
             lambda: len(manager.engine.runs)
         )
+        Gauge("mold_live_streams", "Live event streams of this manager", registry=self.registry).set_function(
+            lambda: len(manager.feed.streams)
+        )
         manager.door.observe = self.observe
 
     def observe(self, command: str, status: int, seconds: float) -> None:
@@ -274,6 +284,11 @@ def application(manager: Manager) -> Starlette:
     async def receive(http: HttpRequest) -> Response:
         return await upload.take(manager, http)
 
+    async def live(http: HttpRequest) -> Response:
+        request = await read_request(http, integration=False)
+        assert request is not None, "a GET has no body that is read"
+        return await feed.listen(manager.feed, http, request, HEADERS)
+
     async def metric(http: HttpRequest) -> Response:
         if not loopback(http.client.host if http.client else ""):
             return PlainTextResponse("Metrics are for this machine only.\n", status_code=403)
@@ -282,16 +297,8 @@ def application(manager: Manager) -> Starlette:
     async def document(http: HttpRequest) -> Response:
         return JSONResponse(openapi(VERSION))
 
-    async def home(http: HttpRequest) -> Response:
+    async def bare(http: HttpRequest) -> Response:
         return RedirectResponse("/client/", status_code=308)
-
-    async def page(http: HttpRequest) -> Response:
-        index = STATIC / "index.html"
-        if index.exists():
-            return FileResponse(index, headers={"Cache-Control": "no-cache"})
-        return PlainTextResponse(
-            "The API is at /client/api; its model at /client/openapi.json. The web console is not part of this build.\n"
-        )
 
     async def screen(socket: WebSocket) -> None:
         await screens.show(manager, socket)
@@ -304,13 +311,14 @@ def application(manager: Manager) -> Starlette:
         Route("/client/api", api, methods=["GET", "POST", "OPTIONS"]),
         Route("/client/api/{rest:path}", api, methods=["GET", "POST", "OPTIONS"]),
         Route("/client/upload/{id}", receive, methods=["POST"]),
+        Route("/client/events", live, methods=["GET"]),
         Route("/client/openapi.json", document),
         WebSocketRoute("/client/console/websockify", screen),
         Mount("/client/console", ConsolePage(directory=STATIC / "console", check_dir=False)),
         Route("/metrics", metric),
-        Route("/", home),
-        Route("/client", page),
-        Route("/client/", page),
+        Route("/", bare),
+        Route("/client", bare),
+        Route("/client/{path:path}", Pages(STATIC / "app", PAGE_HEADERS).answer),
     ]
     return Starlette(
         routes=routes,

@@ -356,6 +356,7 @@ def create(
     if physicalnetworkid is not None and physicalnetworkid.zone_id != zone.id:
         raise Invalid("The physical network is in another zone.", parameter="physicalnetworkid")
     limits.reserve(tx, owner.account, network=1)
+    carrier = physicalnetworkid or next(iter(carrying(tx, zone.id, "Guest") or ()), None)
     made = tx.add(
         Network(
             name=name,
@@ -368,7 +369,7 @@ def create(
             start_ip=startip,
             end_ip=endip,
             networkdomain=networkdomain or suffix(tx, zone, owner.account),
-            physical_network_id=physicalnetworkid.id if physicalnetworkid else None,
+            physical_network_id=carrier.id if carrier else None,
             display=displaynetwork,
             dns1=dns1,
             dns2=dns2,
@@ -666,6 +667,7 @@ def _take_tag(tx: Tx, network: Network) -> None:
         except IntegrityError:
             continue
         network.physical_network_id, network.tag = physical.id, tag
+        tx.noted(Network, network.id, "physical_network_id", "tag")
         return
     raise NoCapacity(
         f"No id of the physical network {physical.name} could be taken.", public="The zone has no network segment left."
