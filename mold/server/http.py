@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import time
@@ -21,6 +22,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mold.api.door import VERSION, Answer, Request
 from mold.api.model import openapi
@@ -28,10 +30,20 @@ from mold.features.identity import signin
 from mold.server import feed, screens, upload
 from mold.server.app import Manager
 from mold.server.pages import Pages
+from mold.store.settings import setting
 
 log = structlog.get_logger()
 BODY_MAX = 1 << 20
 KEYS_MAX = 5000
+HEAD_MAX = BODY_MAX + (64 << 10)
+HEAD_SECONDS = 30.0
+INTEGRATION_PORT = setting(
+    "integration.api.port",
+    0,
+    "Port on this machine that answers without sign-in, as the system; 0 or less: none. --integration-port goes first.",
+    high=65535,
+    restart=True,
+)
 STATIC = Path(__file__).parent.parent / "gui" / "static"
 POLICY = "; ".join(
     (
@@ -66,6 +78,52 @@ CONSOLE_HEADERS = {
 HTTPS_ONLY = "max-age=31536000"
 ALLOWED = "GET, POST, OPTIONS"
 _RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+
+
+class Bounded(HttpToolsProtocol):
+    """HTTP with an end to what comes before a body: in bytes, and in the time that it may take to come."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody connects."""
+        self.head_bytes, self.head_whole = 0, False
+        self.late: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Somebody is gone."""
+        self._come()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Something came."""
+        if not self.head_whole:
+            self.head_bytes += len(data)
+            if self.head_bytes > HEAD_MAX:
+                self.send_400_response(f"Address and headers have more than {HEAD_MAX} bytes; send less.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.head_bytes, self.head_whole = 0, False
+        self._wait()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Address and headers are there."""
+        self.head_whole = True
+        self._come()
+        super().on_headers_complete()
+
+    def _wait(self) -> None:
+        self._come()
+        self.late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _come(self) -> None:
+        if self.late is not None:
+            self.late.cancel()
+            self.late = None
 
 
 class Guarded:
