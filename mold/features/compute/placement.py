@@ -21,6 +21,7 @@ from mold.base.errors import Invalid, NoCapacity
 from mold.base.units import GIB, MIB
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
+from mold.features.infra.hypervisors import max_guests
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
@@ -112,6 +113,7 @@ def _fitting(need: Need) -> list[Any]:
         h.mhz >= sa.bindparam("mhz_"),
         h.cpu_capacity - h.cpu_reserved >= sa.bindparam("all_mhz_"),
         h.memory_capacity - h.memory_reserved >= sa.bindparam("memory_"),
+        h.machines < sa.bindparam("guests_"),
         h.cluster_id.in_(enabled),
     ]
     for n, _ in enumerate(need.tags):
@@ -126,8 +128,9 @@ def _fitting(need: Need) -> list[Any]:
     return where
 
 
-def _given(need: Need) -> dict[str, Any]:
+def _given(tx: Tx, need: Need) -> dict[str, Any]:
     given: dict[str, Any] = {
+        "guests_": max_guests(tx, need.hypervisor),
         "zone_": need.zone_id,
         "hypervisor_": need.hypervisor,
         "arch_": need.arch,
@@ -160,7 +163,7 @@ def _hosts(tx: Tx, need: Need, limit: int | None, start: int | None = None, *, b
         if limit is not None:
             query = query.limit(sa.literal_column(str(limit)))
         made = _made[shape] = Prepared(query)
-    given = _given(need)
+    given = _given(tx, need)
     if start is not None:
         given["start_"] = start
     return [Host.from_row(r) for r in tx.rows(made, given)]
@@ -211,7 +214,7 @@ def _some(tx: Tx, need: Need, order: tuple[Any, ...], limit: int | None) -> list
         query = sa.select(Host.table).where(*_fitting(need)).order_by(*order)
         if limit is not None:
             query = query.limit(sa.literal_column(str(limit)))
-        return [Host.from_row(r) for r in tx.execute(query, _given(need))]
+        return [Host.from_row(r) for r in tx.execute(query, _given(tx, need))]
     if limit is None:
         found = _hosts(tx, need, None)
     else:
@@ -258,15 +261,16 @@ def place(tx: Tx, need: Need) -> tuple[Host, list[StoragePool]]:
             usable = pools.usable(tx, host) if need.disks or need.pools else []
             if _stored(tx, need, usable) is not None:
                 unstored.add(host.id)
-            elif reserve(tx, host.id, need.cpu_mhz, need.memory):
+            elif reserve(tx, host, need.cpu_mhz, need.memory):
                 return host, usable
     raise _refusal(tx, need, tx.one(Zone, need.zone_id), skipped)
 
 
-def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
+def reserve(tx: Tx, host: Host, cpu_mhz: int, memory: int) -> bool:
     """Promise capacity of a host; False when it is not there any more."""
-    tx.noted(Host, host_id, "cpu_reserved", "memory_reserved")
-    return tx.done(_RESERVE, {"host_": host_id, "mhz_": cpu_mhz, "bytes_": memory}) > 0
+    tx.noted(Host, host.id, "cpu_reserved", "memory_reserved")
+    most = max_guests(tx, host.hypervisor)
+    return tx.done(_RESERVE, {"host_": host.id, "mhz_": cpu_mhz, "bytes_": memory, "guests_": most}) > 0
 
 
 _RESERVE = Prepared(
@@ -275,6 +279,7 @@ _RESERVE = Prepared(
         Host.c.id == sa.bindparam("host_"),
         Host.c.cpu_capacity - Host.c.cpu_reserved >= sa.bindparam("mhz_"),
         Host.c.memory_capacity - Host.c.memory_reserved >= sa.bindparam("bytes_"),
+        Host.c.machines < sa.bindparam("guests_"),
         Host.c.state == "Up",
         Host.c.resource_state == "Enabled",
     )
@@ -331,6 +336,8 @@ def verdict(tx: Tx, need: Need, host: Host, cluster: Cluster, pod: Pod) -> list[
         no("Cores", need.cores, host.cores)
     if host.mhz < need.mhz:
         no("CpuSpeed", need.mhz, host.mhz)
+    if host.machines >= (most := max_guests(tx, host.hypervisor)):
+        no("Guests", most, host.machines)
     if host.cpu_capacity - host.cpu_reserved < need.cpu_mhz:
         no("Cpu", need.cpu_mhz, host.cpu_capacity - host.cpu_reserved)
     if host.memory_capacity - host.memory_reserved < need.memory:
@@ -350,6 +357,7 @@ SENTENCES = {
     "PodDisabled": "its pod is {available}",
     "HostTags": "needs the tags {needed}, has '{available}'",
     "Cores": "needs {needed} cores, has {available}",
+    "Guests": "it runs {available} machines already, {needed} at most",
     "CpuSpeed": "needs cores of {needed} MHz, has {available} MHz",
     "Cpu": "needs {needed} MHz CPU, {available} MHz are free",
     "Memory": "needs {needed} MiB memory, {available} MiB are free",
