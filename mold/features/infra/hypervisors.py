@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from mold.api.command import Ctx, Long, Param, command
+from mold.api.command import Ctx, Param, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ROOT, Infra
 from mold.base.errors import Invalid
@@ -86,7 +86,7 @@ def update(
     id: HypervisorCapabilities | None = None,
     hypervisor: str | None = None,
     hypervisorversion: str = "default",
-    maxguestslimit: Annotated[Long | None, Param(kind="long", low=1, high=100_000)] = None,
+    maxguestslimit: Annotated[int | None, Param(kind="long", low=1, high=100_000)] = None,
     maxhostspercluster: Annotated[int | None, Param(low=1, high=100_000)] = None,
 ) -> Any:
     """Changes how much a kind of hypervisor is let do. What is above a new limit stays as it is.
