@@ -37,6 +37,8 @@ OURS = {
 """Settings that nobody else has, and why there is one."""
 DIFFERENT: dict[tuple[str, str], str] = {
     ("ping.interval", "default"): "a dead host is to be noticed within a minute",
+    ("vm.network.throttling.rate", "default"): "nothing is held back that nobody asked to hold back",
+    ("storage.stats.interval", "type"): "a number, although it is kept as a text there",
     ("vm.password.length", "default"): "6 characters are guessed in an afternoon",
     ("vm.allocation.algorithm", "scope"): "also for a cluster",
     ("vm.allocation.algorithm", "options"): "the two that a planner of its own does there",
