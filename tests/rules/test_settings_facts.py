@@ -36,6 +36,7 @@ OURS = {
 }
 """Settings that nobody else has, and why there is one."""
 DIFFERENT: dict[tuple[str, str], str] = {
+    ("cluster.threshold.enabled", "default"): "a cloud of one host is to be filled; who keeps room asks for it",
     ("ping.interval", "default"): "a dead host is to be noticed within a minute",
     ("vm.network.throttling.rate", "default"): "nothing is held back that nobody asked to hold back",
     ("storage.stats.interval", "type"): "a number, although it is kept as a text there",

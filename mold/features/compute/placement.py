@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -35,6 +36,27 @@ ALGORITHM = setting(
     "How hosts are chosen: random, firstfit, userdispersing, userconcentratedpod_random, userconcentratedpod_firstfit or firstfitleastconsumed.",
     scopes=("cluster",),
     choices=("random", "firstfit", "userdispersing", "userconcentratedpod_random", "userconcentratedpod_firstfit", "firstfitleastconsumed"),
+)
+THRESHOLDS = setting(
+    "cluster.threshold.enabled", False, "Whether clusters of which so much has been promised take no further machines."
+)
+CPU_THRESHOLD = setting(
+    "cluster.cpu.allocated.capacity.disablethreshold",
+    0.85,
+    "Share of a cluster's CPU above which it takes no further machines, if cluster.threshold.enabled.",
+    category="Alert",
+    scopes=("cluster",),
+    low=0,
+    high=1,
+)
+MEMORY_THRESHOLD = setting(
+    "cluster.memory.allocated.capacity.disablethreshold",
+    0.85,
+    "Share of a cluster's memory above which it takes no further machines, if cluster.threshold.enabled.",
+    category="Alert",
+    scopes=("cluster",),
+    low=0,
+    high=1,
 )
 PLANNERS = {
     "FirstFitPlanner": "firstfit",
@@ -240,6 +262,35 @@ def _stored(tx: Tx, need: Need, found: list[StoragePool]) -> str | None:
     return pools.lacking(tx, found, need.disks)
 
 
+def _promised(tx: Tx, cluster: str) -> tuple[int, ...]:
+    """MHz promised, MHz there, bytes promised and bytes there of a cluster's hosts."""
+    h = Host.c
+    sums = (sa.func.sum(c) for c in (h.cpu_reserved, h.cpu_capacity, h.memory_reserved, h.memory_capacity))
+    of = (h.cluster_id == cluster, h.state == "Up", h.resource_state == "Enabled")
+    return tuple(int(n or 0) for n in tx.execute(sa.select(*sums).where(*of)).one())
+
+
+def _crowded(tx: Tx, need: Need, hosts: list[Host]) -> dict[str, str]:
+    """Hosts whose cluster would pass its thresholds with this machine, and why.
+
+    What a cluster has promised is a second old: the thresholds keep room for bad days, they are no limit to the byte.
+    """
+    if not THRESHOLDS.get(tx):
+        return {}
+    full: dict[str, str] = {}
+    for cluster in {host.cluster_id for host in hosts}:
+        mhz, all_mhz, memory, all_memory = tx.remembered(
+            ("promised of cluster", cluster), (), partial(_promised, tx, cluster)
+        )
+        for what, used, there, most in (
+            ("CPU", mhz + need.cpu_mhz, all_mhz, CPU_THRESHOLD.get(tx, cluster=cluster)),
+            ("memory", memory + need.memory, all_memory, MEMORY_THRESHOLD.get(tx, cluster=cluster)),
+        ):
+            if used > there * most:
+                full[cluster] = f"its cluster would have promised {used / max(1, there):.0%} of its {what}, {most:.0%} is the most"
+    return {host.id: full[host.cluster_id] for host in hosts if host.cluster_id in full}
+
+
 def place(tx: Tx, need: Need) -> tuple[Host, list[StoragePool]]:
     """Choose a host and reserve its capacity; gives the primary storage that it can use, too. NoCapacity explains."""
     skipped: dict[str, str] = {}
@@ -253,7 +304,7 @@ def place(tx: Tx, need: Need) -> tuple[Host, list[StoragePool]]:
         yield _some(tx, need, order, None)
 
     for found in tries():
-        for rule in RULES:
+        for rule in (_crowded, *RULES):
             skipped.update(rule(tx, need, found))
         for host in found:
             if host.id in skipped or host.id in unstored or not set(need.tags) <= set(host.host_tags or []):
@@ -370,7 +421,7 @@ def explain(tx: Tx, need: Need, skipped: dict[str, str] | None = None, limit: in
     """Every host of the zone with its verdict: hostid, hostname, accepted, score, reason[]."""
     skipped = dict(skipped or {})
     hosts = tx.find(Host, Host.c.zone_id == need.zone_id, limit=limit)
-    for rule in RULES:
+    for rule in (_crowded, *RULES):
         skipped.update(rule(tx, need, hosts))
     clusters = tx.among(Cluster, list({h.cluster_id for h in hosts}))
     pods = tx.among(Pod, list({h.pod_id for h in hosts}))
