@@ -139,6 +139,7 @@ async def build(made: Manager) -> dict[str, str]:
     await call(made, "addImageStore", provider="NFS", url="file:///bench/secondary", name="secondary1", zoneid=zone)
     for name in ("user.vms", "volumes", "cpus", "memory", "primary.storage", "networks"):
         await call(made, "updateConfiguration", name=f"max.account.{name}", value="-1")
+        await call(made, "updateConfiguration", name=f"max.domain.{name}", value="-1")
     os_type = (await call(made, "listOsTypes", description="Other Linux (64-bit)"))["ostype"][0]["id"]
     template = (
         await call(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from mold.api.permit import EVERYONE, Access, RoleType
+from mold.api.since import since
 from mold.base import ids
 from mold.store import Resource, Tx
 
@@ -52,6 +53,8 @@ class Param:
     default: Any = None
     refused: str = ""
     """Not offered: a value is refused with this reason."""
+    unit: str = ""
+    """What a number counts, as MiB."""
     by_name: bool = False
     """Accepts the resource's name as well as its id."""
     post_only_over: int = 0
@@ -103,6 +106,7 @@ class Command:
     open: bool = False
     """Answered without a session."""
     wait_seconds: float = 300
+    since: str = ""
     source: Callable[..., Any] | None = None
     """The function as written, where `function` wraps it (lists)."""
 
@@ -464,13 +468,14 @@ LATER = "not offered by this version"
 
 
 def settle() -> None:
-    """Find the resources that parameters name by their kind; called when every slice is loaded."""
+    """Find the resources that parameters name by their kind, and since when they are; called when every slice is loaded."""
     from mold.store import REGISTRY
 
     for made in COMMANDS.values():
+        made.since = since(made.name)
         for name, spec in made.params.items():
-            if spec.of and spec.resource is None:
-                made.params[name] = _with(spec, resource=REGISTRY[spec.of])
+            resource = REGISTRY[spec.of] if spec.of and spec.resource is None else spec.resource
+            made.params[name] = _with(spec, resource=resource, since=spec.since or since(made.name, name))
 
 
 @dataclass
@@ -508,6 +513,8 @@ class Ctx:
         self.job: Job | None = None
         self.custom_job_id: str | None = None
         self.told: tuple[str, Resource | None] | None = None
+        self.etag = ""
+        """What the answer is a version of: who has it already is answered 304."""
 
     def tell(self, text: str, *, about: Resource | None = None) -> None:
         """What the command's event says, and of what; without it the event says what the command does."""

@@ -62,7 +62,7 @@ def bootstrap(tx: Tx, password: str) -> str | None:
     """The rows of a new installation; returns the admin's password when this was the first start."""
     from mold.api.permit import RoleType
     from mold.features.identity import accounts, domains, roles, users
-    from mold.features.infra import certificates, guest_os
+    from mold.features.infra import certificates, guest_os, hypervisors
     from mold.features.infra import offerings as compute
     from mold.features.network import offerings as network
     from mold.store import migrate
@@ -86,6 +86,7 @@ def bootstrap(tx: Tx, password: str) -> str | None:
     compute.defaults(tx)
     network.defaults(tx)
     guest_os.defaults(tx)
+    hypervisors.defaults(tx)
     return chosen
 
 

@@ -36,8 +36,9 @@ async def test_limits_are_listed_set_and_kept(database_url: str, tmp_path: Path)
         (one,) = (await cloud.call("listResourceLimits", resourcetypename="user_vm", **whose))["resourcelimit"]
         assert one["max"] == 0
         await cloud.call("updateResourceLimit", resourcetype=10, max=3, domainid=domain)
+        below = (await cloud.call("createDomain", name="below", parentdomainid=domain))["domain"]["id"]
         with pytest.raises(Refused, match="may have 3"):
-            await cloud.call("updateResourceLimit", resourcetype=10, max=4, **whose)
+            await cloud.call("updateResourceLimit", resourcetype=10, max=4, domainid=below)
         with pytest.raises(Refused, match="no limits of the resource type 77"):
             await cloud.call("updateResourceLimit", resourcetype=77, max=4, **whose)
         with pytest.raises(Refused, match="have no limits"):

@@ -317,6 +317,21 @@ CREATE INDEX ix_host_zone_id ON host (zone_id);
 
 CREATE INDEX ix_host_zone_id_hypervisor_state_resource_state ON host (zone_id, hypervisor, state, resource_state);
 
+CREATE TABLE hypervisorcapabilities (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	hypervisor TEXT NOT NULL,
+	hypervisorversion TEXT NOT NULL,
+	max_guests BIGINT NOT NULL,
+	max_hosts BIGINT,
+	security_groups BOOLEAN NOT NULL,
+	storage_motion BOOLEAN NOT NULL,
+	vm_snapshot BOOLEAN NOT NULL,
+	CONSTRAINT pk_hypervisorcapabilities PRIMARY KEY (number),
+	CONSTRAINT uq_hypervisorcapabilities_hypervisor_hypervisorversion UNIQUE (hypervisor, hypervisorversion),
+	CONSTRAINT uq_hypervisorcapabilities_id UNIQUE (id)
+);
+
 CREATE TABLE imagestore (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
@@ -1232,6 +1247,7 @@ CREATE TABLE volume (
 	template_id TEXT,
 	disk_offering_id TEXT,
 	service_offering_id TEXT,
+	storage_tags TEXT,
 	provisioning_type TEXT NOT NULL,
 	hypervisor TEXT NOT NULL,
 	display BOOLEAN NOT NULL,

@@ -73,6 +73,7 @@ INFRA = {
     "vlaniprange",
     "router",
     "networkserviceprovider",
+    "hypervisorcapabilities",
 }
 EVERYBODYS = {"ostype", "oscategory"}
 
@@ -275,6 +276,7 @@ class World:
             self.add(kind, id, "the site's")
         self.add("ostype", root.listOsTypes()[0]["id"], "first")
         self.add("oscategory", root.listOsCategories()[0]["id"], "first")
+        self.add("hypervisorcapabilities", root.listHypervisorCapabilities()[0]["id"], "first")
         site_template = {"owner": "root", "place": "ROOT", "open": True}
         self.add("template", s.template, "public", **site_template)
 

@@ -169,6 +169,21 @@ def upgrade() -> None:
     with op.batch_alter_table('held', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_held_job'), ['job'], unique=False)
 
+    op.create_table('hypervisorcapabilities',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('hypervisor', sa.Text(), nullable=False),
+    sa.Column('hypervisorversion', sa.Text(), nullable=False),
+    sa.Column('max_guests', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('max_hosts', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('security_groups', sa.Boolean(), nullable=False),
+    sa.Column('storage_motion', sa.Boolean(), nullable=False),
+    sa.Column('vm_snapshot', sa.Boolean(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_hypervisorcapabilities')),
+    sa.UniqueConstraint('hypervisor', 'hypervisorversion', name=op.f('uq_hypervisorcapabilities_hypervisor_hypervisorversion')),
+    sa.UniqueConstraint('id', name=op.f('uq_hypervisorcapabilities_id')),
+    sqlite_autoincrement=True
+    )
     op.create_table('lease',
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('owner', sa.Text(), nullable=False),
@@ -1211,6 +1226,7 @@ def upgrade() -> None:
     sa.Column('template_id', sa.Text(), nullable=True),
     sa.Column('disk_offering_id', sa.Text(), nullable=True),
     sa.Column('service_offering_id', sa.Text(), nullable=True),
+    sa.Column('storage_tags', sa.Text(), nullable=True),
     sa.Column('provisioning_type', sa.Text(), nullable=False),
     sa.Column('hypervisor', sa.Text(), nullable=False),
     sa.Column('display', sa.Boolean(), nullable=False),
@@ -1482,6 +1498,7 @@ def downgrade() -> None:
 
     op.drop_table('link')
     op.drop_table('lease')
+    op.drop_table('hypervisorcapabilities')
     with op.batch_alter_table('held', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_held_job'))
 
