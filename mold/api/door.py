@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,17 @@ class Request:
     base_url: str = ""
     integration: bool = False
     cookies: dict[str, str] = field(default_factory=dict)
+    foreign: str = ""
+    """The origin of the page that made the browser ask, when that is not this server's own page."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether it came encrypted."""
+        return self.base_url.startswith("https://")
+
+    def given(self, name: str) -> str:
+        """The parameter of this name, however it is spelled; empty when it is not there."""
+        return next((v for k, v in self.params.items() if k.lower() == name.lower()), "")
 
 
 @dataclass
@@ -79,14 +90,19 @@ class Answer:
 
 @dataclass
 class Entry:
-    """What a command that works on the request itself (login, logout) gets and may set."""
+    """What a command that works on the request itself (login, logout) gets and may set.
+
+    With `redirect` the answer sends the browser there and has no body.
+    """
 
     request: Request
     cookies: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    redirect: str = ""
 
 
 Authenticator = Callable[[Tx, Request], Caller | None]
 Rule = Callable[[Caller, Command], bool]
+Gate = Callable[[Caller, Command], None]
 
 
 class Door:
@@ -100,12 +116,15 @@ class Door:
         authenticators: list[Authenticator],
         system: Callable[[Tx], Caller],
         rule: Rule,
+        gates: tuple[Gate, ...] = (),
     ) -> None:
         self.store = store
         self.engine = engine
         self.authenticators = authenticators
         self.system = system
         self.rule = rule
+        self.gates = gates
+        """Each may refuse a caller a command that the role permits: an unverified session, a key with rules of its own."""
         self.lower = {n.lower(): n for n, c in COMMANDS.items() if c.open}
         self.observe: Callable[[str, int, float], None] | None = None
         self._big = asyncio.Semaphore(4)
@@ -165,6 +184,8 @@ class Door:
             if status != 200 and isinstance(body, dict) and "errortext" in body
             else {}
         )
+        if entry.redirect and status == 200:
+            return Answer(302, b"", "text/plain; charset=UTF-8", entry.cookies, {"Location": entry.redirect})
         if isinstance(body, str):
             return Answer(status, body.encode(), "text/plain; charset=UTF-8", entry.cookies, headers)
         if form == "json":
@@ -195,17 +216,30 @@ class Door:
         work = self.engine.reading if made.reads else self.engine.writing
         state: dict[str, Any] = {}
 
-        def go(tx: Tx) -> Any:
+        def admitted(tx: Tx) -> tuple[Ctx, dict[str, Any]]:
             caller = self.who(tx, request)
             state["caller"] = caller
-            if not caller.internal and (caller.role not in made.roles or not self.rule(caller, made)):
-                raise UnknownCommand(
-                    f"The API [{made.name}] does not exist or is not available for the account {caller.account}.",
-                    command=made.name,
-                )
+            if not caller.internal:
+                if caller.role not in made.roles or not self.rule(caller, made):
+                    raise UnknownCommand(
+                        f"The API [{made.name}] does not exist or is not available for the account {caller.account}.",
+                        command=made.name,
+                    )
+                for gate in self.gates:
+                    gate(caller, made)
             found, given = arguments(made, request.params, tx, caller)
             asked = Asked(request.base_url, request.address, request.post, caller.session)
-            ctx = Ctx(caller, tx, made, self.engine, asked, given)
+            return Ctx(caller, tx, made, self.engine, asked, given), found
+
+        def question(tx: Tx) -> Awaitable[Any]:
+            assert made.asks is not None
+            ctx, found = admitted(tx)
+            return made.asks(ctx, **found)
+
+        def go(tx: Tx) -> Any:
+            ctx, found = admitted(tx)
+            caller = ctx.caller
+            ctx.told = state.get("told")
             custom = {k.lower(): v for k, v in request.params.items()}.get("customjobid")
             if made.job and custom:
                 if not ids.UUID.match(custom):
@@ -223,6 +257,8 @@ class Door:
             return self.shape(tx, made, out, caller)
 
         try:
+            if made.asks is not None:
+                state["told"] = await (await self.engine.reading(question))
             if made.shape == "list":
                 async with self._big:
                     body = await work(go)
