@@ -24,7 +24,7 @@ from argon2 import PasswordHasher
 from signing import signature
 
 from mold.api.door import Answer, Request
-from mold.features.identity import accounts
+from mold.features.identity import credentials
 from mold.plugins.simulator import Simulator
 from mold.server.app import Manager, Options
 from mold.server.http import application, integration
@@ -240,8 +240,8 @@ class Cloud:
         self.url = url
         self.postgres = url.startswith("postgres")
         self.counter = itertools.count(1)
-        self._real_hasher = accounts.hasher
-        accounts.hasher = QUICK
+        self._real_hasher = credentials.hasher
+        credentials.hasher = QUICK
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cloud", daemon=True)
         self._thread.start()
@@ -273,7 +273,7 @@ class Cloud:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
             self._loop.close()
-            accounts.hasher = self._real_hasher
+            credentials.hasher = self._real_hasher
             Cloud.alive = None
 
     def name(self, word: str) -> str:

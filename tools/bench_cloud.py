@@ -17,8 +17,10 @@ from mold.api.door import Request
 from mold.api.permit import RoleType
 from mold.base import ids, net
 from mold.features.compute.machines.row import Disk, Nic, VirtualMachine
-from mold.features.identity.accounts import ACCOUNT_TYPE, Account, KeyPair, User
+from mold.features.identity.accounts import ACCOUNT_TYPE, Account
+from mold.features.identity.credentials import KeyPair
 from mold.features.identity.domains import Domain, place
+from mold.features.identity.users import User
 from mold.features.infra.hosts import Host
 from mold.features.network.networks import Network
 from mold.features.network.offerings import NetworkOffering

@@ -61,7 +61,7 @@ class Options:
 def bootstrap(tx: Tx, password: str) -> str | None:
     """The rows of a new installation; returns the admin's password when this was the first start."""
     from mold.api.permit import RoleType
-    from mold.features.identity import accounts, domains
+    from mold.features.identity import accounts, domains, users
     from mold.features.infra import certificates, guest_os
     from mold.features.infra import offerings as compute
     from mold.features.network import offerings as network
@@ -74,12 +74,12 @@ def bootstrap(tx: Tx, password: str) -> str | None:
         return None
     root = domains.place(tx, domains.Domain(name="ROOT", parent_id=None))
     system = accounts.new_account(tx, name="system", domain=root, role=RoleType.ADMIN)
-    accounts.new_user(
+    users.new_user(
         tx, system, username="system", password=ids.token(32), firstname="system", lastname="cloud", email=""
     )
     admin = accounts.new_account(tx, name="admin", domain=root, role=RoleType.ADMIN)
     chosen = password or ids.password(16)
-    accounts.new_user(
+    users.new_user(
         tx, admin, username="admin", password=chosen, firstname="admin", lastname="cloud", email="admin@localhost"
     )
     compute.defaults(tx)

@@ -21,8 +21,9 @@ from mold.base import ids, net
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
 from mold.features.compute.machines.row import Nic, VirtualMachine, control_state
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Project
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import ServiceOffering

@@ -18,8 +18,9 @@ from mold.api.command import Ctx, Long, Param, command
 from mold.api.lists import paged
 from mold.api.permit import ADMINS, RoleType, below
 from mold.base.errors import Denied, Invalid, NotFound, OverLimit
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Project
 from mold.features.infra.settings import setting
 from mold.store import Prepared, Tx, metadata
 from mold.store.resource import NUMBER

@@ -18,8 +18,11 @@ from mold.api.permit import Caller, RoleType
 from mold.api.sign import REFUSED, verify
 from mold.base import ids
 from mold.base.errors import Denied, Invalid, Refusal, Unauthorized
-from mold.features.identity.accounts import Account, KeyPair, Member, Project, Session, User, check_password, hasher
+from mold.features.identity.accounts import Account
+from mold.features.identity.credentials import KeyPair, Session, check_password, hasher
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Member, Project
+from mold.features.identity.users import User
 from mold.features.infra.settings import setting
 from mold.store import Prepared, Tx
 

@@ -9,7 +9,7 @@ from mold.api.command import Ctx, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import Owned, find
 from mold.base.errors import Invalid, NotFound
-from mold.features.identity.accounts import Project
+from mold.features.identity.projects import Project
 from mold.store import REGISTRY, Resource, Tx, column, created
 from mold.work import Operation, operation, step
 

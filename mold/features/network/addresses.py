@@ -13,8 +13,9 @@ from mold.api.permit import ROOT, Infra, Owned, Private, below
 from mold.base import clock, ids, net
 from mold.base.errors import Conflict, InUse, Invalid, NoCapacity
 from mold.features.identity import limits
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of
 from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.pods import Pod

@@ -18,8 +18,9 @@ from mold.base.errors import Conflict, Denied, InUse, Invalid, NotFound, Unreach
 from mold.base.states import machine
 from mold.base.units import GIB
 from mold.features.identity import limits
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity.accounts import Account
 from mold.features.identity.limits import counted
+from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of, untag
 from mold.features.infra.clusters import hypervisor_named
 from mold.features.infra.guest_os import OsType
