@@ -398,7 +398,7 @@ def command(
     `asks` is for the few commands whose answer lies outside, in a company's directory say: a function with the command's
     own parameters, called in a reading transaction with the caller already permitted.  It reads what it needs and returns
     an awaitable, which is awaited when that transaction is over; the command's own begins after that, permits the caller
-    anew and finds what came back in `ctx.told`.  So no transaction is ever open while the world is talked to.
+    anew and finds what came back in `ctx.heard`.  So no transaction is ever open while the world is talked to.
     """
 
     def keep(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -511,7 +511,7 @@ class Ctx:
         self.asked = asked
         self.given = given
         """Names of the parameters that were given."""
-        self.told: Any = None
+        self.heard: Any = None
         """What the world answered before this transaction began; see `asks` of `command`."""
         self.job: Job | None = None
         self.custom_job_id: str | None = None

@@ -239,7 +239,7 @@ class Door:
         def go(tx: Tx) -> Any:
             ctx, found = admitted(tx)
             caller = ctx.caller
-            ctx.told = state.get("told")
+            ctx.heard = state.get("heard")
             custom = {k.lower(): v for k, v in request.params.items()}.get("customjobid")
             if made.job and custom:
                 if not ids.UUID.match(custom):
@@ -258,7 +258,7 @@ class Door:
 
         try:
             if made.asks is not None:
-                state["told"] = await (await self.engine.reading(question))
+                state["heard"] = await (await self.engine.reading(question))
             if made.shape == "list":
                 async with self._big:
                     body = await work(go)

@@ -108,6 +108,7 @@ class Manager:
             authenticators=[signin.by_signature, signin.by_session],
             system=signin.system,
             rule=lambda caller, made: True,
+            gates=(signin.gate,),
         )
         self.engine.on_finish.append(finish_event)
         self.first_password: str | None = None

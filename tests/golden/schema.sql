@@ -6,6 +6,7 @@ CREATE TABLE account (
 	type BIGINT NOT NULL,
 	role_type TEXT NOT NULL,
 	state TEXT NOT NULL,
+	apikey_access TEXT NOT NULL,
 	project_id TEXT,
 	networkdomain TEXT,
 	created TEXT NOT NULL,
@@ -334,11 +335,17 @@ CREATE INDEX ix_imagestore_zone_id ON imagestore (zone_id);
 CREATE TABLE keypair (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
+	name TEXT NOT NULL,
+	description TEXT,
 	user_id TEXT NOT NULL,
 	apikey TEXT NOT NULL,
 	secret TEXT NOT NULL,
+	rules TEXT,
+	startdate TEXT,
+	enddate TEXT,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_keypair PRIMARY KEY (number),
+	CONSTRAINT uq_keypair_user_id_name UNIQUE (user_id, name),
 	CONSTRAINT uq_keypair_id UNIQUE (id),
 	CONSTRAINT fk_keypair_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE,
 	CONSTRAINT uq_keypair_apikey UNIQUE (apikey)
@@ -387,6 +394,8 @@ CREATE TABLE login_session (
 	cookie_digest TEXT NOT NULL,
 	key_digest TEXT NOT NULL,
 	used FLOAT NOT NULL,
+	verified BOOLEAN NOT NULL,
+	proved FLOAT,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_login_session PRIMARY KEY (number),
 	CONSTRAINT uq_login_session_id UNIQUE (id),
@@ -697,6 +706,23 @@ CREATE INDEX ix_router_host_id ON router (host_id);
 
 CREATE INDEX ix_router_zone_id ON router (zone_id);
 
+CREATE TABLE second_factor (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	user_id TEXT NOT NULL,
+	provider TEXT NOT NULL,
+	secret TEXT,
+	pending TEXT,
+	last_period BIGINT NOT NULL,
+	wrong BIGINT NOT NULL,
+	paused FLOAT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_second_factor PRIMARY KEY (number),
+	CONSTRAINT uq_second_factor_id UNIQUE (id),
+	CONSTRAINT uq_second_factor_user_id UNIQUE (user_id),
+	CONSTRAINT fk_second_factor_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE
+);
+
 CREATE TABLE serviceoffering (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
@@ -756,6 +782,18 @@ CREATE TABLE setting (
 	CONSTRAINT uq_setting_name_scope_scope_id UNIQUE (name, scope, scope_id),
 	CONSTRAINT uq_setting_id UNIQUE (id)
 );
+
+CREATE TABLE spent (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	digest TEXT NOT NULL,
+	until FLOAT NOT NULL,
+	CONSTRAINT pk_spent PRIMARY KEY (number),
+	CONSTRAINT uq_spent_id UNIQUE (id),
+	CONSTRAINT uq_spent_digest UNIQUE (digest)
+);
+
+CREATE INDEX ix_spent_until ON spent (until);
 
 CREATE TABLE sshkeypair (
 	number BIGSERIAL NOT NULL,
@@ -944,6 +982,9 @@ CREATE TABLE "user" (
 	state TEXT NOT NULL,
 	failed_logins BIGINT NOT NULL,
 	source TEXT NOT NULL,
+	apikey_access TEXT NOT NULL,
+	mandate_2fa BOOLEAN NOT NULL,
+	change_password BOOLEAN NOT NULL,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_user PRIMARY KEY (number),
 	CONSTRAINT uq_user_domain_id_username UNIQUE (domain_id, username),

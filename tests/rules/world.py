@@ -100,6 +100,9 @@ def may(person: Person, need: Need, row: Row, members: frozenset[str]) -> bool:
     if row.kind in ("account", "user"):
         reach = operator or admin_of_it or row.owner == person.name
         return reach and (need != "change" or RANK[row.role] <= RANK[person.role])
+    if row.kind == "keypair":  # a secret's other half: for the user herself, and who may change her
+        reach = operator or admin_of_it or row.owner == person.name
+        return reach and RANK[row.role] <= RANK[person.role]
     if row.kind == "project":
         return operator or admin_of_it or person.name in members
     raise AssertionError(f"no expectation is written for {row.kind}")
@@ -160,6 +163,7 @@ class World:
             about = {"owner": p.name, "place": p.place, "role": p.role}
             self.add("account", p.actor.account, p.name, **about)
             self.add("user", p.actor.user, p.name, **about)
+            self.add("keypair", p.actor.listUserKeys()[0]["id"], p.name, **about)
 
     def _project(self) -> None:
         alice, mary = self.people["alice"].actor, self.people["mary"].actor

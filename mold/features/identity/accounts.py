@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from mold.api.answer import Field, shown
-from mold.api.command import Ctx, command
+from mold.api.command import Ctx, Param, command
 from mold.api.lists import Query, lists
-from mold.api.permit import ADMINS, Person, RoleType, below
+from mold.api.permit import ADMINS, ROOT, Person, RoleType, below
 from mold.base import ids
 from mold.base.errors import Denied, Invalid
 from mold.features.identity.domains import Domain, Forgotten
@@ -17,6 +17,10 @@ from mold.store import Resource, Tx, column, created, refers
 ACCOUNT_TYPE = {RoleType.USER: 0, RoleType.ADMIN: 1, RoleType.DOMAIN: 2, RoleType.RESOURCE: 3}
 BY_TYPE = {v: k for k, v in ACCOUNT_TYPE.items()}
 PROJECT_TYPE = 5
+
+
+KeyAccess = Annotated[Literal["ENABLED", "DISABLED", "INHERIT"], Param(roles=ROOT)]
+"""Whether requests may be signed with API keys; INHERIT asks what is above."""
 
 
 class Account(Resource):
@@ -34,6 +38,7 @@ class Account(Resource):
     type: int = column(default=0, api="accounttype", kind="integer")
     role_type: str = column(default=RoleType.USER.value, api="roletype")
     state: str = column(default="enabled", filter=True)
+    apikey_access: str = column(default="INHERIT", api="apikeyaccess")
     project_id: str | None = column(default=None, hidden=True)
     networkdomain: str | None = column(default=None)
     created: str = created()
@@ -98,7 +103,6 @@ def _account(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     "listAccounts",
     Account,
     refused={
-        "apikeyaccess:string": "not offered yet: every user may have API keys",
         "tag:string": "for limits by tag, which are not offered yet",
     },
 )
@@ -110,6 +114,7 @@ def _accounts(
     accounttype: int | None = None,
     state: str | None = None,
     iscleanuprequired: bool | None = None,
+    apikeyaccess: KeyAccess | None = None,
     details: list[str] | None = None,
     showicon: bool | None = None,
 ) -> None:
@@ -118,7 +123,10 @@ def _accounts(
     details: sets of fields, comma separated: min, resource, all
     accounttype: 0 user, 1 root admin, 2 domain admin, 3 resource admin
     iscleanuprequired: accounts whose removal is not finished
+    apikeyaccess: ENABLED, DISABLED or INHERIT: whether their users may sign requests with API keys
     """
+    if apikeyaccess is not None:
+        q.where(Account.c.apikey_access == apikeyaccess)
     if domainid is not None:
         q.where(below(domainid.trail, Account.c.domain_id) if isrecursive else Account.c.domain_id == domainid.id)
     elif not listall and q.ctx.given.isdisjoint({"id", "name"}):

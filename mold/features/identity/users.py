@@ -6,21 +6,25 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 
-from mold.api.answer import Field, show, shown, view
+from mold.api.answer import Field, shown, view
 from mold.api.command import Ctx, Param, command
 from mold.api.lists import Query, lists
-from mold.api.permit import ADMINS, RANK, ROOT, Person, RoleType, below
-from mold.base.errors import Denied, Invalid, NotFound
-from mold.features.identity.accounts import BY_TYPE, Account, builtin, chosen_id, new_account
-from mold.features.identity.credentials import KeyPair, hash_password, new_keys
+from mold.api.permit import ADMINS, RANK, Person, RoleType, below
+from mold.base.errors import Denied, Invalid
+from mold.features.identity import passwords
+from mold.features.identity.accounts import BY_TYPE, Account, KeyAccess, builtin, chosen_id, new_account
+from mold.features.identity.credentials import hash_password
 from mold.features.identity.domains import Domain
 from mold.features.identity.roles import ROLE_IDS, ROLE_NAMES
 from mold.store import Resource, Tx, column, created, refers
-from mold.work import Operation, operation, step
 
 
 class User(Resource):
-    """A user: an alias of an account, with a password and keys of its own."""
+    """A user: an alias of an account, with a password and keys of its own.
+
+    `source` is where the password is known: native, ldap or saml2. `apikey_access`: ENABLED, DISABLED or INHERIT (the
+    account's). `mandate_2fa`: she must have a second factor. `change_password`: before she does anything else.
+    """
 
     kind = "user"
     steady = True
@@ -44,6 +48,9 @@ class User(Resource):
     state: str = column(default="enabled", filter=True)
     failed_logins: int = column(default=0, hidden=True)
     source: str = column(default="native", api="usersource")
+    apikey_access: str = column(default="INHERIT", api="apikeyaccess")
+    mandate_2fa: bool = column(default=False, hidden=True)
+    change_password: bool = column(default=False, hidden=True)
     created: str = created()
 
 
@@ -88,26 +95,19 @@ def _users_of(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]
     User,
     Field("roleid"),
     Field("rolename"),
-    Field("apikey"),
     Field("isdefault", "boolean"),
     Field("iscallerchilddomain", "boolean"),
-    Field("is2faenabled", "boolean"),
-    Field("is2famandated", "boolean"),
 )
 def _user(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     accounts = tx.among(Account, list({u.account_id for u in rows}))
     domains = tx.among(Domain, list({u.domain_id for u in rows}))
-    keys = {k.user_id: k.apikey for k in tx.find(KeyPair, tx.any_of(KeyPair.c.user_id, [u.id for u in rows]))}
     return {
         u.id: {
             "roleid": ROLE_IDS[RoleType(accounts[u.account_id].role_type)],
             "rolename": ROLE_NAMES[RoleType(accounts[u.account_id].role_type)],
-            "apikey": keys.get(u.id) if caller.root or u.id == caller.user_id else None,
             "isdefault": u.username in ("admin", "system") and builtin(tx, accounts[u.account_id]),
             "iscallerchilddomain": domains[u.domain_id].trail.startswith(caller.domain_trail)
             and u.domain_id != caller.domain_id,
-            "is2faenabled": False,
-            "is2famandated": False,
         }
         for u in rows
     }
@@ -161,6 +161,7 @@ def create_account(
     made = new_account(ctx.tx, name=account or username, domain=domain, role=role, id=chosen_id(accountid, "accountid"))
     if networkdomain:
         ctx.tx.set(made, networkdomain=networkdomain)
+    passwords.check(ctx.tx, domain.id, username, password)
     new_user(
         ctx.tx,
         made,
@@ -175,7 +176,7 @@ def create_account(
     return made
 
 
-@lists("listUsers", User, refused={"apikeyaccess:string": "not offered yet: every user may have API keys"})
+@lists("listUsers", User)
 def _users(
     q: Query,
     account: str | None = None,
@@ -184,13 +185,17 @@ def _users(
     listall: bool = False,
     accounttype: int | None = None,
     usersource: str | None = None,
+    apikeyaccess: KeyAccess | None = None,
     showicon: bool | None = None,
 ) -> None:
     """Lists users.
 
     accounttype: 0 user, 1 root admin, 2 domain admin, 3 resource admin
-    usersource: where users are known from: native
+    usersource: where users are known from: native, ldap or saml2
+    apikeyaccess: ENABLED, DISABLED or INHERIT: whether they may sign requests with API keys
     """
+    if apikeyaccess is not None:
+        q.where(User.c.apikey_access == apikeyaccess)
     if usersource is not None:
         q.where(User.c.source == usersource.lower())
     if domainid is not None:
@@ -204,18 +209,6 @@ def _users(
         if accounttype is not None:
             match = match.where(Account.c.type == accounttype)
         q.where(User.c.account_id.in_(match))
-
-
-@command("getUser", roles=ROOT, answers=User, reads=True)
-def get_user(ctx: Ctx, userapikey: Annotated[str, Param(secret=True)]) -> dict[str, Any]:
-    """Finds the user that an API key belongs to.
-
-    userapikey: the API key
-    """
-    found = ctx.tx.first(KeyPair, KeyPair.c.apikey == userapikey)
-    if found is None:
-        raise NotFound("No user has this API key.", parameter="userapikey")
-    return {"user": show(ctx.tx, ctx.tx.one(User, found.user_id), ctx.caller)}
 
 
 @command(
@@ -248,6 +241,7 @@ def create_user(
         raise Invalid(
             f"There is no account {account} in the domain {domain.path} that you may add users to.", parameter="account"
         )
+    passwords.check(ctx.tx, domain.id, username, password)
     return new_user(
         ctx.tx,
         found,
@@ -267,81 +261,3 @@ def delete_user(ctx: Ctx, id: User) -> None:
     if id.id == ctx.caller.user_id:
         raise Denied("You cannot delete the user you are signed in as.")
     ctx.tx.remove(id)
-
-
-def _key_answer(tx: Tx, pair: KeyPair) -> dict[str, Any]:
-    user = tx.one(User, pair.user_id)
-    account, domain = tx.one(Account, user.account_id), tx.one(Domain, user.domain_id)
-    role = RoleType(account.role_type)
-    return {
-        "id": pair.id,
-        "apikey": pair.apikey,
-        "secretkey": pair.secret,
-        "userid": user.id,
-        "username": user.username,
-        "accountid": account.id,
-        "accountname": account.name,
-        "accounttype": str(account.type),
-        "roleid": ROLE_IDS[role],
-        "roletype": role.value,
-        "rolename": ROLE_NAMES[role],
-        "domainid": domain.id,
-        "domain": domain.name,
-        "domainpath": domain.path,
-        "state": "ENABLED",
-        "created": pair.created,
-    }
-
-
-KEY_ANSWER = tuple(
-    Field(n, "date" if n == "created" else "string")
-    for n in (
-        *("id", "apikey", "secretkey", "userid", "username", "accountid", "accountname", "accounttype", "roleid"),
-        *("roletype", "rolename", "domainid", "domain", "domainpath", "state", "created"),
-    )
-)
-
-
-@operation
-class RegisterKeys(Operation):
-    """A user's new keys were made with the request; the finished job shows them to its owner."""
-
-    user: str
-
-    @step
-    def made(self, tx: Tx) -> None:
-        tx.one(User, self.user)
-
-    def tells(self, tx: Tx) -> dict[str, Any]:
-        """The keys, as long as they are the user's."""
-        pair = tx.first(KeyPair, KeyPair.c.user_id == self.user)
-        return _key_answer(tx, pair) if pair is not None else {}
-
-
-@command(
-    "registerUserKeys",
-    shape="object",
-    key="userkeys",
-    job=True,
-    event="REGISTER.USER.KEY",
-    fields=KEY_ANSWER,
-    refused=dict.fromkeys(
-        ("name:string", "description:string:1024", "startdate:date", "enddate:date", "rules:map"),
-        "not offered yet: a user has one pair of keys, with all the rights of the account",
-    ),
-)
-def register_keys(ctx: Ctx, id: User) -> dict[str, Any]:
-    """Makes a new API key and secret for a user; earlier ones end at once.
-
-    They are in the first answer as well as in the finished job's: clients of older versions do not wait for a job here.
-    """
-    made = new_keys(ctx.tx, id)
-    ctx.start(RegisterKeys(user=id.id))
-    return {"userkeys": _key_answer(ctx.tx, made)}
-
-
-@command("getUserKeys", shape="object", key="userkeys", reads=True, fields=(Field("apikey"), Field("secretkey")))
-def get_keys(ctx: Ctx, id: Annotated[User, Param(access="operate")]) -> dict[str, Any]:
-    """Gives a user's API key and secret."""
-    found = ctx.tx.first(KeyPair, KeyPair.c.user_id == id.id)
-    return {"userkeys": {"apikey": found.apikey, "secretkey": found.secret} if found else {}}

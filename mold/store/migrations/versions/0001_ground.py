@@ -1,7 +1,8 @@
-"""Ground"""
+"""ground"""
 
 import sqlalchemy as sa
 from alembic import op
+
 
 revision = '0001'
 down_revision = None
@@ -295,6 +296,19 @@ def upgrade() -> None:
     sa.UniqueConstraint('name', 'scope', 'scope_id', name=op.f('uq_setting_name_scope_scope_id')),
     sqlite_autoincrement=True
     )
+    op.create_table('spent',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('digest', sa.Text(), nullable=False),
+    sa.Column('until', sa.Float(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_spent')),
+    sa.UniqueConstraint('digest', name=op.f('uq_spent_digest')),
+    sa.UniqueConstraint('id', name=op.f('uq_spent_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('spent', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_spent_until'), ['until'], unique=False)
+
     op.create_table('usage_count',
     sa.Column('owner', sa.Text(), nullable=False),
     sa.Column('resource', sa.Text(), nullable=False),
@@ -338,6 +352,7 @@ def upgrade() -> None:
     sa.Column('type', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('role_type', sa.Text(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('apikey_access', sa.Text(), nullable=False),
     sa.Column('project_id', sa.Text(), nullable=True),
     sa.Column('networkdomain', sa.Text(), nullable=True),
     sa.Column('created', sa.Text(), nullable=False),
@@ -519,6 +534,9 @@ def upgrade() -> None:
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('failed_logins', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('apikey_access', sa.Text(), nullable=False),
+    sa.Column('mandate_2fa', sa.Boolean(), nullable=False),
+    sa.Column('change_password', sa.Boolean(), nullable=False),
     sa.Column('created', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_user_account_id'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_user_domain_id')),
@@ -611,14 +629,20 @@ def upgrade() -> None:
     op.create_table('keypair',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
     sa.Column('user_id', sa.Text(), nullable=False),
     sa.Column('apikey', sa.Text(), nullable=False),
     sa.Column('secret', sa.Text(), nullable=False),
+    sa.Column('rules', sa.Text(), nullable=True),
+    sa.Column('startdate', sa.Text(), nullable=True),
+    sa.Column('enddate', sa.Text(), nullable=True),
     sa.Column('created', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_keypair_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_keypair')),
     sa.UniqueConstraint('apikey', name=op.f('uq_keypair_apikey')),
     sa.UniqueConstraint('id', name=op.f('uq_keypair_id')),
+    sa.UniqueConstraint('user_id', 'name', name=op.f('uq_keypair_user_id_name')),
     sqlite_autoincrement=True
     )
     with op.batch_alter_table('keypair', schema=None) as batch_op:
@@ -631,6 +655,8 @@ def upgrade() -> None:
     sa.Column('cookie_digest', sa.Text(), nullable=False),
     sa.Column('key_digest', sa.Text(), nullable=False),
     sa.Column('used', sa.Float(), nullable=False),
+    sa.Column('verified', sa.Boolean(), nullable=False),
+    sa.Column('proved', sa.Float(), nullable=True),
     sa.Column('created', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_login_session_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_login_session')),
@@ -709,6 +735,23 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_project_member_account_id'), ['account_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_project_member_project_id'), ['project_id'], unique=False)
 
+    op.create_table('second_factor',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.Text(), nullable=False),
+    sa.Column('provider', sa.Text(), nullable=False),
+    sa.Column('secret', sa.Text(), nullable=True),
+    sa.Column('pending', sa.Text(), nullable=True),
+    sa.Column('last_period', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('wrong', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('paused', sa.Float(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_second_factor_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_second_factor')),
+    sa.UniqueConstraint('id', name=op.f('uq_second_factor_id')),
+    sa.UniqueConstraint('user_id', name=op.f('uq_second_factor_user_id')),
+    sqlite_autoincrement=True
+    )
     op.create_table('sshkeypair',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -1249,6 +1292,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_sshkeypair_account_id'))
 
     op.drop_table('sshkeypair')
+    op.drop_table('second_factor')
     with op.batch_alter_table('project_member', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_project_member_project_id'))
         batch_op.drop_index(batch_op.f('ix_project_member_account_id'))
@@ -1331,6 +1375,10 @@ def downgrade() -> None:
     op.drop_table('account')
     op.drop_table('zone')
     op.drop_table('usage_count')
+    with op.batch_alter_table('spent', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_spent_until'))
+
+    op.drop_table('spent')
     op.drop_table('setting')
     op.drop_table('session')
     op.drop_table('serviceoffering')
