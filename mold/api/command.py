@@ -515,6 +515,11 @@ class Ctx:
         """What the world answered before this transaction began; see `asks` of `command`."""
         self.job: Job | None = None
         self.custom_job_id: str | None = None
+        self.told: tuple[str, Resource | None] | None = None
+
+    def tell(self, text: str, *, about: Resource | None = None) -> None:
+        """What the command's event says, and of what; without it the event says what the command does."""
+        self.told = (text, about)
 
     def start(self, op: Operation) -> Job:
         """Want an operation done; it begins when the command's transaction commits."""

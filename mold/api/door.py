@@ -342,6 +342,9 @@ class Door:
         if not made.event:
             return
         target = out if hasattr(out, "kind") and hasattr(out, "id") else None
+        text = made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else "")
+        if ctx.told is not None:
+            text, target = ctx.told
         job = ctx.job
         whose: dict[str, Any] = {
             "account_id": caller.account_id,
@@ -356,7 +359,7 @@ class Door:
         events.record(
             ctx.tx,
             made.event,
-            made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else ""),
+            text,
             resource=target,
             resource_kind=job.instance_type if job is not None and target is None else None,
             resource_id=job.instance_id if job is not None and target is None else None,

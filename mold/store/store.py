@@ -282,6 +282,8 @@ class Tx:
         self.touched |= gone_with(kind.kind)
         self.done(_delete(kind.kind), {"id_": row.id})
         self.changes.append(Change("remove", kind.kind, row.id, {}))
+        for follow in GOES_WITH.get(kind.kind, ()):
+            follow(self, row.id)
 
     def unused(self, row: Resource) -> None:
         """InUse when something still refers to the row; it names the first that does."""
@@ -322,6 +324,10 @@ class Tx:
                     value=str(values.get(shown)),
                 )
         return Conflict(f"This {kind.title} collides with one that exists.", inner=text, kind=kind.kind)
+
+
+GOES_WITH: dict[str, list[Callable[[Tx, str], None]]] = {}
+"""What else goes in the transaction that removes a row of a kind, where no foreign key says so: (tx, id of the row)."""
 
 
 def referrers(kind: str) -> list[tuple[type[Resource], str, bool]]:

@@ -366,7 +366,7 @@ def test_machines_on_networks_of_others_by_address_list(world: World) -> None:
 
 def test_every_kind_that_a_command_takes_has_an_expectation() -> None:
     kinds = {p.resource.kind for c in COMMANDS.values() for p in c.params.values() if p.resource is not None}
-    assert kinds <= OWNED | OFFERED | INFRA | EVERYBODYS | {"domain", "account", "user", "project"}
+    assert kinds <= OWNED | OFFERED | INFRA | EVERYBODYS | {"domain", "account", "user", "project", "keypair"}
 
 
 def test_nobody_gets_in_without_signature_or_session(cloud: Cloud) -> None:

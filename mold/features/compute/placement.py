@@ -30,16 +30,8 @@ ALGORITHM = setting(
     "vm.allocation.algorithm",
     "random",
     "How hosts are chosen: random, firstfit, userdispersing, userconcentratedpod_random, userconcentratedpod_firstfit or firstfitleastconsumed.",
-    group="Compute",
     scopes=("cluster",),
-    choices=(
-        "random",
-        "firstfit",
-        "userdispersing",
-        "userconcentratedpod_random",
-        "userconcentratedpod_firstfit",
-        "firstfitleastconsumed",
-    ),
+    choices=("random", "firstfit", "userdispersing", "userconcentratedpod_random", "userconcentratedpod_firstfit", "firstfitleastconsumed"),
 )
 PLANNERS = {
     "FirstFitPlanner": "firstfit",

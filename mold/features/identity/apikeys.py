@@ -22,8 +22,8 @@ from mold.base.errors import Denied, Invalid, NotFound, UnknownCommand
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.users import User
-from mold.features.infra.settings import setting
 from mold.store import Resource, Tx, column, created, refers
+from mold.store.settings import setting
 from mold.work import Operation, operation, step
 
 ACCESS = setting(

@@ -21,9 +21,9 @@ from mold.base.errors import Denied, Invalid, NotFound, OverLimit
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.projects import Project
-from mold.features.infra.settings import setting
 from mold.store import Prepared, Tx, metadata
 from mold.store.resource import NUMBER
+from mold.store.settings import setting
 
 KINDS: dict[str, tuple[int, str, int, int]] = {
     "user_vm": (0, "user.vms", 20, 40),

@@ -10,8 +10,8 @@ import time
 from collections import OrderedDict, deque
 
 from mold.base.errors import Refusal
-from mold.features.infra.settings import setting
 from mold.store import Tx
+from mold.store.settings import setting
 
 ALLOWED = setting(
     "signin.failures.per.minute",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from mold.base.errors import Invalid
 from mold.features.identity import sessions
 from mold.features.identity.credentials import hash_password
-from mold.features.infra.settings import Declared, setting
 from mold.store import Tx
+from mold.store.settings import Declared, setting
 
 if TYPE_CHECKING:
     from mold.features.identity.users import User

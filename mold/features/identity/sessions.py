@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from mold.api.permit import Policy
 from mold.base import ids
-from mold.features.infra.settings import setting
 from mold.store import Resource, Tx, column, created, refers
+from mold.store.settings import setting
 
 TIMEOUT = setting("session.timeout", 30, "Minutes that a session may be idle.", group="Access")
 SECURE = setting(

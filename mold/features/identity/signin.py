@@ -36,18 +36,24 @@ from mold.features.identity.projects import Member, Project
 from mold.features.identity.sessions import Session
 from mold.features.identity.spent import spend
 from mold.features.identity.users import User
-from mold.features.infra.settings import setting
 from mold.store import Prepared, Tx
+from mold.store.settings import setting
 
 log = structlog.get_logger()
+SHARED_KEY_LEAST = 16
 LOGIN_ATTEMPTS = setting(
-    "incorrect.login.attempts.allowed", 5, "Failed sign-ins before a user is disabled; 0: never.", group="Access"
+    "incorrect.login.attempts.allowed", 5, "Failed sign-ins before a user is disabled; 0: never.", group="Access", low=0
 )
 SHARED_KEY = setting(
     "security.singlesignon.key",
     "",
     "The key with which a company's own sign-in page signs people in (login with timestamp and signature); empty: off.",
+    category="Secure",
     group="Access",
+    secret=True,
+    check=lambda text: (
+        f"it must have at least {SHARED_KEY_LEAST} characters." if text and len(text) < SHARED_KEY_LEAST else None
+    ),
 )
 TOLERANCE = setting(
     "security.singlesignon.tolerance.millis",
@@ -55,8 +61,9 @@ TOLERANCE = setting(
     "How far the timestamp of such a sign-in may lie from this server's clock, in milliseconds.",
     group="Access",
     low=1,
+    unit="milliseconds",
+    shape="Long",
 )
-SHARED_KEY_LEAST = 16
 MUST_CHANGE = frozenset({"updateUser", "listApis", "listUsers"})
 """What a user may call before she has changed a password that she was given."""
 BAD_SESSION = "unable to verify user credentials"

@@ -22,8 +22,8 @@ from mold.base.errors import Conflict, Denied, Invalid, Refusal, Unauthorized, U
 from mold.features.identity import sessions
 from mold.features.identity.sessions import Session
 from mold.features.identity.users import User
-from mold.features.infra.settings import setting
 from mold.store import Resource, Tx, column, created, refers
+from mold.store.settings import setting
 
 DOMAIN = ("domain",)
 OFFERED = setting(
@@ -162,6 +162,7 @@ def list_providers(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
     "setupUserTwoFactorAuthentication",
     shape="object",
     key="setup2fa",
+    event="USER.TWOFACTOR",
     fields=(Field("id"), Field("username"), Field("accountid"), Field("secretcode")),
 )
 def setup(
@@ -207,7 +208,7 @@ def setup(
         tx.add(SecondFactor(user_id=user.id, provider=wanted, pending=secret))
     else:
         tx.set(factor, provider=wanted, pending=secret)
-    _note(tx, user, "Began to set up the second factor of", caller)
+    ctx.tell(f"Began to set up the second factor of {user.username}", about=user)
     return {"setup2fa": {**body, "secretcode": secret}}
 
 
@@ -224,19 +225,19 @@ def _take_away(ctx: Ctx, user: User, factor: SecondFactor | None, *, own: bool) 
         tx.remove(factor)
     if not own:
         sessions.close_all(tx, user.id)
-    _note(tx, user, "Took away the second factor of", caller)
+    ctx.tell(f"Took away the second factor of {user.username}", about=user)
     return {}
 
 
-def _note(tx: Tx, user: User, what: str, caller: Caller | None = None, *, level: str = "INFO") -> None:
+def _note(tx: Tx, user: User, what: str, *, level: str = "INFO") -> None:
     events.record(
         tx,
         "USER.TWOFACTOR",
         f"{what} {user.username}",
         account_id=user.account_id,
         domain_id=user.domain_id,
-        user_id=caller.user_id or None if caller else user.id,
-        username=caller.username if caller else user.username,
+        user_id=user.id,
+        username=user.username,
         resource=user,
         level=level,
     )
@@ -290,7 +291,7 @@ async def validate(door: Door, entry: Entry) -> dict[str, Any]:
         tx.set(session, verified=True, proved=now)
         if pending:
             sessions.close_all(tx, user.id, but=session.id)  # they have shown nothing
-            _note(tx, user, "Set up the second factor of", caller)
+            _note(tx, user, "Set up the second factor of")
         return None
 
     refusal = await door.engine.writing(settle)

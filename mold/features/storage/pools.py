@@ -29,25 +29,28 @@ OVERCOMMIT = setting(
     "storage.overprovisioning.factor",
     2.0,
     "How often thin primary storage may be promised.",
-    group="Storage",
+    category="Storage",
     scopes=("storage",),
     low=1,
+    shape="Double",
 )
 USED_LIMIT = setting(
     "pool.storage.capacity.disablethreshold",
     0.85,
     "Share of a pool that may be in use before nothing new is put there.",
-    group="Storage",
+    category="Alert",
     scopes=("zone", "storage"),
     low=0,
+    shape="Double",
 )
 ALLOCATED_LIMIT = setting(
     "pool.storage.allocated.capacity.disablethreshold",
     0.85,
     "Share of a pool's promised size that may be given out.",
-    group="Storage",
+    category="Alert",
     scopes=("zone", "storage"),
     low=0,
+    shape="Double",
 )
 
 
