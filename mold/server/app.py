@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
+import importlib.util
 import pkgutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ import structlog
 import mold.features
 from mold.api.door import Door, finish_event
 from mold.base import ids
+from mold.drivers import directory
+from mold.plugins.ldap import Ldap
 from mold.plugins.simulator import Simulator
 from mold.store import Store, Tx, seal
 from mold.work import Engine
@@ -110,6 +112,7 @@ class Manager:
             rule=lambda caller, made: True,
             gates=(signin.gate,),
         )
+        directory.installed[:] = [Ldap()] if importlib.util.find_spec("bonsai") is not None else []
         self.engine.on_finish.append(finish_event)
         self.first_password: str | None = None
         self._task: asyncio.Task[None] | None = None

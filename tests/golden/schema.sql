@@ -369,6 +369,40 @@ CREATE INDEX ix_launch_permission_account_id ON launch_permission (account_id);
 
 CREATE INDEX ix_launch_permission_template_id ON launch_permission (template_id);
 
+CREATE TABLE ldapconfiguration (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	hostname TEXT NOT NULL,
+	port BIGINT NOT NULL,
+	domain_id TEXT,
+	CONSTRAINT pk_ldapconfiguration PRIMARY KEY (number),
+	CONSTRAINT uq_ldapconfiguration_hostname_port_domain_id UNIQUE (hostname, port, domain_id),
+	CONSTRAINT uq_ldapconfiguration_id UNIQUE (id),
+	CONSTRAINT fk_ldapconfiguration_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_ldapconfiguration_domain_id ON ldapconfiguration (domain_id);
+
+CREATE TABLE ldaplink (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	domain_id TEXT NOT NULL,
+	account_id TEXT,
+	type TEXT NOT NULL,
+	name TEXT NOT NULL,
+	accounttype BIGINT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_ldaplink PRIMARY KEY (number),
+	CONSTRAINT uq_ldaplink_domain_id_account_id UNIQUE (domain_id, account_id),
+	CONSTRAINT uq_ldaplink_id UNIQUE (id),
+	CONSTRAINT fk_ldaplink_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id) ON DELETE CASCADE,
+	CONSTRAINT fk_ldaplink_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_ldaplink_account_id ON ldaplink (account_id);
+
+CREATE INDEX ix_ldaplink_domain_id ON ldaplink (domain_id);
+
 CREATE TABLE lease (
 	name TEXT NOT NULL,
 	owner TEXT NOT NULL,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cloud import Cloud, on_the_wire
-from world import EVERYBODYS, INFRA, OFFERED, OWNED, Need, Person, Row, World
+from world import EVERYBODYS, INFRA, OF_DOMAIN, OFFERED, OWNED, Need, Person, Row, World
 
 from mold.api.command import COMMANDS, Command, Param
 from mold.base.errors import Conflict
@@ -31,6 +31,9 @@ REFERS_BUT_CHANGES = {
     ("getUserKeys", "id"),
     ("listUserKeys", "userid"),
     ("setupUserTwoFactorAuthentication", "userid"),
+    ("linkDomainToLdap", "domainid"),
+    ("linkAccountToLdap", "domainid"),
+    ("unlinkDomainFromLdap", "domainid"),
     ("getVMPassword", "id"),
 }
 """Parameters whose row the command changes, or gives a secret of, although its name or its kind does not say so."""
@@ -366,7 +369,7 @@ def test_machines_on_networks_of_others_by_address_list(world: World) -> None:
 
 def test_every_kind_that_a_command_takes_has_an_expectation() -> None:
     kinds = {p.resource.kind for c in COMMANDS.values() for p in c.params.values() if p.resource is not None}
-    assert kinds <= OWNED | OFFERED | INFRA | EVERYBODYS | {"domain", "account", "user", "project", "keypair"}
+    assert kinds <= OWNED | OFFERED | INFRA | EVERYBODYS | OF_DOMAIN | {"domain", "account", "user", "project", "keypair"}
 
 
 def test_nobody_gets_in_without_signature_or_session(cloud: Cloud) -> None:

@@ -33,10 +33,13 @@ OURS = {
     "vm.stop.grace.seconds": "how long a guest may take to shut down",
     "host.connect.timeout": "addHost waits for the agent",
     "host.reserved.mem.mb": "a key of the agent's own file there",
+    "signin.failures.per.minute": "users are locked out there, addresses are not slowed down",
+    "ldap.connection.security": "StartTLS is not spoken there",
 }
 """Settings that nobody else has, and why there is one."""
 DIFFERENT: dict[tuple[str, str], str] = {
     ("ping.interval", "default"): "a dead host is to be noticed within a minute",
+    ("user.2fa.issuer", "default"): "what people see in their authenticator",
     ("vm.password.length", "default"): "6 characters are guessed in an afternoon",
     ("vm.allocation.algorithm", "scope"): "also for a cluster",
     ("vm.allocation.algorithm", "options"): "the two that a planner of its own does there",

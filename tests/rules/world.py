@@ -67,6 +67,8 @@ INFRA = {
     "router",
     "networkserviceprovider",
 }
+OF_DOMAIN = {"ldapconfiguration"}
+"""For operators and the admins of the domain, and for no user."""
 EVERYBODYS = {"ostype", "oscategory"}
 
 
@@ -100,6 +102,8 @@ def may(person: Person, need: Need, row: Row, members: frozenset[str]) -> bool:
     if row.kind in ("account", "user"):
         reach = operator or admin_of_it or row.owner == person.name
         return reach and (need != "change" or RANK[row.role] <= RANK[person.role])
+    if row.kind in OF_DOMAIN:
+        return operator or admin_of_it
     if row.kind == "keypair":  # a secret's other half: for the user herself, and who may change her
         reach = operator or admin_of_it or row.owner == person.name
         return reach and RANK[row.role] <= RANK[person.role]
@@ -186,6 +190,13 @@ class World:
             ("networkserviceprovider", root.listNetworkServiceProviders(physicalnetworkid=s.physical)[0]["id"]),
         ):  # fmt: skip
             self.add(kind, id, "the site's")
+        row = REGISTRY["ldapconfiguration"]
+        made = self.cloud.run(  # the command that adds one asks the server first, and there is none here
+            self.cloud.manager.engine.writing(
+                lambda tx: tx.add(row(hostname="ldap.invalid", port=389, domain_id=self.domains["ROOT/A"]))
+            )
+        )
+        self.add("ldapconfiguration", made.id, "of A", place="ROOT/A")
         self.add("ostype", root.listOsTypes()[0]["id"], "first")
         self.add("oscategory", root.listOsCategories()[0]["id"], "first")
         site_template = {"owner": "root", "place": "ROOT", "open": True}

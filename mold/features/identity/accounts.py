@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from mold.api.answer import Field, shown
 from mold.api.command import Ctx, Param, command
 from mold.api.lists import Query, lists
-from mold.api.permit import ADMINS, ROOT, Person, RoleType, below
+from mold.api.permit import ADMINS, RANK, ROOT, Person, RoleType, below
 from mold.base import ids
 from mold.base.errors import Denied, Invalid
 from mold.features.identity.domains import Domain, Forgotten
@@ -42,6 +42,23 @@ class Account(Resource):
     project_id: str | None = column(default=None, hidden=True)
     networkdomain: str | None = column(default=None)
     created: str = created()
+
+
+def role_for(ctx: Ctx, roleid: str | None, accounttype: int | None, domain: Domain) -> RoleType:
+    """The role of a new account; refuses one that the caller may not give, or that does not belong in the domain."""
+    role = BY_TYPE.get(accounttype or 0)
+    if roleid is not None:
+        role = next(
+            (r for r, i in ROLE_IDS.items() if i == roleid or roleid == str(list(RoleType).index(r) + 1)),
+            None,
+        )
+    if role is None:
+        raise Invalid("There is no such role or account type.", parameter="accounttype")
+    if RANK[role] > ctx.caller.rank:
+        raise Denied("You cannot create an account that ranks higher than your own.")
+    if role is RoleType.ADMIN and domain.parent_id is not None:
+        raise Invalid("Root admin accounts belong to the ROOT domain.", parameter="domainid")
+    return role
 
 
 def chosen_id(text: str | None, name: str) -> str | None:

@@ -30,6 +30,7 @@ ACCESS = setting(
     "api.key.access",
     True,
     "Whether requests may be signed with API keys, where neither the user nor the account says otherwise.",
+    category="System",
     group="Access",
     scopes=("domain",),
 )

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from argon2 import PasswordHasher
-from argon2.exceptions import VerificationError
+from argon2.exceptions import InvalidHashError, VerificationError
 
 if TYPE_CHECKING:
     from mold.features.identity.users import User
@@ -26,7 +26,7 @@ def hash_password(password: str) -> str:
 def _verify(stored: str, password: str) -> bool:
     try:
         return hasher.verify(stored, password)
-    except VerificationError:
+    except (VerificationError, InvalidHashError):
         return False
 
 

@@ -19,6 +19,7 @@ ALLOWED = setting(
     "Failed sign-ins a minute that one address (of IPv6: one /64) may have before it is asked to wait; 0: any number.",
     group="Access",
     low=0,
+    unit="failures",
 )
 WINDOW_SECONDS = 60.0
 ADDRESSES = 10_000

@@ -16,7 +16,7 @@ from mold.base import ids
 from mold.store import Resource, Tx, column, created, refers
 from mold.store.settings import setting
 
-TIMEOUT = setting("session.timeout", 30, "Minutes that a session may be idle.", group="Access")
+TIMEOUT = setting("session.timeout", 30, "How long a session may be idle.", group="Access", low=0, unit="minutes")
 SECURE = setting(
     "enable.secure.session.cookie",
     False,

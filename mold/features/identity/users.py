@@ -12,7 +12,7 @@ from mold.api.lists import Query, lists
 from mold.api.permit import ADMINS, RANK, Person, RoleType, below
 from mold.base.errors import Denied, Invalid
 from mold.features.identity import passwords
-from mold.features.identity.accounts import BY_TYPE, Account, KeyAccess, builtin, chosen_id, new_account
+from mold.features.identity.accounts import Account, KeyAccess, builtin, chosen_id, new_account, role_for
 from mold.features.identity.credentials import hash_password
 from mold.features.identity.domains import Domain
 from mold.features.identity.roles import ROLE_IDS, ROLE_NAMES
@@ -54,6 +54,10 @@ class User(Resource):
     created: str = created()
 
 
+KEPT_ELSEWHERE = "!"
+"""What is kept of the password of a user whose password is known elsewhere: no hash, so nothing fits it."""
+
+
 def new_user(
     tx: Tx,
     account: Account,
@@ -65,17 +69,19 @@ def new_user(
     email: str,
     timezone: str | None = None,
     id: str | None = None,
+    source: str = "native",
 ) -> User:
-    """Insert a user with a password (plain text in, argon2 stored)."""
+    """Insert a user with a password (plain text in, argon2 stored); with another `source` no password here ever fits."""
     made = User(
         username=username,
         account_id=account.id,
         domain_id=account.domain_id,
-        password_hash=hash_password(password),
+        password_hash=hash_password(password) if source == "native" else KEPT_ELSEWHERE,
         firstname=firstname,
         lastname=lastname,
         email=email,
         timezone=timezone,
+        source=source,
     )
     if id is not None:
         made.id = id
@@ -145,19 +151,8 @@ def create_account(
     accountid: the id that the account is to have (a uuid)
     userid: the id that the user is to have (a uuid)
     """
-    role = BY_TYPE.get(accounttype or 0)
-    if roleid is not None:
-        role = next(
-            (r for r, i in ROLE_IDS.items() if i == roleid or roleid == str(list(RoleType).index(r) + 1)),
-            None,
-        )
-    if role is None:
-        raise Invalid("There is no such role or account type.", parameter="accounttype")
-    if RANK[role] > ctx.caller.rank:
-        raise Denied("You cannot create an account that ranks higher than your own.")
     domain = domainid or ctx.tx.one(Domain, ctx.caller.domain_id)
-    if role in (RoleType.ADMIN,) and domain.parent_id is not None:
-        raise Invalid("Root admin accounts belong to the ROOT domain.", parameter="domainid")
+    role = role_for(ctx, roleid, accounttype, domain)
     made = new_account(ctx.tx, name=account or username, domain=domain, role=role, id=chosen_id(accountid, "accountid"))
     if networkdomain:
         ctx.tx.set(made, networkdomain=networkdomain)

@@ -387,6 +387,21 @@ def upgrade() -> None:
     with op.batch_alter_table('imagestore', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_imagestore_zone_id'), ['zone_id'], unique=False)
 
+    op.create_table('ldapconfiguration',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('hostname', sa.Text(), nullable=False),
+    sa.Column('port', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_ldapconfiguration_domain_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_ldapconfiguration')),
+    sa.UniqueConstraint('hostname', 'port', 'domain_id', name=op.f('uq_ldapconfiguration_hostname_port_domain_id')),
+    sa.UniqueConstraint('id', name=op.f('uq_ldapconfiguration_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('ldapconfiguration', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_ldapconfiguration_domain_id'), ['domain_id'], unique=False)
+
     op.create_table('ostype',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -466,6 +481,26 @@ def upgrade() -> None:
     with op.batch_alter_table('cluster', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_cluster_pod_id'), ['pod_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_cluster_zone_id'), ['zone_id'], unique=False)
+
+    op.create_table('ldaplink',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=True),
+    sa.Column('type', sa.Text(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('accounttype', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_ldaplink_account_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_ldaplink_domain_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_ldaplink')),
+    sa.UniqueConstraint('domain_id', 'account_id', name=op.f('uq_ldaplink_domain_id_account_id')),
+    sa.UniqueConstraint('id', name=op.f('uq_ldaplink_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('ldaplink', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_ldaplink_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_ldaplink_domain_id'), ['domain_id'], unique=False)
 
     op.create_table('networkserviceprovider',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -1347,6 +1382,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_networkserviceprovider_physical_network_id'))
 
     op.drop_table('networkserviceprovider')
+    with op.batch_alter_table('ldaplink', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_ldaplink_domain_id'))
+        batch_op.drop_index(batch_op.f('ix_ldaplink_account_id'))
+
+    op.drop_table('ldaplink')
     with op.batch_alter_table('cluster', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_cluster_zone_id'))
         batch_op.drop_index(batch_op.f('ix_cluster_pod_id'))
@@ -1364,6 +1404,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_ostype_oscategory_id'))
 
     op.drop_table('ostype')
+    with op.batch_alter_table('ldapconfiguration', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_ldapconfiguration_domain_id'))
+
+    op.drop_table('ldapconfiguration')
     with op.batch_alter_table('imagestore', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_imagestore_zone_id'))
 
