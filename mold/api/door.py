@@ -98,6 +98,8 @@ class Entry:
     request: Request
     cookies: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     redirect: str = ""
+    kind: str = "text/plain; charset=UTF-8"
+    """What a body is that the command gives as text."""
 
 
 Authenticator = Callable[[Tx, Request], Caller | None]
@@ -187,7 +189,8 @@ class Door:
         if entry.redirect and status == 200:
             return Answer(302, b"", "text/plain; charset=UTF-8", entry.cookies, {"Location": entry.redirect})
         if isinstance(body, str):
-            return Answer(status, body.encode(), "text/plain; charset=UTF-8", entry.cookies, headers)
+            kind = entry.kind if status == 200 else "text/plain; charset=UTF-8"
+            return Answer(status, body.encode(), kind, entry.cookies, headers)
         if form == "json":
             return Answer(status, as_json(envelope, body), "application/json; charset=UTF-8", entry.cookies, headers)
         version = None if request.integration else VERSION

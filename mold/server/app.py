@@ -16,8 +16,9 @@ import structlog
 import mold.features
 from mold.api.door import Door, finish_event
 from mold.base import ids
-from mold.drivers import directory
+from mold.drivers import assertions, directory
 from mold.plugins.ldap import Ldap
+from mold.plugins.saml import Saml, ready
 from mold.plugins.simulator import Simulator
 from mold.store import Store, Tx, seal
 from mold.work import Engine
@@ -113,6 +114,7 @@ class Manager:
             gates=(signin.gate,),
         )
         directory.installed[:] = [Ldap()] if importlib.util.find_spec("bonsai") is not None else []
+        assertions.installed[:] = [Saml()] if ready() else []
         self.engine.on_finish.append(finish_event)
         self.first_password: str | None = None
         self._task: asyncio.Task[None] | None = None

@@ -740,6 +740,75 @@ CREATE INDEX ix_router_host_id ON router (host_id);
 
 CREATE INDEX ix_router_zone_id ON router (zone_id);
 
+CREATE TABLE samlauthorization (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	user_id TEXT NOT NULL,
+	idpid TEXT NOT NULL,
+	status BOOLEAN NOT NULL,
+	CONSTRAINT pk_samlauthorization PRIMARY KEY (number),
+	CONSTRAINT uq_samlauthorization_id UNIQUE (id),
+	CONSTRAINT uq_samlauthorization_user_id UNIQUE (user_id),
+	CONSTRAINT fk_samlauthorization_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE
+);
+
+CREATE TABLE samlkey (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	"only" BIGINT NOT NULL,
+	key TEXT NOT NULL,
+	certificate TEXT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_samlkey PRIMARY KEY (number),
+	CONSTRAINT uq_samlkey_id UNIQUE (id),
+	CONSTRAINT uq_samlkey_only UNIQUE ("only")
+);
+
+CREATE TABLE samlmetadata (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	url TEXT NOT NULL,
+	text TEXT NOT NULL,
+	tried FLOAT NOT NULL,
+	failed TEXT NOT NULL,
+	CONSTRAINT pk_samlmetadata PRIMARY KEY (number),
+	CONSTRAINT uq_samlmetadata_id UNIQUE (id),
+	CONSTRAINT uq_samlmetadata_url UNIQUE (url)
+);
+
+CREATE TABLE samlrequest (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	request TEXT NOT NULL,
+	idpid TEXT NOT NULL,
+	domain_id TEXT,
+	browser TEXT NOT NULL,
+	until FLOAT NOT NULL,
+	CONSTRAINT pk_samlrequest PRIMARY KEY (number),
+	CONSTRAINT uq_samlrequest_id UNIQUE (id),
+	CONSTRAINT uq_samlrequest_request UNIQUE (request),
+	CONSTRAINT fk_samlrequest_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_samlrequest_domain_id ON samlrequest (domain_id);
+
+CREATE INDEX ix_samlrequest_until ON samlrequest (until);
+
+CREATE TABLE samlsession (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	session_id TEXT NOT NULL,
+	idpid TEXT NOT NULL,
+	username TEXT NOT NULL,
+	name_id TEXT NOT NULL,
+	name_format TEXT NOT NULL,
+	session_index TEXT NOT NULL,
+	CONSTRAINT pk_samlsession PRIMARY KEY (number),
+	CONSTRAINT uq_samlsession_id UNIQUE (id),
+	CONSTRAINT uq_samlsession_session_id UNIQUE (session_id),
+	CONSTRAINT fk_samlsession_session_id FOREIGN KEY(session_id) REFERENCES login_session (id) ON DELETE CASCADE
+);
+
 CREATE TABLE second_factor (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,

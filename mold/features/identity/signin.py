@@ -41,6 +41,12 @@ from mold.store.settings import setting
 
 log = structlog.get_logger()
 SHARED_KEY_LEAST = 16
+PASSWORD_AFTER_SAML = setting(
+    "enable.login.with.disabled.saml",
+    False,
+    "Whether users who may no longer sign in by SAML sign in with their password again.",
+    group="Access",
+)
 LOGIN_ATTEMPTS = setting(
     "incorrect.login.attempts.allowed", 5, "Failed sign-ins before a user is disabled; 0: never.", group="Access", low=0
 )
@@ -303,6 +309,8 @@ class Seen:
     domain: Domain | None
     user: User | None
     way: Way | None
+    native: bool
+    """Whether the password is kept here."""
     limit: int
 
 
@@ -402,14 +410,17 @@ async def login(door: Door, entry: Entry) -> Any:
     def seek(tx: Tx) -> tuple[Seen, str]:
         domain, said = domain_of(tx, request)
         user = tx.first(User, User.c.username == username, User.c.domain_id == domain.id) if domain else None
+        native = user is not None and (
+            user.source == "native" or (user.source == "saml2disabled" and PASSWORD_AFTER_SAML.get(tx))
+        )
         way = None
-        if domain is not None and (user is None or user.source != "native"):
+        if domain is not None and not native:
             way = next((w for make in WAYS if (w := make(tx, domain, user, username)) is not None), None)
-        return Seen(domain, user, way, lockout.allowed(tx)), said
+        return Seen(domain, user, way, native, lockout.allowed(tx)), said
 
     seen, said = await door.engine.reading(seek)
     lockout.refuse(request.address, seen.limit)
-    native = seen.user if seen.user is not None and seen.user.source == "native" else None
+    native = seen.user if seen.native else None
     learnt: Any = None
     if seen.way is not None:
         learnt = await seen.way.ask(password)
@@ -495,7 +506,7 @@ async def _by_shared_key(door: Door, entry: Entry, username: str) -> Any:
         if stamp is None or abs(time.time() * 1000 - stamp) > tolerance or not _signed(request.params, key):
             return wrong
         user = tx.first(User, User.c.username == username, User.c.domain_id == domain.id) if domain else None
-        if user is None or user.source == "saml2":
+        if user is None or user.source.startswith("saml2"):
             return wrong
         if user.state != "enabled":
             return _disabled(user, said)

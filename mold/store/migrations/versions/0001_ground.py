@@ -236,6 +236,30 @@ def upgrade() -> None:
     sa.Column('sent', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('guid', name=op.f('pk_pulse'))
     )
+    op.create_table('samlkey',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('only', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('key', sa.Text(), nullable=False),
+    sa.Column('certificate', sa.Text(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlkey')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlkey_id')),
+    sa.UniqueConstraint('only', name=op.f('uq_samlkey_only')),
+    sqlite_autoincrement=True
+    )
+    op.create_table('samlmetadata',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('url', sa.Text(), nullable=False),
+    sa.Column('text', sa.Text(), nullable=False),
+    sa.Column('tried', sa.Float(), nullable=False),
+    sa.Column('failed', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlmetadata')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlmetadata_id')),
+    sa.UniqueConstraint('url', name=op.f('uq_samlmetadata_url')),
+    sqlite_autoincrement=True
+    )
     op.create_table('serviceoffering',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -458,6 +482,24 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('pod', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_pod_zone_id'), ['zone_id'], unique=False)
+
+    op.create_table('samlrequest',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('request', sa.Text(), nullable=False),
+    sa.Column('idpid', sa.Text(), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=True),
+    sa.Column('browser', sa.Text(), nullable=False),
+    sa.Column('until', sa.Float(), nullable=False),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_samlrequest_domain_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlrequest')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlrequest_id')),
+    sa.UniqueConstraint('request', name=op.f('uq_samlrequest_request')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('samlrequest', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_samlrequest_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_samlrequest_until'), ['until'], unique=False)
 
     op.create_table('cluster',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -769,6 +811,18 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_project_member_account_id'), ['account_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_project_member_project_id'), ['project_id'], unique=False)
 
+    op.create_table('samlauthorization',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.Text(), nullable=False),
+    sa.Column('idpid', sa.Text(), nullable=False),
+    sa.Column('status', sa.Boolean(), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_samlauthorization_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlauthorization')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlauthorization_id')),
+    sa.UniqueConstraint('user_id', name=op.f('uq_samlauthorization_user_id')),
+    sqlite_autoincrement=True
+    )
     op.create_table('second_factor',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -962,6 +1016,21 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_launch_permission_account_id'), ['account_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_launch_permission_template_id'), ['template_id'], unique=False)
 
+    op.create_table('samlsession',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('session_id', sa.Text(), nullable=False),
+    sa.Column('idpid', sa.Text(), nullable=False),
+    sa.Column('username', sa.Text(), nullable=False),
+    sa.Column('name_id', sa.Text(), nullable=False),
+    sa.Column('name_format', sa.Text(), nullable=False),
+    sa.Column('session_index', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['session_id'], ['login_session.id'], name=op.f('fk_samlsession_session_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlsession')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlsession_id')),
+    sa.UniqueConstraint('session_id', name=op.f('uq_samlsession_session_id')),
+    sqlite_autoincrement=True
+    )
     op.create_table('storagepool',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -1283,6 +1352,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_storagepool_cluster_id'))
 
     op.drop_table('storagepool')
+    op.drop_table('samlsession')
     with op.batch_alter_table('launch_permission', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_launch_permission_template_id'))
         batch_op.drop_index(batch_op.f('ix_launch_permission_account_id'))
@@ -1327,6 +1397,7 @@ def downgrade() -> None:
 
     op.drop_table('sshkeypair')
     op.drop_table('second_factor')
+    op.drop_table('samlauthorization')
     with op.batch_alter_table('project_member', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_project_member_project_id'))
         batch_op.drop_index(batch_op.f('ix_project_member_account_id'))
@@ -1392,6 +1463,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_cluster_pod_id'))
 
     op.drop_table('cluster')
+    with op.batch_alter_table('samlrequest', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_samlrequest_until'))
+        batch_op.drop_index(batch_op.f('ix_samlrequest_domain_id'))
+
+    op.drop_table('samlrequest')
     with op.batch_alter_table('pod', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_pod_zone_id'))
 
@@ -1425,6 +1501,8 @@ def downgrade() -> None:
     op.drop_table('setting')
     op.drop_table('session')
     op.drop_table('serviceoffering')
+    op.drop_table('samlmetadata')
+    op.drop_table('samlkey')
     op.drop_table('pulse')
     op.drop_table('oscategory')
     op.drop_table('networkoffering')
