@@ -101,21 +101,24 @@ def asked_by(http: HttpRequest, host: str) -> str:
     """
     origin = http.headers.get("origin") or http.headers.get("referer")
     if origin is not None:
-        return "" if _place(origin) == _place(f"{urlsplit(origin).scheme}://{host}") else origin[:200]
+        theirs = _place(origin, None)
+        # Behind a proxy that ends TLS our own scheme is not known: a host without a port has that of theirs.
+        ours = _place(f"//{host}", theirs[1] if theirs is not None else None)
+        return "" if theirs is not None and theirs == ours else origin[:200]
     site = http.headers.get("sec-fetch-site")
     if site is not None:
         return "" if site in ("same-origin", "none") else site[:20]
     return signin.UNKNOWN_PAGE if "text/html" in http.headers.get("accept", "") else ""
 
 
-def _place(url: str) -> tuple[str, int | None] | None:
-    """Host and port of a URL; None when it has none, as the origin `null` of a page in a sandbox."""
+def _place(url: str, port: int | None) -> tuple[str, int | None] | None:
+    """Host and port of a URL, `port` if it names none; None without a host, as the origin `null` of a page in a sandbox."""
     try:
         parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        named = parts.port or {"http": 80, "https": 443}.get(parts.scheme, port)
     except ValueError:
         return None
-    return (parts.hostname, port) if parts.hostname else None
+    return (parts.hostname, named) if parts.hostname else None
 
 
 def too_large() -> Response:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from mold.api.answer import Field, show, shown, view
 from mold.api.command import COMMANDS, Command, Ctx, Date, Param, command
-from mold.api.lists import Query, lists
+from mold.api.lists import Query, lists, paged
 from mold.api.permit import ADMINS, ROOT, Caller, Person, Policy, RoleType
 from mold.base import clock, ids
 from mold.base.errors import Denied, Invalid, NotFound, UnknownCommand
@@ -326,12 +326,12 @@ def _permissions(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, An
 
 
 @command("listUserKeyRules", shape="list", key="keypermission", reads=True, fields=RULE_FIELDS)
-def list_rules(ctx: Ctx, keypairid: Annotated[KeyPair, Param(access="operate")]) -> list[dict[str, Any]]:
+def list_rules(ctx: Ctx, keypairid: Annotated[KeyPair, Param(access="operate")]) -> dict[str, Any]:
     """Lists the rules of an API key; a key without any may do what its account's role permits.
 
     keypairid: id of the pair
     """
-    return list(keypairid.rules or [])
+    return paged("keypermission", list(keypairid.rules or []), None, None)
 
 
 @command(
