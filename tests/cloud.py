@@ -316,8 +316,13 @@ class Cloud:
         """A new domain; its id."""
         return str(self.admin.createDomain(name=name or self.name("domain"), parentdomainid=parent)["id"])
 
-    def tenant(self, domain: str | None = None, role: str = "User", name: str | None = None) -> Actor:
-        """A new account with a user and keys, in a new domain unless one is given. Roles: User, DomainAdmin, ResourceAdmin, Admin."""
+    def tenant(
+        self, domain: str | None = None, role: str = "User", name: str | None = None, title: str | None = None
+    ) -> Actor:
+        """A new account with a user and keys, in a new domain unless one is given.
+
+        Roles: User, DomainAdmin, ResourceAdmin, Admin; or `title`, the name of a role, as Read-Only User.
+        """
         kind = {"User": 0, "Admin": 1, "DomainAdmin": 2, "ResourceAdmin": 3}[role]
         word = name or self.name(role.lower())
         if domain is None and role in ("User", "DomainAdmin"):
@@ -325,6 +330,7 @@ class Cloud:
         about = self.system.createAccount(
             username=word, password="a password", email=f"{word}@example.org", firstname=word, lastname="of the tests",
             accounttype=kind, domainid=domain or self.admin.domain,
+            roleid=self.system.one("listRoles", name=title)["id"] if title else None,
         )  # fmt: skip
         return self._signing(about)
 

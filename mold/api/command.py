@@ -503,6 +503,7 @@ class Ctx:
         engine: Engine | None,
         asked: Asked,
         given: frozenset[str] = frozenset(),
+        may: Callable[[Command], bool] = lambda made: True,
     ) -> None:
         self.caller = caller
         self.tx = tx
@@ -513,6 +514,8 @@ class Ctx:
         """Names of the parameters that were given."""
         self.heard: Any = None
         """What the world answered before this transaction began; see `asks` of `command`."""
+        self.may = may
+        """Whether the caller may call a command."""
         self.job: Job | None = None
         self.custom_job_id: str | None = None
         self.told: tuple[str, Resource | None] | None = None

@@ -103,8 +103,12 @@ class Entry:
 
 
 Authenticator = Callable[[Tx, Request], Caller | None]
-Rule = Callable[[Caller, Command], bool]
-Gate = Callable[[Caller, Command], None]
+Rule = Callable[[Tx, Caller, Command], Refusal | None]
+"""Why a caller may not call a command, or None."""
+Narrow = Callable[[Tx, Caller, Command, dict[str, str]], Caller]
+"""The caller as far as she goes with this command; may refuse."""
+Guard = Callable[[Tx, Command, dict[str, Any]], None]
+"""Refuses what must not be done to the rows that a request names."""
 
 
 class Door:
@@ -118,15 +122,16 @@ class Door:
         authenticators: list[Authenticator],
         system: Callable[[Tx], Caller],
         rule: Rule,
-        gates: tuple[Gate, ...] = (),
+        narrow: Narrow,
+        guard: Guard,
     ) -> None:
         self.store = store
         self.engine = engine
         self.authenticators = authenticators
         self.system = system
         self.rule = rule
-        self.gates = gates
-        """Each may refuse a caller a command that the role permits: an unverified session, a key with rules of its own."""
+        self.narrow = narrow
+        self.guard = guard
         self.lower = {n.lower(): n for n, c in COMMANDS.items() if c.open}
         self.observe: Callable[[str, int, float], None] | None = None
         self._big = asyncio.Semaphore(4)
@@ -222,17 +227,15 @@ class Door:
         def admitted(tx: Tx) -> tuple[Ctx, dict[str, Any]]:
             caller = self.who(tx, request)
             state["caller"] = caller
-            if not caller.internal:
-                if caller.role not in made.roles or not self.rule(caller, made):
-                    raise UnknownCommand(
-                        f"The API [{made.name}] does not exist or is not available for the account {caller.account}.",
-                        command=made.name,
-                    )
-                for gate in self.gates:
-                    gate(caller, made)
+            no = self.rule(tx, caller, made)
+            if no is not None:
+                raise no
+            caller = self.narrow(tx, caller, made, request.params)
             found, given = arguments(made, request.params, tx, caller)
+            self.guard(tx, made, found)
             asked = Asked(request.base_url, request.address, request.post, caller.session)
-            return Ctx(caller, tx, made, self.engine, asked, given), found
+            may: Callable[[Command], bool] = lambda other: self.rule(tx, caller, other) is None  # noqa: E731
+            return Ctx(caller, tx, made, self.engine, asked, given, may), found
 
         def question(tx: Tx) -> Awaitable[Any]:
             assert made.asks is not None

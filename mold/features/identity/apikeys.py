@@ -6,9 +6,7 @@ the pair is made and never again; it is kept sealed, because signatures are chec
 
 from __future__ import annotations
 
-import re
 import time
-from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -18,9 +16,11 @@ from mold.api.command import COMMANDS, Command, Ctx, Date, Param, command
 from mold.api.lists import Query, lists, paged
 from mold.api.permit import ADMINS, ROOT, Caller, Person, Policy, RoleType
 from mold.base import clock, ids
-from mold.base.errors import Denied, Invalid, NotFound, UnknownCommand
+from mold.base.errors import Denied, Invalid, NotFound, Refusal
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
+from mold.features.identity.roles import not_above
+from mold.features.identity.rules import Rules, pattern_of, permission_of
 from mold.features.identity.users import User
 from mold.store import Resource, Tx, column, created, refers
 from mold.store.settings import setting
@@ -37,7 +37,8 @@ ACCESS = setting(
 TOLD_SECONDS = 600
 """How long the finished job of registerUserKeys shows the secret to the user who asked for it."""
 KEYS_MAX = 100
-RULE = re.compile(r"^[A-Za-z][A-Za-z0-9]{0,99}\*?$|^\*$")
+MAKING_KEYS = frozenset({"registerUserKeys", "updateUser"})
+"""What can give a user a key without rules."""
 
 
 class OneOfUser(Policy):
@@ -119,7 +120,15 @@ def keys_of(tx: Tx, users: list[str]) -> dict[str, str]:
 
 @shown(User, Field("apikey"))
 def _newest(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    mine = [u.id for u in rows if caller.root or u.id == caller.user_id]
+    # Root admins see the keys of those whose role does not rank above their own.
+    lower = None if caller.over is None else not_above(tx, caller.role_id)
+    accounts = tx.among(Account, list({u.account_id for u in rows})) if caller.root and lower is not None else {}
+    mine = [
+        u.id
+        for u in rows
+        if u.id == caller.user_id
+        or (caller.root and (lower is None or accounts[u.account_id].role_id in lower))
+    ]
     return {user: {"apikey": key} for user, key in keys_of(tx, mine).items()} if mine else {}
 
 
@@ -140,8 +149,10 @@ def new_keys(
     rules: list[dict[str, str]] | None = None,
     startdate: str | None = None,
     enddate: str | None = None,
+    apikey: str | None = None,
+    secret: str | None = None,
 ) -> KeyPair:
-    """One more pair for a user."""
+    """One more pair for a user, a fresh one unless it is said."""
     if tx.count(KeyPair, KeyPair.c.user_id == user.id) >= KEYS_MAX:
         raise Invalid(f"The user {user.username} has {KEYS_MAX} API keys; delete some with deleteUserKeys.")
     return tx.add(
@@ -149,8 +160,8 @@ def new_keys(
             name=name or f"{user.username}-{ids.token(6)}",
             description=description,
             user_id=user.id,
-            apikey=ids.token(32),
-            secret=ids.token(48),
+            apikey=apikey or ids.token(32),
+            secret=secret or ids.token(48),
             rules=rules,
             startdate=startdate,
             enddate=enddate,
@@ -164,37 +175,23 @@ def _rules(given: list[dict[str, str]] | None) -> list[dict[str, str]] | None:
         return None
     out = []
     for number, each in enumerate(given):
-        word, permission = each.get("rule", ""), each.get("permission", "").lower()
-        if not RULE.match(word):
-            raise Invalid(
-                f"rules[{number}].rule must be the name of a command, or its beginning and a star, as list*; not '{word[:80]}'.",
-                parameter="rules",
-            )
-        if not word.endswith("*") and word not in COMMANDS:
-            raise Invalid(f"rules[{number}].rule: there is no command {word}.", parameter="rules")
-        if permission not in ("allow", "deny"):
-            raise Invalid(f"rules[{number}].permission must be allow or deny.", parameter="rules")
-        out.append({"rule": word, "permission": permission, "description": each.get("description", "")[:255]})
+        pattern, permission = pattern_of(each.get("rule", "")), permission_of(each.get("permission", ""))
+        if "*" not in pattern and pattern.lower() not in {name.lower() for name in COMMANDS}:
+            raise Invalid(f"rules[{number}].rule: there is no command {pattern}.", parameter="rules")
+        out.append({"rule": pattern, "permission": permission, "description": each.get("description", "")[:255]})
     return out
 
 
-def gate(caller: Caller, made: Command) -> None:
-    """Refuse what the rules of the key that signed do not allow: the first that fits decides, and none means no."""
-    rules = caller.extra.get("rules")
-    if rules is None:
-        return
-    if made.name == "registerUserKeys":
-        raise Denied("This API key has rules of its own, so it cannot make keys; sign in, or use one without rules.")
-    for each in rules:
-        if fnmatchcase(made.name, each["rule"]):
-            if each["permission"] == "allow":
-                return
-            break
-    raise UnknownCommand(
-        f"The API [{made.name}] does not exist or is not available for the account {caller.account}.",
-        command=made.name,
-        reason="the rules of this API key do not allow it",
-    )
+def ready(lines: list[dict[str, str]] | None) -> Rules | None:
+    """A key's rules as requests are measured by them; None: it has none, and may do what the role permits."""
+    return Rules((each["rule"], each["permission"] == "allow") for each in lines) if lines is not None else None
+
+
+def refusal(caller: Caller, made: Command) -> Refusal | None:
+    """Why a key with rules may not call a command, whatever they say: it would make one without rules."""
+    if caller.rules is None or made.name not in MAKING_KEYS:
+        return None
+    return Denied("This API key has rules of its own, so it cannot make keys; sign in, or use one without rules.")
 
 
 @operation
@@ -220,7 +217,9 @@ def _answer(tx: Tx, pair: KeyPair, *, secret: bool) -> dict[str, Any]:
     user = tx.one(User, pair.user_id)
     account = tx.one(Account, user.account_id)
     # Whoever may be told at all sees the same: the pair's owner or who made it.
-    seen = Caller(user.id, account.id, account.name, user.domain_id, "", RoleType(account.role_type))
+    seen = Caller(
+        user.id, account.id, account.name, user.domain_id, "", RoleType(account.role_type), role_id=account.role_id
+    )
     out = show(tx, pair, seen)
     out["permissions"] = pair.rules or []
     if secret:

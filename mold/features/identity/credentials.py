@@ -23,7 +23,8 @@ def hash_password(password: str) -> str:
     return hasher.hash(password)
 
 
-def _verify(stored: str, password: str) -> bool:
+def matches(stored: str, password: str) -> bool:
+    """Whether a password is the one that was stored; takes 100 ms."""
     try:
         return hasher.verify(stored, password)
     except (VerificationError, InvalidHashError):
@@ -39,5 +40,5 @@ async def check_password(user: User | None, password: str) -> bool:
     loop = asyncio.get_running_loop()
     if not _decoy:
         _decoy = await loop.run_in_executor(checks, hash_password, secrets.token_hex(8))
-    good = await loop.run_in_executor(checks, _verify, user.password_hash if user else _decoy, password)
+    good = await loop.run_in_executor(checks, matches, user.password_hash if user else _decoy, password)
     return good and user is not None

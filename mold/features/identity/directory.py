@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from mold.api.answer import Field, show
-from mold.api.command import Ctx, Param, command
+from mold.api.command import Ctx, Details, Param, command
 from mold.api.lists import Query, lists, paged, window
 from mold.api.permit import ADMINS, FALSE, OPERATORS, ROOT, TRUE, Caller, Policy, RoleType, below, condition
 from mold.base.errors import Conflict, Denied, Invalid, NotFound, Unsupported
@@ -22,7 +22,8 @@ from mold.drivers import directory as contract
 from mold.drivers.directory import Directory, DirectoryAway, Found, Security, Server, Where
 from mold.features.identity import signin
 from mold.features.identity.accounts import BY_TYPE, Account, chosen_id, new_account, role_for
-from mold.features.identity.domains import Domain
+from mold.features.identity.domains import Domain, check_suffix
+from mold.features.identity.roles import Role
 from mold.features.identity.signin import Way
 from mold.features.identity.users import User, new_user
 from mold.store import Resource, Tx, column, created, refers
@@ -567,9 +568,6 @@ def _only(people: list[Found], username: str) -> Found:
     return same[0]
 
 
-NO_DETAILS = {"accountdetails:map": "not offered yet: accounts have no details"}
-
-
 @command(
     "ldapCreateAccount",
     roles=OPERATORS,
@@ -577,7 +575,6 @@ NO_DETAILS = {"accountdetails:map": "not offered yet: accounts have no details"}
     envelope="createaccountresponse",
     event="ACCOUNT.CREATE",
     asks=_person,
-    refused=NO_DETAILS,
 )
 def create_account(
     ctx: Ctx,
@@ -585,11 +582,12 @@ def create_account(
     account: str | None = None,
     domainid: Domain | None = None,
     accounttype: int | None = None,
-    roleid: Annotated[str | None, Param(kind="uuid")] = None,
+    roleid: Role | None = None,
     networkdomain: str | None = None,
     timezone: str | None = None,
     accountid: str | None = None,
     userid: str | None = None,
+    accountdetails: Details | None = None,
 ) -> Account:
     """Makes a user of a person of the directory, who signs in with the directory's password; the account too if it is not there.
 
@@ -599,25 +597,43 @@ def create_account(
     timezone: the user's time zone, as Asia/Seoul
     accountid: the id that the account is to have (a uuid)
     userid: the id that the user is to have (a uuid)
+    accountdetails: details of an account that is made, accountdetails[0].name=value
     """
     domain = _domain(ctx, domainid)
     person = _only(ctx.heard, username)
-    found = _account(ctx, account or person.username, domain, roleid, accounttype, accountid)
-    if networkdomain:
-        ctx.tx.set(found, networkdomain=networkdomain)
+    check_suffix(networkdomain)
+    found = _account(
+        ctx, account or person.username, domain, roleid, accounttype, id=accountid, networkdomain=networkdomain,
+        details=accountdetails,
+    )  # fmt: skip
     _made(ctx.tx, found, person, timezone, chosen_id(userid, "userid"))
     return found
 
 
 def _account(
-    ctx: Ctx, name: str, domain: Domain, roleid: Any, accounttype: int | None, id: str | None = None
+    ctx: Ctx,
+    name: str,
+    domain: Domain,
+    roleid: Role | None,
+    accounttype: int | None,
+    *,
+    id: str | None = None,
+    networkdomain: str | None = None,
+    details: dict[str, str] | None = None,
 ) -> Account:
     """The account of this name that the caller may add users to, made if it is not there."""
     tx = ctx.tx
     taken = tx.first(Account, Account.c.name == name, Account.c.domain_id == domain.id)
     if taken is None:
-        role = role_for(ctx, roleid, accounttype, domain)
-        return new_account(tx, name=name, domain=domain, role=role, id=chosen_id(id, "accountid"))
+        return new_account(
+            tx,
+            name=name,
+            domain=domain,
+            role=role_for(ctx, roleid, accounttype, domain),
+            id=chosen_id(id, "accountid"),
+            networkdomain=networkdomain,
+            details=details,
+        )
     if tx.first(Account, Account.c.id == taken.id, condition(Account, ctx.caller, "operate")) is None:
         raise Denied(f"You may not add users to the account {name}.")
     return taken
@@ -638,17 +654,17 @@ def _import(
     event="LDAP.USERS.IMPORT",
     fields=PERSON_FIELDS,
     asks=_import,
-    refused=NO_DETAILS,
 )
 def import_people(
     ctx: Ctx,
     account: str | None = None,
     accounttype: int | None = None,
-    roleid: Annotated[str | None, Param(kind="uuid")] = None,
+    roleid: Role | None = None,
     domainid: Domain | None = None,
     group: str | None = None,
     keyword: str | None = None,
     timezone: str | None = None,
+    accountdetails: Details | None = None,
     page: int | None = None,
     pagesize: int | None = None,
 ) -> list[dict[str, Any]]:
@@ -660,6 +676,7 @@ def import_people(
     keyword: text in a name or an address
     timezone: the users' time zone, as Asia/Seoul
     domainid: the domain they become users of; default: the caller's
+    accountdetails: details of accounts that are made, accountdetails[0].name=value
     """
     tx, domain = ctx.tx, _domain(ctx, domainid)
     people: list[Found] = [p for p in ctx.heard if p.enabled]
@@ -674,7 +691,7 @@ def import_people(
         if user is not None:
             _refreshed(tx, user, person)
         else:
-            target = _account(ctx, account or person.username, domain, roleid, accounttype)
+            target = _account(ctx, account or person.username, domain, roleid, accounttype, details=accountdetails)
             _made(tx, target, person, timezone)
         taken.append(_shown(person, domain))
     ctx.tell(f"Imported {len(taken)} people from the directory into {domain.path}", about=domain)
@@ -787,7 +804,7 @@ def link_account(
     ldapdomain: str,
     type: LinkType = "GROUP",
     accounttype: int | None = None,
-    roleid: Annotated[str | None, Param(kind="uuid")] = None,
+    roleid: Role | None = None,
     admin: str | None = None,
 ) -> dict[str, Any]:
     """Links an account to a group or unit of its domain's directory: its people become users of the account when they sign in.

@@ -27,12 +27,13 @@ from mold.api.permit import Caller, RoleType
 from mold.api.sign import REFUSED, candidates, verify
 from mold.base import clock, ids
 from mold.base.errors import Denied, Invalid, Refusal, Unauthorized
-from mold.features.identity import apikeys, credentials, lockout, sessions, twofactor
+from mold.features.identity import access, apikeys, credentials, lockout, roles, sessions, twofactor
 from mold.features.identity.accounts import Account
 from mold.features.identity.apikeys import KeyPair
 from mold.features.identity.credentials import check_password
 from mold.features.identity.domains import Domain
 from mold.features.identity.projects import Member, Project
+from mold.features.identity.rules import Rules
 from mold.features.identity.sessions import Session
 from mold.features.identity.spent import spend
 from mold.features.identity.users import User
@@ -99,7 +100,7 @@ def caller_of(tx: Tx, user: User, *, address: str = "", session: str | None = No
     found = _who(tx, _PEOPLE, {"key": user.id})
     if found is None:
         raise Unauthorized(REFUSED, inner="the user is gone")
-    return _caller(found, address=address, session=session)
+    return _caller(tx, found, address=address, session=session)
 
 
 def _asking(match: Any, *more: Any) -> Any:
@@ -108,20 +109,30 @@ def _asking(match: Any, *more: Any) -> Any:
     Read for every request and never remembered: a disabled user is out with her next request.
     """
     u, a, d, p, m = User.c, Account.c, Domain.c, Project.c, Member.c
-    projects = sa.select(p.project_account_id, m.role, m.account_id).join(Member.table, m.project_id == p.id).subquery()
+    projects = (
+        sa.select(p.project_account_id, m.role, p.id, m.project_role_id, m.account_id, m.user_id)
+        .join(Member.table, m.project_id == p.id)
+        .subquery()
+    )
+    in_it = projects.c
     return (
         sa.select(
             u.id, u.username, u.state, u.number, a.id, a.name, a.state, a.role_type, d.id, d.trail,
-            projects.c.project_account_id, projects.c.role, u.change_password, *more,
+            a.role_id, in_it.project_account_id, in_it.role, in_it.id, in_it.project_role_id, in_it.user_id,
+            u.change_password, *more,
         )
         .select_from(User.table)
         .join(Account.table, a.id == u.account_id)
         .join(Domain.table, d.id == a.domain_id)
-        .outerjoin(projects, projects.c.account_id == a.id)
+        .outerjoin(
+            projects, sa.and_(in_it.account_id == a.id, sa.or_(in_it.user_id.is_(None), in_it.user_id == u.id))
+        )
         .where(match)
     )  # fmt: skip
 
 
+PROOF = 17
+"""Where in a row of `_asking` what proves it begins."""
 _PEOPLE = Prepared(_asking(User.c.id == sa.bindparam("key")))
 _KEYS = Prepared(
     _asking(
@@ -135,19 +146,21 @@ _SESSIONS = Prepared(
         Session.c.verified,
     ).join(Session.table, Session.c.user_id == User.c.id)
 )  # fmt: skip
-PROOF = 13
-"""Where what proves it begins in a row."""
 
 
 def _who(tx: Tx, statement: Prepared, given: dict[str, str]) -> list[Any] | None:
     return tx.rows(statement, given) or None
 
 
-def _caller(rows: list[Any], *, address: str, session: str | None, **extra: Any) -> Caller:
+def _caller(
+    tx: Tx, rows: list[Any], *, address: str, session: str | None, rules: Rules | None = None, **extra: Any
+) -> Caller:
     user_id, username, user_state, number, account_id, account, account_state, role, domain_id, trail = rows[0][:10]
     if user_state != "enabled" or account_state != "enabled":
         raise Unauthorized(REFUSED, inner=f"user {username} is {user_state}, account {account_state}")
-    projects = [(r[10], r[11]) for r in rows if r[10] is not None]
+    role_id: str = rows[0][10]
+    # A user's own place in a project counts before that of her account.
+    places = {r[11]: r[12:15] for r in sorted(rows, key=lambda r: r[15] is not None) if r[11] is not None}
     return Caller(
         user_id=user_id,
         username=username,
@@ -156,11 +169,15 @@ def _caller(rows: list[Any], *, address: str, session: str | None, **extra: Any)
         domain_id=domain_id,
         domain_trail=trail,
         role=RoleType(role),
-        projects=tuple(p for p, _ in projects),
+        role_id=role_id,
+        over=None if role_id == roles.ROOT_ADMIN else lambda: roles.not_above(tx, role_id),
+        projects=tuple(places),
+        project_roles={a: (p, own) for a, (place, p, own) in places.items() if own and place != "Admin"},
         address=address,
         session=session,
         user_number=number,
-        extra={"administers": tuple(p for p, r in projects if r == "Admin"), **extra},
+        rules=rules,
+        extra={"administers": tuple(a for a, (place, _, _) in places.items() if place == "Admin"), **extra},
     )
 
 
@@ -182,7 +199,7 @@ def by_signature(tx: Tx, request: Request) -> Caller | None:
         raise Unauthorized(REFUSED, inner="the API key is not valid yet, or no more")
     if not apikeys.permitted(tx, by_user, by_account, found[0][8]):
         raise Unauthorized(REFUSED, inner="API keys may not be used: apikeyaccess, or api.key.access")
-    return _caller(found, address=request.address, session=None, rules=rules)
+    return _caller(tx, found, address=request.address, session=None, rules=apikeys.ready(rules))
 
 
 def by_session(tx: Tx, request: Request) -> Caller | None:
@@ -209,7 +226,12 @@ def by_session(tx: Tx, request: Request) -> Caller | None:
     if not fine:
         raise Unauthorized(BAD_SESSION, inner="session key is missing or wrong")
     return _caller(
-        found, address=request.address, session=session_id, unverified=not verified, must_change=bool(found[0][12])
+        tx,
+        found,
+        address=request.address,
+        session=session_id,
+        unverified=not verified,
+        must_change=bool(found[0][PROOF - 1]),
     )
 
 
@@ -225,12 +247,12 @@ class MustChange(Denied):
     """The password has to be changed first."""
 
 
-def gate(caller: Caller, made: Command) -> None:
-    """Refuse what the proof that the caller gave does not allow, whatever the role permits."""
-    twofactor.gate(caller, made)
-    apikeys.gate(caller, made)
-    if caller.extra.get("must_change") and made.name not in MUST_CHANGE:
-        raise MustChange("Change your password first, with updateUser: the one you have was given to you by an admin.")
+def refusal(tx: Tx, caller: Caller, made: Command) -> Refusal | None:
+    """Why the caller may not call the command: what she has proved does not allow it, or else her role does not."""
+    no = twofactor.refusal(caller, made) or apikeys.refusal(caller, made)
+    if no is None and caller.extra.get("must_change") and made.name not in MUST_CHANGE:
+        no = MustChange("Change your password first, with updateUser: the one you have was given to you by an admin.")
+    return no or access.refusal(tx, caller, made)
 
 
 async def keep_alive(door: Door, cookie: str) -> None:
@@ -265,6 +287,7 @@ def _system(tx: Tx) -> Caller:
         domain_id=domain.id,
         domain_trail=domain.trail,
         role=RoleType.ADMIN,
+        role_id=account.role_id,
         user_number=user.number if user else 0,
         internal=True,
     )
@@ -394,7 +417,6 @@ async def login(door: Door, entry: Entry) -> Any:
     username: the user's name
     password: the user's password
     domain: path of the user's domain, as /sales/asia; default: ROOT
-    domainid: id of the domain, instead of its path
     """
     request = entry.request
     if not request.post:

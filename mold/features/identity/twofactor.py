@@ -111,13 +111,14 @@ def standing(tx: Tx, user: User) -> tuple[bool, bool, str]:
     return mine or mandated(tx, user), mine, ISSUER.get(tx, domain=user.domain_id)
 
 
-def gate(caller: Caller, made: Command) -> None:
-    """Refuse an unverified session everything but to verify."""
-    if caller.extra.get("unverified") and made.name not in VERIFYING:
-        raise Unverified(
-            "This session has yet to show the second factor: give the code with validateUserTwoFactorAuthenticationCode, "
-            "or set the factor up first with setupUserTwoFactorAuthentication."
-        )
+def refusal(caller: Caller, made: Command) -> Refusal | None:
+    """Why an unverified session may not call a command: all it may do is to verify."""
+    if not caller.extra.get("unverified") or made.name in VERIFYING:
+        return None
+    return Unverified(
+        "This session has yet to show the second factor: give the code with validateUserTwoFactorAuthenticationCode, "
+        "or set the factor up first with setupUserTwoFactorAuthentication."
+    )
 
 
 @shown(User, Field("is2faenabled", "boolean"), Field("is2famandated", "boolean"))

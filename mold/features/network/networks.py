@@ -20,7 +20,7 @@ from mold.base import ids, net
 from mold.base.errors import Conflict, Denied, InUse, Invalid, NoCapacity
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
-from mold.features.identity import limits
+from mold.features.identity import limits, removal
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.tags import tags_of, untag
@@ -356,6 +356,7 @@ def create(
     if physicalnetworkid is not None and physicalnetworkid.zone_id != zone.id:
         raise Invalid("The physical network is in another zone.", parameter="physicalnetworkid")
     limits.reserve(tx, owner.account, network=1)
+    carrier = physicalnetworkid or next(iter(carrying(tx, zone.id, "Guest") or ()), None)
     made = tx.add(
         Network(
             name=name,
@@ -368,7 +369,7 @@ def create(
             start_ip=startip,
             end_ip=endip,
             networkdomain=networkdomain or suffix(tx, zone, owner.account),
-            physical_network_id=physicalnetworkid.id if physicalnetworkid else None,
+            physical_network_id=carrier.id if carrier else None,
             display=displaynetwork,
             dns1=dns1,
             dns2=dns2,
@@ -530,6 +531,12 @@ class RemoveNetwork(Operation):
         limits.give_back(tx, network.account_id, network=1)
         untag(tx, "network", network.id)
         tx.remove(network)
+
+
+@removal.leaves(Network, order=30)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    found = tx.find(Network, whose(Network.c.account_id), limit=most)
+    return [(n.id, RemoveNetwork(network=n.id)) for n in found]
 
 
 @limits.counted("network")
