@@ -49,7 +49,8 @@ class Options:
     agent_bind: str = "127.0.0.1"
     agent_port: int = 8250
     advertise: str = "127.0.0.1"
-    integration_port: int = 0
+    integration_port: int | None = None
+    """Port without sign-in; 0: none, None: what the setting integration.api.port says."""
     metrics_port: int = 0
     name: str = ""
     admin_password: str = ""

@@ -124,7 +124,7 @@ def test_anything_changed_breaks_it(cloud: Cloud, tenant: Actor) -> None:
         {"name": "b"},
         {"more": "1"},
         {"command": "listUsers"},
-        {"signature": good["signature"][:-2] + "A="},
+        {"signature": good["signature"][:-2] + ("Q=" if good["signature"].endswith("A=") else "A=")},
         {"signature": ""},
         {"signature": "not base64!"},
         {"signature": "é"},
@@ -145,7 +145,7 @@ def test_new_keys_and_old_ones(cloud: Cloud) -> None:
     old = person.keys
     made = cloud.admin.registerUserKeys(id=person.user)
     assert person.raw("listAccounts").status == 200, "the old pair is good until it is deleted"
-    person.deleteUserKeys(keypairid=person.one("listUserKeys", apikeyfilter=old[0])["id"])
+    cloud.admin.deleteUserKeys(keypairid=person.one("listUserKeys", apikeyfilter=old[0])["id"])
     assert person.raw("listAccounts").status == 401, "it is void at once"
     person.keys = (made["apikey"], made["secretkey"])
     assert person.raw("listAccounts").status == 200

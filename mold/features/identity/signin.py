@@ -42,6 +42,13 @@ from mold.store.settings import setting
 
 log = structlog.get_logger()
 SHARED_KEY_LEAST = 16
+INTEGRATION_PORT = setting(
+    "integration.api.port",
+    0,
+    "Port without sign-in for programs on the management server itself, on loopback only; 0 or less: none.",
+    high=65535,
+    restart=True,
+)
 PASSWORD_AFTER_SAML = setting(
     "enable.login.with.disabled.saml",
     False,
