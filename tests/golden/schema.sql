@@ -608,6 +608,19 @@ CREATE TABLE ostype (
 
 CREATE INDEX ix_ostype_oscategory_id ON ostype (oscategory_id);
 
+CREATE TABLE password_reset (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	user_id TEXT NOT NULL,
+	token_digest TEXT NOT NULL,
+	until FLOAT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_password_reset PRIMARY KEY (number),
+	CONSTRAINT uq_password_reset_id UNIQUE (id),
+	CONSTRAINT uq_password_reset_user_id UNIQUE (user_id),
+	CONSTRAINT fk_password_reset_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE
+);
+
 CREATE TABLE physicalnetwork (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,

@@ -40,9 +40,11 @@ ROWLESS = {
     "listAsyncJobs.managementserverid", "listHosts.managementserverid",
     "listManagementServers.id", "listNics.nicid", "updateProjectInvitation.projectid",
     "listProjectAccounts.userid", "updateProject.userid", "deleteUserFromProject.userid",
+    "listAndSwitchSamlAccount.userid", "listAndSwitchSamlAccount.domainid",
 }  # fmt: skip
 """Ids of things that are no resource of their own: managers, and cards, which are asked for with their machine; and the
-project that one is invited to but does not see yet, and fellow members, whom one does not see otherwise."""
+project that one is invited to but does not see yet, fellow members, whom one does not see otherwise; and the
+users that one person may go on as."""
 
 
 def test_every_list_of_ids_and_every_id_knows_its_resource() -> None:

@@ -242,7 +242,7 @@ class World:
             about = {"owner": p.name, "place": p.place, "role": p.title}
             self.add("account", p.actor.account, p.name, **about)
             self.add("user", p.actor.user, p.name, **about)
-            self.add("keypair", p.actor.listUserKeys()[0]["id"], p.name, **about)
+            self.add("keypair", self.cloud.admin.listUserKeys(userid=p.actor.user)[0]["id"], p.name, **about)
 
     def _project(self) -> None:
         alice = self.people["alice"].actor

@@ -102,8 +102,8 @@ class LdapConfiguration(Resource):
     unique = (("hostname", "port", "domain_id"),)
     policy = OfDomain()
 
-    hostname: str = column(filter=True, keyword=True)
-    port: int = column(filter=True, kind="integer")
+    hostname: str = column(filter=True, keyword=True, doc="the server's name or address")
+    port: int = column(filter=True, kind="integer", doc="the server's port")
     domain_id: str | None = refers(
         "domain", default=None, shows={"domainid": "id"}, filter=False, cascade=True
     )
@@ -790,7 +790,7 @@ def link_domain(
 
 @command(
     "linkAccountToLdap",
-    roles=ADMINS,
+    roles=frozenset({RoleType.ADMIN, RoleType.DOMAIN}),
     shape="object",
     key="linkAccountToLdap",
     event="LDAP.LINK",

@@ -831,6 +831,19 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_network_zone_id'), ['zone_id'], unique=False)
         batch_op.create_index('ix_network_zone_id_state', ['zone_id', 'state'], unique=False)
 
+    op.create_table('password_reset',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.Text(), nullable=False),
+    sa.Column('token_digest', sa.Text(), nullable=False),
+    sa.Column('until', sa.Float(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_password_reset_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_password_reset')),
+    sa.UniqueConstraint('id', name=op.f('uq_password_reset_id')),
+    sa.UniqueConstraint('user_id', name=op.f('uq_password_reset_user_id')),
+    sqlite_autoincrement=True
+    )
     op.create_table('projectrole',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -1532,6 +1545,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_projectrole_project_id'))
 
     op.drop_table('projectrole')
+    op.drop_table('password_reset')
     with op.batch_alter_table('network', schema=None) as batch_op:
         batch_op.drop_index('ix_network_zone_id_state')
         batch_op.drop_index(batch_op.f('ix_network_zone_id'))
