@@ -365,12 +365,17 @@ def delete(
 
 
 @lists("listLdapConfigurations", LdapConfiguration, key="LdapConfiguration", envelope=CONFIGURATION, everyones=True)
-def _configurations(q: Query, domainid: Domain | None = None, listall: bool = False) -> None:
+def _configurations(
+    q: Query, domainid: Domain | None = None, port: Port | None = None, listall: bool = False
+) -> None:
     """Lists the servers of directories that the caller administers.
 
+    port: the server's port
     domainid: those of this domain
     listall: without domainid: those of every domain, not only those for all
     """
+    if port is not None:
+        q.where(LdapConfiguration.c.port == port)
     if domainid is not None:
         q.where(LdapConfiguration.c.domain_id == domainid.id)
     elif not listall and "id" not in q.ctx.given and q.ctx.caller.role in OPERATORS:
@@ -478,7 +483,7 @@ def _sources(tx: Tx, people: list[Found], *where: Any) -> dict[str, str]:
     """Name in lower case -> source, of the people who are users already."""
     names = [p.username.lower() for p in people]
     found = tx.execute(
-        sa.select(User.c.username, User.c.source).where(tx.any_of(sa.func.lower(User.c.username), names), *where)
+        sa.select(User.c.username, User.c.source).where(tx.any_of(sa.func.lower(User.c.username, type_=sa.Text), names), *where)
     )
     return {name.lower(): source for name, source in found}
 
