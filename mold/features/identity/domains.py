@@ -181,6 +181,7 @@ def update(ctx: Ctx, id: Domain, name: str | None = None, networkdomain: str | N
             .where(below)
             .values(path=sa.literal(new).concat(sa.func.substr(Domain.c.path, len(old) + 1)))
         )
+        tx.noted(Domain, id.id, "path")
         id.path = new
     if networkdomain is not None:
         check_suffix(networkdomain)

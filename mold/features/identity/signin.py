@@ -197,8 +197,13 @@ def by_signature(tx: Tx, request: Request) -> Caller | None:
     found = _who(tx, _KEYS, {"key": key})
     if found is None:
         raise Unauthorized(REFUSED, inner="unknown API key")
-    secret, rules, startdate, enddate, by_user, by_account = found[0][PROOF:]
-    verify(request.params, secret)
+    verify(request.params, found[0][PROOF])
+    return _by_key(tx, found, request)
+
+
+def _by_key(tx: Tx, found: list[Any], request: Request) -> Caller:
+    """The caller whose key it is, if the key is of use now."""
+    rules, startdate, enddate, by_user, by_account = found[0][PROOF + 1 :]
     now = time.time()
     if (startdate is not None and clock.seconds(startdate) > now) or (
         enddate is not None and clock.seconds(enddate) <= now
@@ -260,6 +265,23 @@ def refusal(tx: Tx, caller: Caller, made: Command) -> Refusal | None:
     if no is None and caller.extra.get("must_change") and made.name not in MUST_CHANGE:
         no = MustChange("Change your password first, with updateUser: the one you have was given to you by an admin.")
     return no or access.refusal(tx, caller, made)
+
+
+def still(tx: Tx, request: Request) -> Caller:
+    """Who a request that was let in comes from, asked again later; Unauthorized when it would not be let in any more.
+
+    A signature is not looked at a second time, since it may have an end of its own; whose key it was made with is.
+    """
+    low = {k.lower(): v for k, v in request.params.items()}
+    if low.get("apikey") and "signature" in low:
+        found = _who(tx, _KEYS, {"key": low["apikey"]})
+        if found is None:
+            raise Unauthorized(REFUSED, inner="the API key is gone")
+        return _by_key(tx, found, request)
+    caller = by_session(tx, request)
+    if caller is None:
+        raise Unauthorized("unable to verify user credentials", inner="no session")
+    return caller
 
 
 async def keep_alive(door: Door, cookie: str) -> None:

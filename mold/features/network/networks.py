@@ -16,7 +16,7 @@ from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ROOT, Owned
-from mold.base import ids, net
+from mold.base import clock, ids, net
 from mold.base.errors import Conflict, Denied, InUse, Invalid, NoCapacity
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
@@ -31,7 +31,7 @@ from mold.features.network.offerings import NetworkOffering, service_list
 from mold.features.network.physical import PhysicalNetwork, carrying, label_of
 from mold.store import REGISTRY, Prepared, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Operation, change, look, operation, reconciler, step
+from mold.work import Engine, Job, Operation, change, look, operation, reconciler, step
 
 DOMAIN_SUFFIX = setting(
     "guest.domain.suffix",
@@ -478,6 +478,11 @@ class RestartNetwork(Operation):
                 await each.remove(self.network)
 
     @step
+    def cleaned(self, tx: Tx) -> None:
+        """Whoever applied the rows meanwhile did it before the removal."""
+        bump(tx, self.network)
+
+    @step
     async def apply(self) -> None:
         await apply(self.network)
 
@@ -504,9 +509,10 @@ def restart(ctx: Ctx, id: Network, cleanup: bool = False, livepatch: bool = Fals
 
 @operation
 class RemoveNetwork(Operation):
-    """Take a network out of the world and forget it."""
+    """Take a network out of the world and forget it. There is no way back: what fails is tried again."""
 
     locks = ("network",)
+    instance = (Network, "network")
     network: str
 
     @step
@@ -673,6 +679,7 @@ def _take_tag(tx: Tx, network: Network) -> None:
         except IntegrityError:
             continue
         network.physical_network_id, network.tag = physical.id, tag
+        tx.noted(Network, network.id, "physical_network_id", "tag")
         return
     raise NoCapacity(
         f"No id of the physical network {physical.name} could be taken.", public="The zone has no network segment left."
@@ -706,6 +713,22 @@ _APPLIED = Prepared(
     .values(applied=sa.bindparam("now"))
     .returning(Network.c.state)
 )
+
+
+@reconciler(every=60)
+async def finish_removals() -> int:
+    """Networks whose removal failed, because a host was away, are removed now."""
+
+    def go(tx: Tx) -> int:
+        engine = Engine.here
+        assert engine is not None
+        open_ = sa.select(Job.c.instance_id).where(Job.c.operation == "RemoveNetwork", Job.c.phase != "over")
+        stuck = tx.find(Network, Network.c.state == "Destroy", Network.c.id.not_in(open_), limit=50)
+        for network in stuck:
+            engine.enqueue(tx, RemoveNetwork(network=network.id))
+        return len(stuck)
+
+    return await change(go)
 
 
 @reconciler(every=5)
@@ -785,9 +808,6 @@ async def shut_idle_networks() -> int:
     """Networks on which nothing has run for a while give their router and segment back."""
 
     def go(tx: Tx) -> int:
-        from mold.base import clock
-        from mold.work import Engine, Job
-
         engine = Engine.here
         assert engine is not None
         nic, vm = REGISTRY["nic"].table, REGISTRY["virtualmachine"].table

@@ -486,6 +486,7 @@ def choose(tx: Tx, host: Host, found: list[StoragePool], wish: Wish) -> StorageP
                 pool.disk_size_total * OVERCOMMIT.get(tx, storage=pool.id) * ALLOCATED_LIMIT.get(tx, storage=pool.id)
             )
             if tx.done(_RESERVE, {"pool_": pool.id, "more_": wish.size, "most_": limit}):
+                tx.noted(StoragePool, pool.id, "reserved")
                 return pool
             why = "capacity was taken by another request"
         verdicts.append({"pool": pool.name, "reason": why})
@@ -548,6 +549,7 @@ def unfit(tx: Tx, pool: StoragePool, wish: Wish, promised: int = 0) -> str | Non
 
 def release(tx: Tx, pool_id: str, size: int) -> None:
     """Give reserved bytes back."""
+    tx.noted(StoragePool, pool_id, "reserved")
     tx.execute(
         sa.update(StoragePool.table)
         .where(StoragePool.c.id == pool_id)
