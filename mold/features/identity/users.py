@@ -309,7 +309,7 @@ def update_user(
     timezone: the user's time zone, as Asia/Seoul
     password: the new password; it ends the user's other sessions
     currentpassword: the password until now; needed to change one's own
-    userapikey: an API key that the user is to have; needs usersecretkey
+    userapikey: an API key that the user is to have instead of all others; needs usersecretkey
     usersecretkey: the secret that goes with it
     apikeyaccess: ENABLED, DISABLED or INHERIT (the account's): whether she may sign requests with API keys
     mandate2fa: whether she must have a second factor
@@ -344,8 +344,10 @@ def update_user(
     if userapikey is not None and usersecretkey is not None:
         if len(userapikey) < 16 or len(usersecretkey) < 16:
             raise Invalid("An API key and its secret have at least 16 characters.", parameter="userapikey")
-        from mold.features.identity.apikeys import new_keys  # which knows users
+        from mold.features.identity.apikeys import KeyPair, new_keys  # which know users
 
+        for old in tx.find(KeyPair, KeyPair.c.user_id == id.id):
+            tx.remove(old)
         new_keys(tx, id, apikey=userapikey, secret=usersecretkey)
     return id
 
