@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from mold.base import ids
-from mold.base.errors import Denied, Invalid, NotFound
+from mold.base.errors import Conflict, Denied, Invalid, NotFound
 from mold.store import REGISTRY, Resource, Tx, refers
 
 Access = Literal["see", "use", "operate"]
@@ -324,4 +324,6 @@ def owner_of(tx: Tx, caller: Caller, account: str | None, domainid: Resource | N
         raise NotFound(f"There is no account {account} in this domain, or you may not act for it.", account=account)
     if caller.role is RoleType.USER and found.id != caller.account_id:
         raise Denied("You may act for your own account only.")
+    if found.__dict__["state"] == "removing":
+        raise Conflict(f"The account {account} is being removed; nothing is made for it any more.", account=account)
     return found

@@ -204,7 +204,7 @@ async def delete_traffic_type(cloud: Cloud) -> Want:
 # -- storage -------------------------------------------------------------------------------------------------------------
 
 
-@recipe("FetchTemplate")
+@recipe("FetchTemplate", grows=("template", "usage_count"))
 async def register_template(cloud: Cloud) -> Want:
     return "registerTemplate", {
         "name": "new", "displaytext": "new", "url": "http://images.invalid/new.qcow2", "format": "QCOW2",
@@ -368,7 +368,9 @@ async def remove_a_project(cloud: Cloud) -> Want:
 @recipe("RemoveAccount")
 async def remove_an_account(cloud: Cloud) -> Want:
     made = await tenant(cloud, "leaver")
-    await cloud.done("createSSHKeyPair", name="k", account="leaver", domainid=made["domainid"])
+    whose = {"account": "leaver", "domainid": made["domainid"]}
+    await cloud.done("createSSHKeyPair", name="k", **whose)
+    await vm(cloud, networkids=await network(cloud.done, cloud.ids, "own", **whose), **whose)
     return "deleteAccount", {"id": made["id"]}
 
 

@@ -31,7 +31,7 @@ from mold.features.network.offerings import NetworkOffering, service_list
 from mold.features.network.physical import PhysicalNetwork, carrying, label_of
 from mold.store import REGISTRY, Prepared, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Engine, Job, Operation, change, look, operation, reconciler, step
+from mold.work import Engine, Job, Operation, change, look, operation, reconciler, step, unattended
 
 DOMAIN_SUFFIX = setting(
     "guest.domain.suffix",
@@ -716,16 +716,16 @@ _APPLIED = Prepared(
 
 
 @reconciler(every=60)
-async def finish_removals() -> int:
-    """Networks whose removal failed, because a host was away, are removed now."""
+async def finish_networks() -> int:
+    """Networks whose removal or rest began and failed, because a host was away: both are wanted still."""
 
     def go(tx: Tx) -> int:
         engine = Engine.here
         assert engine is not None
-        open_ = sa.select(Job.c.instance_id).where(Job.c.operation == "RemoveNetwork", Job.c.phase != "over")
-        stuck = tx.find(Network, Network.c.state == "Destroy", Network.c.id.not_in(open_), limit=50)
-        for network in stuck:
-            engine.enqueue(tx, RemoveNetwork(network=network.id))
+        stuck = unattended(tx, Network, Network.c.state.in_(("Destroy", "Shutdown")))
+        for each in stuck:
+            further = RemoveNetwork(network=each.id) if each.state == "Destroy" else ShutNetwork(network=each.id)
+            engine.enqueue(tx, further)
         return len(stuck)
 
     return await change(go)
