@@ -19,7 +19,7 @@ from mold.base import ids, net
 from mold.features.compute.machines.row import Disk, Nic, VirtualMachine
 from mold.features.identity import roles
 from mold.features.identity.accounts import ACCOUNT_TYPE, Account
-from mold.features.identity.credentials import KeyPair
+from mold.features.identity.apikeys import KeyPair
 from mold.features.identity.domains import Domain, place
 from mold.features.identity.users import User
 from mold.features.infra.hosts import Host
@@ -226,7 +226,7 @@ def tenants(tx: Tx, here: dict[str, str], count: int) -> list[Tenant]:
                 "email": f"user-{n}@example.org",
             }
         )
-        rows[KeyPair].append({"user_id": who.user, "apikey": who.apikey, "secret": who.secret})
+        rows[KeyPair].append({"name": who.account, "user_id": who.user, "apikey": who.apikey, "secret": who.secret})
         rows[Network].append(
             {
                 "id": who.network,

@@ -24,9 +24,9 @@ from mold.base.errors import Denied, Invalid, NotFound, OverLimit
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain, above, moving
 from mold.features.identity.projects import Project
-from mold.features.infra.settings import setting
 from mold.store import Prepared, Tx, metadata
 from mold.store.resource import NUMBER
+from mold.store.settings import setting
 from mold.store.store import GOES_WITH
 from mold.work import change, look, reconciler
 
