@@ -463,6 +463,10 @@ def _kept(made: Command) -> Callable[..., Any]:
 LATER = "not offered by this version"
 
 
+SETTLED: list[Callable[[], None]] = []
+"""What is still to be done once every slice is loaded, each once."""
+
+
 def settle() -> None:
     """Find the resources that parameters name by their kind; called when every slice is loaded."""
     from mold.store import REGISTRY
@@ -471,6 +475,8 @@ def settle() -> None:
         for name, spec in made.params.items():
             if spec.of and spec.resource is None:
                 made.params[name] = _with(spec, resource=REGISTRY[spec.of])
+    while SETTLED:
+        SETTLED.pop(0)()
 
 
 @dataclass

@@ -102,6 +102,7 @@ class Manager:
         self.hub = Hub(simulator)
         self.engine = Engine(self.store, self.hub, manager=self._identity())
         from mold.features.identity import signin
+        from mold.features.infra import alerts
 
         self.door = Door(
             self.store,
@@ -112,6 +113,7 @@ class Manager:
         )
         self.engine.on_begin.append(begin_event)
         self.engine.on_finish.append(finish_event)
+        self.engine.on_finish.append(alerts.job_over)
         self.feed = Feed(self.door, self.engine)
         self.first_password: str | None = None
         self._task: asyncio.Task[None] | None = None

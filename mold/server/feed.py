@@ -196,7 +196,7 @@ class Feed:
         kinds = listing()
         for _ in range(len(self._pending)):
             op, kind, id, fields = self._pending.popleft()
-            if kind not in kinds or (kind in RECORDS and op != "add"):
+            if kind not in kinds or (kind == "event" and op != "add") or (kind == "alert" and op == "remove"):
                 continue
             before, names, _ = met.pop((kind, id), (op, {}, None))
             if op == "remove":

@@ -36,6 +36,7 @@ OURS = {
 }
 """Settings that nobody else has, and why there is one."""
 DIFFERENT: dict[tuple[str, str], str] = {
+    ("alert.smtp.useAuth", "scope"): "all managers send through the same mail server",
     ("ping.interval", "default"): "a dead host is to be noticed within a minute",
     ("vm.password.length", "default"): "6 characters are guessed in an afternoon",
     ("vm.allocation.algorithm", "scope"): "also for a cluster",

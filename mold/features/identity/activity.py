@@ -12,9 +12,13 @@ from mold.api.events import Event
 from mold.api.lists import Query, lists
 from mold.api.outcome import outcomes
 from mold.api.permit import Policy, below, condition
+from mold.base import clock
 from mold.base.errors import Denied, Invalid
 from mold.store import REGISTRY, Resource, Tx
+from mold.store.settings import setting
 from mold.work import OPERATIONS, Engine, Job
+from mold.work.reconcile import reconciler
+from mold.work.run import change
 
 TYPES = {
     "virtualmachine": "VirtualMachine",
@@ -252,8 +256,6 @@ def _events(
         kinds = [k for k, v in TYPES.items() if v.lower() == resourcetype.lower()]
         q.where(c.resource_kind.in_([resourcetype, *kinds]))
     if duration is not None or entrytime is not None:
-        from mold.base import clock
-
         q.where(
             c.state == "Scheduled",
             c.created <= clock.ago(entrytime or duration or 0),
@@ -262,6 +264,29 @@ def _events(
     if not archived:
         q.where(~c.archived)
     q.order = [c.number.desc()]
+
+
+PURGE_DAYS = setting("event.purge.delay", 15, "Days after which events are removed; 0: never.", low=0, unit="days")
+PURGE_EVERY = setting("event.purge.interval", 86400, "How often old events are removed.", low=1, unit="seconds")
+AT_ONCE = 1000
+"""Rows per transaction, so that nobody waits long for the database's one writer."""
+
+
+@reconciler(every=PURGE_EVERY)
+async def purge_events() -> int:
+    """Remove events that are old enough, archived or not."""
+
+    def go(tx: Tx) -> int:
+        days = PURGE_DAYS.get(tx)
+        if not days:
+            return 0
+        old = sa.select(Event.c.number).where(Event.c.created < clock.ago(days * 86400)).limit(AT_ONCE)
+        return int(tx.execute(sa.delete(Event.table).where(Event.c.number.in_(old))).rowcount)
+
+    count = 0
+    while done := await change(go):
+        count += done
+    return count
 
 
 @command("listEventTypes", shape="list", key="eventtype", reads=True, fields=(Field("name"),))

@@ -21,6 +21,7 @@ from mold.features.identity import limits
 from mold.features.identity.accounts import Account, Project
 from mold.features.identity.limits import counted
 from mold.features.identity.tags import tags_of, untag
+from mold.features.infra.alerts import failing
 from mold.features.infra.clusters import hypervisor_named
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.hosts import Host
@@ -732,3 +733,6 @@ async def _noting(template_id: str, pool_id: str, size: int, *, ready: bool = Fa
         await change(note)
     except Conflict:
         log.debug("another operation placed the same template", template=template_id, pool=pool_id)
+
+
+failing("UPLOAD.FAILED", FetchTemplate, text="Could not fetch template")
