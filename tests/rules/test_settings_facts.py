@@ -27,6 +27,7 @@ def _facts() -> dict[str, dict[str, str]]:
 FACTS = _facts()
 
 OURS = {
+    "webhook.allowed.internal.sites": "webhooks of tenants do not reach private networks unless an operator says so",
     "session.timeout": "in a file of the server there, a setting here",
     "consoleproxy.session.ticket.seconds": "consoles are opened with tickets",
     "power.report.grace.seconds": "hosts' reports are believed after a while",

@@ -3,7 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-
 revision = '0001'
 down_revision = None
 branch_labels = None
@@ -917,6 +916,33 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_userdata_domain_id'), ['domain_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_userdata_project_id'), ['project_id'], unique=False)
 
+    op.create_table('webhook',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=True),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('payload_url', sa.Text(), nullable=False),
+    sa.Column('secret', sa.Text(), nullable=True),
+    sa.Column('verify', sa.Boolean(), nullable=False),
+    sa.Column('scope', sa.Text(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_webhook_account_id')),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_webhook_domain_id')),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_webhook_project_id')),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_webhook')),
+    sa.UniqueConstraint('account_id', 'name', name=op.f('uq_webhook_account_id_name')),
+    sa.UniqueConstraint('id', name=op.f('uq_webhook_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('webhook', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_webhook_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_webhook_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_webhook_project_id'), ['project_id'], unique=False)
+
     op.create_table('address',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -1077,6 +1103,61 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_virtualmachine_userdata_id'), ['userdata_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_virtualmachine_zone_id'), ['zone_id'], unique=False)
         batch_op.create_index('ix_virtualmachine_zone_id_state', ['zone_id', 'state'], unique=False)
+
+    op.create_table('webhookdelivery',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=True),
+    sa.Column('webhook_id', sa.Text(), nullable=True),
+    sa.Column('event_id', sa.Text(), nullable=True),
+    sa.Column('event_type', sa.Text(), nullable=False),
+    sa.Column('payload', sa.Text(), nullable=False),
+    sa.Column('headers', sa.Text(), nullable=False),
+    sa.Column('success', sa.Boolean(), nullable=False),
+    sa.Column('response', sa.Text(), nullable=False),
+    sa.Column('manager', sa.Text(), nullable=True),
+    sa.Column('url', sa.Text(), nullable=True),
+    sa.Column('secret', sa.Text(), nullable=True),
+    sa.Column('verify', sa.Boolean(), nullable=False),
+    sa.Column('tries', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('after', sa.Float(), nullable=True),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.Column('ended', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_webhookdelivery_account_id')),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_webhookdelivery_domain_id')),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_webhookdelivery_project_id')),
+    sa.ForeignKeyConstraint(['webhook_id'], ['webhook.id'], name=op.f('fk_webhookdelivery_webhook_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_webhookdelivery')),
+    sa.UniqueConstraint('id', name=op.f('uq_webhookdelivery_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('webhookdelivery', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_webhookdelivery_account_id'), ['account_id'], unique=False)
+        batch_op.create_index('ix_webhookdelivery_after_webhook_id', ['after', 'webhook_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_webhookdelivery_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_webhookdelivery_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_webhookdelivery_webhook_id'), ['webhook_id'], unique=False)
+        batch_op.create_index('ix_webhookdelivery_webhook_id_number', ['webhook_id', 'number'], unique=False)
+
+    op.create_table('webhookfilter',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('webhook_id', sa.Text(), nullable=False),
+    sa.Column('type', sa.Text(), nullable=False),
+    sa.Column('mode', sa.Text(), nullable=False),
+    sa.Column('match', sa.Text(), nullable=False),
+    sa.Column('value', sa.Text(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['webhook_id'], ['webhook.id'], name=op.f('fk_webhookfilter_webhook_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_webhookfilter')),
+    sa.UniqueConstraint('id', name=op.f('uq_webhookfilter_id')),
+    sa.UniqueConstraint('webhook_id', 'mode', 'match', 'value', name=op.f('uq_webhookfilter_webhook_id_mode_match_value')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('webhookfilter', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_webhookfilter_webhook_id'), ['webhook_id'], unique=False)
 
     op.create_table('meter',
     sa.Column('machine_id', sa.Text(), nullable=False),
@@ -1265,6 +1346,19 @@ def downgrade() -> None:
 
     op.drop_table('nic')
     op.drop_table('meter')
+    with op.batch_alter_table('webhookfilter', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_webhookfilter_webhook_id'))
+
+    op.drop_table('webhookfilter')
+    with op.batch_alter_table('webhookdelivery', schema=None) as batch_op:
+        batch_op.drop_index('ix_webhookdelivery_webhook_id_number')
+        batch_op.drop_index(batch_op.f('ix_webhookdelivery_webhook_id'))
+        batch_op.drop_index(batch_op.f('ix_webhookdelivery_project_id'))
+        batch_op.drop_index(batch_op.f('ix_webhookdelivery_domain_id'))
+        batch_op.drop_index('ix_webhookdelivery_after_webhook_id')
+        batch_op.drop_index(batch_op.f('ix_webhookdelivery_account_id'))
+
+    op.drop_table('webhookdelivery')
     with op.batch_alter_table('virtualmachine', schema=None) as batch_op:
         batch_op.drop_index('ix_virtualmachine_zone_id_state')
         batch_op.drop_index(batch_op.f('ix_virtualmachine_zone_id'))
@@ -1303,6 +1397,12 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_address_account_id'))
 
     op.drop_table('address')
+    with op.batch_alter_table('webhook', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_webhook_project_id'))
+        batch_op.drop_index(batch_op.f('ix_webhook_domain_id'))
+        batch_op.drop_index(batch_op.f('ix_webhook_account_id'))
+
+    op.drop_table('webhook')
     with op.batch_alter_table('userdata', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_userdata_project_id'))
         batch_op.drop_index(batch_op.f('ix_userdata_domain_id'))
