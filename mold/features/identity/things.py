@@ -6,7 +6,6 @@ noun this version does not have is refused like one that nobody knows.  What is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -98,20 +97,6 @@ def _goes(kind: str, note: type[Resource], kind_column: str, id_column: str) -> 
             tx.execute(sa.delete(note.table).where(note.c[kind_column] == kind, note.c[id_column] == id))
 
     return follow
-
-
-def orphans(tx: Tx, kinds: Iterable[str], limit: int) -> int:
-    """Remove what is noted of things of these kinds that are gone; how many, at most `limit`."""
-    count = 0
-    for note, kind_column, id_column in NOTES:
-        for kind in kinds:
-            if kind not in REGISTRY or count >= limit:
-                continue
-            c, t = note.c, REGISTRY[kind].c
-            lost = sa.select(c.number).where(c[kind_column] == kind, c[id_column].not_in(sa.select(t.id)))
-            done = tx.execute(sa.delete(note.table).where(c.number.in_(lost.limit(limit - count))))
-            count += int(done.rowcount)
-    return count
 
 
 def _settle() -> None:
