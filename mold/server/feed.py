@@ -202,7 +202,8 @@ class Feed:
             if op == "remove":
                 met[kind, id] = (op, {}, {n: fields[n] for n in judged(kind)})
             else:
-                met[kind, id] = ("add" if before == "add" else op, names | dict.fromkeys(fields), None)
+                new = {} if op == "add" else dict.fromkeys(fields)
+                met[kind, id] = ("add" if before == "add" else op, names | new, None)
         return [Told(self._number(), op, k, i, tuple(names), was) for (k, i), (op, names, was) in met.items()]
 
     def _keep(self, told: list[Told]) -> None:

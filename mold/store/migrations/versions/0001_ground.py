@@ -357,6 +357,67 @@ def upgrade() -> None:
     sa.Column('most', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.PrimaryKeyConstraint('owner', 'resource', name=op.f('pk_usage_count'))
     )
+    op.create_table('usageevent',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('type', sa.Text(), nullable=False),
+    sa.Column('meter', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('opens', sa.Boolean(), nullable=False),
+    sa.Column('after', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('at', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=True),
+    sa.Column('zone_id', sa.Text(), nullable=True),
+    sa.Column('resource_id', sa.Text(), nullable=False),
+    sa.Column('resource_name', sa.Text(), nullable=True),
+    sa.Column('offering_id', sa.Text(), nullable=True),
+    sa.Column('template_id', sa.Text(), nullable=True),
+    sa.Column('size', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('cpu_number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('cpu_speed', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('memory', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('source_nat', sa.Boolean(), nullable=True),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_usageevent')),
+    sa.UniqueConstraint('id', name=op.f('uq_usageevent_id')),
+    sa.UniqueConstraint('resource_id', 'meter', 'after', name=op.f('uq_usageevent_resource_id_meter_after')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('usageevent', schema=None) as batch_op:
+        batch_op.create_index('ix_usageevent_at', ['at'], unique=False)
+        batch_op.create_index('ix_usageevent_resource_id_meter_number', ['resource_id', 'meter', 'number'], unique=False)
+
+    op.create_table('usagerecord',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=True),
+    sa.Column('zone_id', sa.Text(), nullable=True),
+    sa.Column('usage_type', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('raw', sa.Float(), nullable=False),
+    sa.Column('resource_id', sa.Text(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=True),
+    sa.Column('offering_id', sa.Text(), nullable=False),
+    sa.Column('template_id', sa.Text(), nullable=True),
+    sa.Column('size', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('cpu_number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('cpu_speed', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('memory', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('source_nat', sa.Boolean(), nullable=True),
+    sa.Column('start', sa.Text(), nullable=False),
+    sa.Column('end', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_usagerecord')),
+    sa.UniqueConstraint('id', name=op.f('uq_usagerecord_id')),
+    sa.UniqueConstraint('usage_type', 'resource_id', 'offering_id', 'start', 'size', name=op.f('uq_usagerecord_usage_type_resource_id_offering_id_start_size')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('usagerecord', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_usagerecord_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_usagerecord_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_usagerecord_project_id'), ['project_id'], unique=False)
+        batch_op.create_index('ix_usagerecord_start_account_id', ['start', 'account_id'], unique=False)
+
     op.create_table('zone',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -1519,6 +1580,18 @@ def downgrade() -> None:
 
     op.drop_table('account')
     op.drop_table('zone')
+    with op.batch_alter_table('usagerecord', schema=None) as batch_op:
+        batch_op.drop_index('ix_usagerecord_start_account_id')
+        batch_op.drop_index(batch_op.f('ix_usagerecord_project_id'))
+        batch_op.drop_index(batch_op.f('ix_usagerecord_domain_id'))
+        batch_op.drop_index(batch_op.f('ix_usagerecord_account_id'))
+
+    op.drop_table('usagerecord')
+    with op.batch_alter_table('usageevent', schema=None) as batch_op:
+        batch_op.drop_index('ix_usageevent_resource_id_meter_number')
+        batch_op.drop_index('ix_usageevent_at')
+
+    op.drop_table('usageevent')
     op.drop_table('usage_count')
     op.drop_table('setting')
     op.drop_table('session')
