@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One stamp per set of roles: another set needs another environment.
 READY := $(VENV)/.ready-$(subst $() ,-,$(strip $(ROLES)))
-PAGES := mold/gui/static/console/THIRD_PARTY.txt
+PAGES := mold/gui/static/app/THIRD_PARTY.txt
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
@@ -54,7 +54,7 @@ $(READY): requirements.lock pyproject.toml | system
 gui: $(PAGES)
 
 # npm's own, or the Python environment's where the machine has none; see tools/gui.py.
-$(PAGES): tools/gui.py $(wildcard gui/*.json gui/*.mjs gui/console/* gui/words/*) | $(READY)
+$(PAGES): tools/gui.py $(wildcard gui/*.json gui/*.mjs gui/words/*) $(shell find gui/app gui/console -type f) | $(READY)
 	$(BIN)/python tools/gui.py
 
 run: setup

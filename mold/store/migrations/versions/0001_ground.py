@@ -1240,6 +1240,7 @@ def upgrade() -> None:
     sa.Column('network_id', sa.Text(), nullable=False),
     sa.Column('ip', sa.Text(), nullable=False),
     sa.Column('mac', sa.Text(), nullable=False),
+    sa.Column('host_name', sa.Text(), nullable=False),
     sa.Column('device', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('is_default', sa.Boolean(), nullable=False),
     sa.Column('created', sa.Text(), nullable=False),
@@ -1247,6 +1248,7 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['network_id'], ['network.id'], name=op.f('fk_nic_network_id')),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_nic')),
     sa.UniqueConstraint('id', name=op.f('uq_nic_id')),
+    sa.UniqueConstraint('network_id', 'host_name', name=op.f('uq_nic_network_id_host_name')),
     sa.UniqueConstraint('network_id', 'ip', name=op.f('uq_nic_network_id_ip')),
     sa.UniqueConstraint('network_id', 'mac', name=op.f('uq_nic_network_id_mac')),
     sqlite_autoincrement=True
