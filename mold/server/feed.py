@@ -64,8 +64,8 @@ NOTICE_BYTES = 7_500
 """PostgreSQL takes 8,000 in one notice."""
 NOTICES_MOST = 40
 """Notices in one go; with more to tell the others are told to start anew."""
-RECORDS = {"event": "event", "alert": "alert"}
-"""Kinds whose new rows are told whole, as their list shows them."""
+RECORDS = ("event", "alert")
+"""Kinds whose new rows are told whole, as their list shows them, as events of that name."""
 
 
 class TooMany(Refusal):
@@ -196,7 +196,7 @@ class Feed:
         kinds = listing()
         for _ in range(len(self._pending)):
             op, kind, id, fields = self._pending.popleft()
-            if kind not in kinds or (kind == "event" and op != "add") or (kind == "alert" and op == "remove"):
+            if kind not in kinds or (kind == "event" and op != "add"):
                 continue
             before, names, _ = met.pop((kind, id), (op, {}, None))
             if op == "remove":
@@ -330,15 +330,16 @@ class Feed:
                 seen.setdefault(k, set()).update(gone(tx, REGISTRY[k], caller, ghosts))
         whole: dict[str, Any] = {}
         for k in RECORDS:
-            picked = [live[k][i] for i in seen.get(k, ()) if i in live[k]]
+            new = {t.row for t in news if t.kind == k and t.op == "add"}
+            picked = [live[k][i] for i in seen.get(k, ()) if i in live[k] and i in new]
             if picked:
                 whole.update(zip((r.id for r in picked), view(REGISTRY[k]).page(tx, picked, caller), strict=True))
         out: list[bytes] = []
         for t in news:
             if t.row not in seen.get(t.kind, ()) or (t.was is None and t.row not in live[t.kind]):
                 continue
-            if t.kind in RECORDS:
-                out.append(message(RECORDS[t.kind], whole[t.row], t.id))
+            if t.kind in RECORDS and t.op == "add":
+                out.append(message(t.kind, whole[t.row], t.id))
             elif t.kind == Job.kind:
                 out.append(message("job", self._job(live[t.kind][t.row]), t.id))
             else:

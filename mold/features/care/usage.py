@@ -34,7 +34,7 @@ from mold.work.reconcile import reconciler
 from mold.work.run import change, look
 
 RANGE = setting(
-    "usage.stats.job.aggregation.range", 1440, "Minutes that one usage record is about.", low=60, high=1440, unit="minutes"
+    "usage.stats.job.aggregation.range", 1440, "Minutes that one usage record is about.", low=60, high=1440, unit="minutes", category="Usage"
 )
 TYPES = {
     1: ("RUNNING_VM", "Machines while they run"), 2: ("ALLOCATED_VM", "Machines while they exist"),

@@ -147,7 +147,9 @@ class WebhookDelivery(Owned):
         "webhook", shows={"webhookid": "id", "webhookname": "name"}, cascade=True, default=None, filter=False
     )
     event_id: str | None = column(default=None, api="eventid")
-    event_type: str = column(default="TEST.WEBHOOK", api="eventtype", filter=True, keyword=True)
+    event_type: str = column(
+        default="TEST.WEBHOOK", api="eventtype", filter=True, keyword=True, doc="type of the event"
+    )
     payload: str = column()
     headers: str = column(default="")
     success: bool = column(default=False)
@@ -216,7 +218,9 @@ def _concerns(tx: Tx, hook: Listening, event: Event) -> bool:
 
 
 def tell(tx: Tx, event: Event) -> None:
-    """Write the deliveries of an event."""
+    """Write the deliveries of an event. What is done to webhooks themselves is told to none."""
+    if event.type.startswith("WEBHOOK."):
+        return
     hooks = tx.remembered("webhooks", (Webhook, WebhookFilter, Account, Domain), lambda: _listening(tx))
     for hook in hooks:
         if not _concerns(tx, hook, event):
@@ -530,7 +534,7 @@ def _scope(caller: Caller, scope: str) -> None:
         raise Denied("Only admins hear of a domain's events; use the scope Local.")
 
 
-@command("createWebhook", answers=Webhook)
+@command("createWebhook", answers=Webhook, event="WEBHOOK.CREATE")
 def create(
     ctx: Ctx,
     name: str,
@@ -544,6 +548,7 @@ def create(
 ) -> Webhook:
     """Creates a webhook: an address that is told of events.
 
+    description: what it is for
     payloadurl: where the events go, http or https
     secretkey: the receiver checks the signature X-CS-Signature with it
     sslverification: whether the certificate of an https receiver is checked
@@ -567,7 +572,7 @@ def create(
     )
 
 
-@command("updateWebhook", answers=Webhook)
+@command("updateWebhook", answers=Webhook, event="WEBHOOK.EDIT")
 def update(
     ctx: Ctx,
     id: Webhook,
@@ -581,6 +586,7 @@ def update(
 ) -> Webhook:
     """Changes a webhook.
 
+    description: what it is for
     payloadurl: where the events go, http or https
     secretkey: the receiver checks the signature with it; empty: none
     sslverification: whether the certificate of an https receiver is checked
@@ -606,7 +612,7 @@ def update(
     return ctx.tx.set(id, **found)
 
 
-@command("deleteWebhook")
+@command("deleteWebhook", event="WEBHOOK.DELETE")
 def delete(ctx: Ctx, id: Webhook) -> None:
     """Deletes a webhook, with its deliveries and filters."""
     ctx.tx.remove(id)
@@ -742,7 +748,7 @@ def _filters(q: Query, webhookid: Webhook | None = None) -> None:
         q.where(WebhookFilter.c.webhook_id == webhookid.id)
 
 
-@command("addWebhookFilter", answers=WebhookFilter)
+@command("addWebhookFilter", answers=WebhookFilter, event="WEBHOOK.EDIT")
 def add_filter(
     ctx: Ctx,
     webhookid: Annotated[Webhook, Param(access="operate")],
@@ -752,6 +758,7 @@ def add_filter(
 ) -> WebhookFilter:
     """Has a webhook told of some types of events only, or of all but some.
 
+    webhookid: the webhook
     value: the type of event, or a part of it, as VM.
     mode: Include: only such events; Exclude: none of them
     matchtype: Exact, Prefix, Suffix or Contains
@@ -761,7 +768,7 @@ def add_filter(
     return ctx.tx.add(WebhookFilter(webhook_id=webhookid.id, mode=mode, match=matchtype, value=value.strip()))
 
 
-@command("deleteWebhookFilter")
+@command("deleteWebhookFilter", event="WEBHOOK.EDIT")
 def delete_filter(
     ctx: Ctx, id: WebhookFilter | None = None, webhookid: Annotated[Webhook | None, Param(access="operate")] = None
 ) -> None:

@@ -116,7 +116,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
     raise _odd()
 
 
-@command("uploadResourceIcon")
+@command("uploadResourceIcon", event="UPLOAD.RESOURCE.ICON")
 def upload(
     ctx: Ctx,
     resourcetype: str,
@@ -140,7 +140,7 @@ def upload(
         ctx.tx.noted(kind, row.id, "icon")
 
 
-@command("deleteResourceIcon")
+@command("deleteResourceIcon", event="DELETE.RESOURCE.ICON")
 def delete(ctx: Ctx, resourcetype: str, resourceids: list[str]) -> None:
     """Takes the icons of things away.
 

@@ -21,8 +21,8 @@ class Tag(Owned):
     kind = "tag"
     unique = (("resource_kind", "resource_id", "key"),)
 
-    key: str = column(filter=True)
-    value: str = column(default="", filter=True)
+    key: str = column(filter=True, keyword=True)
+    value: str = column(default="", filter=True, keyword=True)
     customer: str | None = column(default=None, filter=True)
     resource_kind: str = column(hidden=True)
     resource_id: str = column(api="resourceid", filter=True, index=True)
