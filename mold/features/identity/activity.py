@@ -238,8 +238,8 @@ def _events(
 
     startdate: those since then
     enddate: those before then
-    duration: those of asynchronous work that took longer than so many seconds
-    entrytime: those of asynchronous work begun before so many seconds
+    duration: those of asynchronous work that has been under way for so many seconds
+    entrytime: with duration: and was begun no longer ago than so many seconds; alone: as duration
     startid: those that follow from this event
     archived: archived ones too
     """
@@ -256,11 +256,12 @@ def _events(
         kinds = [k for k, v in TYPES.items() if v.lower() == resourcetype.lower()]
         q.where(c.resource_kind.in_([resourcetype, *kinds]))
     if duration is not None or entrytime is not None:
-        q.where(
-            c.state == "Scheduled",
-            c.created <= clock.ago(entrytime or duration or 0),
-            c.id.not_in(sa.select(c.parent).where(c.parent.is_not(None))),
-        )
+        over = sa.select(c.parent).where(c.parent.is_not(None), c.state == "Completed")
+        q.where(c.state == "Scheduled", c.id.not_in(over), c.created <= clock.ago(duration or entrytime or 0))
+        if duration is not None and entrytime is not None:
+            if entrytime <= duration:
+                raise Invalid("entrytime must be longer ago than duration.", parameter="entrytime")
+            q.where(c.created >= clock.ago(entrytime))
     if not archived:
         q.where(~c.archived)
     q.order = [c.number.desc()]
@@ -301,6 +302,8 @@ def _chosen(ctx: Ctx, events: list[Event] | None, kind: str | None, start: str |
     c = Event.c
     if not (events or kind or start or end):
         raise Invalid("Say which events: ids, type, or startdate and enddate.", parameter="ids")
+    if start and end and start > end:
+        raise Invalid("startdate must not be after enddate.", parameter="enddate")
     where = [condition(Event, ctx.caller, "operate")]
     if events:
         where.append(ctx.tx.any_of(c.id, [e.id for e in events]))
