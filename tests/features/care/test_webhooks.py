@@ -16,7 +16,8 @@ import pytest
 from cloud import Actor, ApiError, Cloud
 
 from mold.base import egress
-from mold.features.care import webhooks as wh
+from mold.features.care.webhooks import deliveries as dl
+from mold.features.care.webhooks import sending
 
 SECRET = "canary-of-a-webhook"
 
@@ -120,7 +121,7 @@ def test_an_event_is_told_once_signed(cloud: Cloud, receiver: Receiver, open_loo
 def test_a_failure_is_tried_again_and_then_given_up(
     cloud: Cloud, receiver: Receiver, open_loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wh, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(dl, "PAUSE_SECONDS", 0.05)
     tenant = cloud.tenant()
     hook = tenant.createWebhook(name="ops", payloadurl=receiver.url)
     receiver.answers = [500, 503]
@@ -217,7 +218,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(
 def test_an_endless_answer_is_cut(cloud: Cloud, receiver: Receiver, open_loopback: None) -> None:
     receiver.reply = b"y" * 5_000_000
     told = cloud.tenant().executeWebhookDelivery(payloadurl=receiver.url)
-    assert told["success"] and len(told["response"]) <= wh.ANSWER_MAX
+    assert told["success"] and len(told["response"]) <= sending.ANSWER_MAX
 
 
 def test_tests_and_repeats(cloud: Cloud, receiver: Receiver, open_loopback: None) -> None:
@@ -239,9 +240,9 @@ def test_tests_and_repeats(cloud: Cloud, receiver: Receiver, open_loopback: None
     tenant.deleteWebhookDelivery(webhookid=hook["id"])
     assert tenant.listWebhookDeliveries() == []
     for word in (SECRET, "another secret of it"):
-        kept = cloud.run(cloud.manager.engine.reading(lambda tx: str([tuple(r) for r in tx.execute(wh.sa.text("select args, journal from asyncjob"))])))
+        kept = cloud.run(cloud.manager.engine.reading(lambda tx: str([tuple(r) for r in tx.execute(dl.sa.text("select args, journal from asyncjob"))])))
         assert word not in kept
-        kept = cloud.run(cloud.manager.engine.reading(lambda tx: str([tuple(r) for r in tx.execute(wh.sa.text("select * from webhook")).all()])))
+        kept = cloud.run(cloud.manager.engine.reading(lambda tx: str([tuple(r) for r in tx.execute(dl.sa.text("select * from webhook")).all()])))
         assert word not in kept
 
 
