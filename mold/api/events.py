@@ -83,6 +83,8 @@ def record(
     return made
 
 
+ALSO: set[str] = set()
+"""Types of events that no command declares: what happens by itself."""
 HEARERS: list[Callable[[Tx, Event], None]] = []
 """Who is told of each event, in the transaction that records it."""
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
 from mold.api.command import COMMANDS, Ctx, Date, Param, command
-from mold.api.events import Event
+from mold.api.events import ALSO, Event
 from mold.api.lists import Query, lists
 from mold.api.outcome import outcomes
 from mold.api.permit import Policy, below, condition
@@ -293,7 +293,7 @@ async def purge_events() -> int:
 @command("listEventTypes", shape="list", key="eventtype", reads=True, fields=(Field("name"),))
 def event_types(ctx: Ctx) -> dict[str, Any]:
     """Lists the types of events."""
-    names = sorted({c.event for c in COMMANDS.values() if c.event})
+    names = sorted({c.event for c in COMMANDS.values() if c.event} | ALSO)
     return {"count": len(names), "eventtype": [{"name": n} for n in names]}
 
 

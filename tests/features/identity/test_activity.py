@@ -157,6 +157,22 @@ def test_events_are_put_away_and_deleted(cloud: Cloud) -> None:
     assert tenant.listEvents(archived=True) == [] and len(other.listEvents()) == 2
 
 
+def test_what_happens_by_itself(cloud: Cloud, site: Site) -> None:
+    tenant = cloud.tenant()
+    wish = {"format": "QCOW2", "hypervisor": "Simulator", "zoneid": site.zone, "url": "http://images.invalid/x.qcow2"}
+    good = tenant.registerTemplate(name="good", **wish)["id"]
+    cloud.idle()
+    cloud.simulator.plant(call="FetchImage", text="the line is cut")
+    bad = tenant.registerTemplate(name="bad", **wish)["id"]
+    cloud.idle()
+    seen = lambda id: [e["type"] for e in reversed(tenant.listEvents(resourceid=id)) if "DOWNLOAD" in e["type"]]
+    assert seen(good) == ["TEMPLATE.DOWNLOAD.START", "TEMPLATE.DOWNLOAD.SUCCESS"]
+    assert seen(bad) == ["TEMPLATE.DOWNLOAD.START", "TEMPLATE.DOWNLOAD.FAILED"]
+    (error,) = tenant.listEvents(level="ERROR")
+    assert "the line is cut" in error["description"] and error["resourcename"] == "bad"
+    assert "TEMPLATE.DOWNLOAD.FAILED" in {t["name"] for t in tenant.listEventTypes()}
+
+
 def test_old_events_are_purged(cloud: Cloud) -> None:
     tenant = cloud.tenant()
     tenant.deleteEvents(startdate="2001-01-01")
