@@ -168,7 +168,7 @@ def test_what_happens_by_itself(cloud: Cloud, site: Site) -> None:
     seen = lambda id: [e["type"] for e in reversed(tenant.listEvents(resourceid=id)) if "DOWNLOAD" in e["type"]]
     assert seen(good) == ["TEMPLATE.DOWNLOAD.START", "TEMPLATE.DOWNLOAD.SUCCESS"]
     assert seen(bad) == ["TEMPLATE.DOWNLOAD.START", "TEMPLATE.DOWNLOAD.FAILED"]
-    (error,) = tenant.listEvents(level="ERROR")
+    (error,) = tenant.listEvents(level="ERROR", type="TEMPLATE.DOWNLOAD.FAILED")
     assert "the line is cut" in error["description"] and error["resourcename"] == "bad"
     assert "TEMPLATE.DOWNLOAD.FAILED" in {t["name"] for t in tenant.listEventTypes()}
 
