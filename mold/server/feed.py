@@ -34,7 +34,6 @@ from mold.api.door import Door, Request
 from mold.api.permit import TRUE, Caller, condition, gone, judged
 from mold.base import ids
 from mold.base.errors import Refusal, Unauthorized, Unavailable
-from mold.features.identity import signin
 from mold.store import REGISTRY, Resource, Tx
 from mold.store.store import Change
 from mold.work import Engine, Job, notices
@@ -290,9 +289,13 @@ class Feed:
 
     # -- telling ---------------------------------------------------------------------------------------------
 
+    def _lists(self, caller: Caller, kind: str) -> bool:
+        """Whether the caller may call a command that lists this kind."""
+        return any(caller.role in c.roles and self.door.rule(caller, c) for c in listing()[kind])
+
     def _visible(self, tx: Tx, kind: type[Resource], caller: Caller, rows: dict[str, Any]) -> set[str]:
         """Which of these rows the caller may see."""
-        if not any(caller.role in c.roles and self.door.rule(caller, c) for c in listing()[kind.kind]):
+        if not self._lists(caller, kind.kind):
             return set()
         rule = condition(kind, caller, "see")
         if rule is TRUE or not rows:
@@ -326,7 +329,7 @@ class Feed:
                 live[t.kind][t.row] = row
         seen = {k: self._visible(tx, REGISTRY[k], caller, found) for k, found in live.items()}
         for k, ghosts in dead.items():
-            if any(caller.role in c.roles and self.door.rule(caller, c) for c in listing()[k]):
+            if self._lists(caller, k):
                 seen.setdefault(k, set()).update(gone(tx, REGISTRY[k], caller, ghosts))
         whole: dict[str, Any] = {}
         for k in RECORDS:
@@ -407,7 +410,7 @@ class Feed:
             with self.store.read() as tx:
                 for each in list(self.streams):
                     try:
-                        found[each] = signin.still(tx, each.request)
+                        found[each] = self.door.who(tx, each.request)
                     except Unauthorized:
                         found[each] = None
             return found, self._others() if self.store.postgres else frozenset()
