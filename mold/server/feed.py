@@ -349,7 +349,7 @@ class Feed:
                 names = shown_as(t.kind, caller.root)
                 extra = set(REGISTRY[t.kind].columns)
                 changed = dict.fromkeys(a for n in t.names for a in names.get(n, () if n in extra else (n,)))
-                body: dict[str, Any] = {"type": t.kind, "id": t.row, "op": t.op, "changed": list(changed)}
+                body: dict[str, Any] = {"type": listing()[t.kind][0].key, "id": t.row, "op": t.op, "changed": list(changed)}
                 row = live[t.kind].get(t.row)
                 if row is not None and row.__dict__.get("state") is not None:
                     body["state"] = row.__dict__["state"]

@@ -366,6 +366,12 @@ def _tags(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     return out
 
 
+@shown(UsageRecord, detail="oldformat", asked=True)
+def _old(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    """Descriptions that name things by their ids, as in records of long ago."""
+    return {r.id: {"description": f"{TYPES.get(r.usage_type, ('', ''))[1]}: {r.resource_id}"} for r in rows}
+
+
 @lists("listUsageRecords", UsageRecord, roles=ADMINS, everyones=True, id_param=False)
 def _records(
     q: Query,
@@ -385,7 +391,7 @@ def _records(
     type: number of the usage type; listUsageTypes names them
     usageid: id of the thing that was used
     includetags: with the tags that the things have now
-    oldformat: descriptions are in words anyhow
+    oldformat: descriptions name things by their ids
     """
     c = UsageRecord.c
     if startdate > enddate:
@@ -400,8 +406,9 @@ def _records(
         q.where(c.usage_type == type)
     if usageid is not None:
         q.where(c.resource_id == usageid)
-    if includetags:
-        q.details = frozenset({"all", "tags"})
+    more = {name for name, wanted in (("tags", includetags), ("oldformat", oldformat)) if wanted}
+    if more:
+        q.details = frozenset({"all", *more})
 
 
 @command("generateUsageRecords", roles=ROOT)
