@@ -190,6 +190,7 @@ async def settle(cloud: Cloud, *, idle: bool) -> None:
     await expunge_destroyed()
     await cloud.engine.idle()
     await networks.follow_networks()
+    await networks.finish_removals()
     await cloud.engine.idle()
     if idle:
         await networks.shut_idle_networks()
