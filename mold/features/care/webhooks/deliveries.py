@@ -360,6 +360,11 @@ class DeliverWebhook(Operation):
         parcel = await look(lambda tx: _parcel(tx, tx.one(WebhookDelivery, self.delivery)))
         return await send(parcel)
 
+    @post.undo
+    def unsent(self, tx: Tx, error: str) -> None:
+        """Whoever looks at the delivery shall see that nobody knows whether it arrived."""
+        _ended(tx, self.delivery, Sent(False, f"It was broken off: {error}", ""), tries=1)
+
     @step
     def note(self, tx: Tx, post: Sent) -> None:
         """Keep what came of it."""
