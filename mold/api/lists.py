@@ -211,6 +211,8 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
     if isinstance(tags, dict) and tags and "tags" not in special:  # an offering's `tags` are a word of its own
         query.where(tagged(kind, tags))
     function(query, **{n: given.get(n, p.default) for n, p in [*inspect.signature(function).parameters.items()][1:]})
+    if given.get("showicon"):
+        query.details = (frozenset({"all"}) if query.details is None else query.details) | {"icon"}
     return query.run(page, pagesize)
 
 
