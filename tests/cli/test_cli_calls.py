@@ -209,12 +209,12 @@ def test_wide_characters_keep_columns_straight(cloud: SmallCloud, signed: Mold) 
 
 
 def test_the_servers_refusal_is_one_clear_line(signed: Mold) -> None:
-    ran = signed("delete", "zone", "id=seoul")
+    ran = signed("delete", "zone", "id=seoul", "--yes")
     assert ran == (4, "", "mold: deleteZone: The zone is in use by \\x1b[31mpods\\x1b[0m (errorcode 536)\n")
 
 
 def test_errors_are_json_when_json_was_asked_for(signed: Mold) -> None:
-    ran = signed("delete", "zone", "id=seoul", "-o", "json")
+    ran = signed("delete", "zone", "id=seoul", "-o", "json", "--yes")
     error = json.loads(ran.err)
     assert ran.code == 4 and ran.out == ""
     assert (error["errorcode"], error["cserrorcode"], error["exitcode"], error["command"]) == (
@@ -238,7 +238,8 @@ def test_exit_codes_of_the_program(cloud: SmallCloud, program: Callable[..., sub
     assert (done.returncode, done.stdout, done.stderr) == (0, "seoul\nbusan\n", "")
     assert program("list", "zonez", **env).returncode == 2
     assert program("list", "zones", **env | {"MOLD_SECRET_KEY": "no"}).returncode == 3
-    assert program("delete", "zone", f"id={uid('seoul')}", **env).returncode == 4  # no terminal: not asked
+    assert program("delete", "zone", f"id={uid('seoul')}", **env).returncode == 2  # no terminal to ask on
+    assert program("delete", "zone", f"id={uid('seoul')}", "--yes", **env).returncode == 4
     cloud.job_fails = {"errorcode": 533, "errortext": "No capacity"}
     done = program("start", "virtualmachine", "id=web1", **env)
     assert (done.returncode, done.stdout) == (5, "") and "No capacity (errorcode 533)" in done.stderr
@@ -286,7 +287,7 @@ def test_jobs_can_be_watched_and_listed(signed: Mold) -> None:
     ran = signed("job", "watch", uid("job-9"), "-o", "name")
     assert ran.code == 0 and ran.out == "web1\n"
     ran = signed("job", "list")
-    assert ran.out.splitlines()[0].split() == ["CMD", "JOBSTATUS", "JOBPROGRESS", "CREATED", "ACCOUNT", "JOBID"]
+    assert ran.out.splitlines()[0].split() == ["CMD", "JOBSTATUS", "CREATED", "ACCOUNT", "JOBID"]
     assert ran.out.splitlines()[1].split()[:2] == ["StartVMCmdByAdmin", "failed"]
     assert signed("query", "asyncjobresult", f"jobid={uid('job-9')}", "-o", "json").code == 0
 
@@ -398,7 +399,7 @@ def test_the_model_is_fetched_once_and_again_when_old_or_insufficient(
     assert len(cloud.calls("listApis")) == 3
     assert signed("sync").code == 0
     assert len(cloud.calls("listApis")) == 4
-    kept.write_text('{"format": 1, "comm')  # cut short
+    kept.write_text('{"format": 2, "comm')  # cut short
     assert signed("list", "zones").code == 0
     assert len(cloud.calls("listApis")) == 5
 
