@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +29,8 @@ DESTRUCTIVE = frozenset({"delete", "destroy", "expunge", "release", "reinstall",
 MAKES = frozenset({"create", "register", "upload", "add", "set", "allow", "deny"})
 FILE_BYTES = 1024 * 1024
 RESOURCE_TYPES = ("user_vm", "public_ip", "volume", "snapshot", "template", "project", "network", "vpc", "cpu", "memory", "primary_storage", "secondary_storage", "backup", "backup_storage", "bucket", "object_storage", "gpu")  # fmt: skip
+NEARBY = ("zoneid", "podid", "clusterid", "physicalnetworkid")
+"""What need not be said where there is only one."""
 LEFT_OUT = ("listall", "templatefilter", "isofilter")
 """Not worth a word when asking whether to go on."""
 
@@ -81,7 +83,7 @@ def spelled(verb: Verb, command: Command) -> list[Spelled]:
         if known.related and short and short != name and name not in covered and f"--{short}" not in taken:
             taken.add(f"--{short}")
             found.append(Spelled(f"--{short}", name, form, name in ("domainid", "projectid")))
-        elif f"--{name}" not in taken and name not in covered:
+        if f"--{name}" not in taken:
             taken.add(f"--{name}")
             found.append(Spelled(f"--{name}", name, form, name == "account"))
     if command.param("projectid") is None and "--project" not in taken and not command.noun.startswith("project"):
@@ -167,6 +169,8 @@ class Line:
             typed = [self._tagged(each) for each in typed]
         if verb.way == "upload" and not self.extra.get("file"):
             raise Usage(say("curated.missing", words=verb.words, names="--file", example=self.example()))
+        for each in typed:
+            self._demand(each, {*verb.sends, *NEARBY})
         full = [self._complete(each) for each in typed]
         for each in full:
             self._check(each)
@@ -281,7 +285,7 @@ class Line:
                 params[name] = value
         for param in self.command.params:
             name = param.name.lower()
-            if param.required and name not in params and name in ("zoneid", "podid", "clusterid", "physicalnetworkid"):
+            if param.required and name not in params and name in NEARBY:
                 params |= self._only(name, params, say_which=True)
         if params.get("account") and self.command.param("domainid") and "domainid" not in params and self.verb.noun != "account":
             params |= self._domain_of(params["account"])
@@ -345,13 +349,17 @@ class Line:
         refused = [(name, param.refused) for name in params if (param := self.command.param(name)) and param.refused]
         for name, why in refused:
             raise Usage(say("param.refused", name=self._spelling(name), why=why))
-        here = {name.partition("[")[0] for name in params}
+        self._demand(params, ())
+        check(self.command, params)
+
+    def _demand(self, params: Mapping[str, str], later: Collection[str]) -> None:
+        """Raise Usage for what is required and neither here nor to come `later`."""
+        here = {name.partition("[")[0] for name in params} | set(later)
         missing = [param.name.lower() for param in self.command.params if param.required and param.name.lower() not in here]
         missing += [name for name in self.verb.takes if name not in here and name not in missing and self.verb.name not in ("list", "create", "add")]  # fmt: skip
         if missing:
             names = ", ".join(self._spelling(name) for name in missing)
             raise Usage(say("curated.missing", words=self.verb.words, names=names, example=self.example()), missing=missing)
-        check(self.command, params)
 
     def _spelling(self, name: str) -> str:
         """How a parameter is given: as a plain word, an option or name=value."""

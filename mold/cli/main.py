@@ -52,7 +52,7 @@ def _run(arguments: list[str]) -> int:
     if os.environ.get("_MOLD_COMPLETE"):
         from mold.cli import complete
 
-        return complete.answer(os.environ["_MOLD_COMPLETE"], syntax())
+        return complete.answer(os.environ["_MOLD_COMPLETE"])
     if arguments and arguments[0] in PROGRAMS:
         return _program(arguments[0], arguments[1:])
     options = read(arguments, loose=True)
@@ -144,7 +144,7 @@ def _root_help(options: Options) -> int:
 
     from mold.cli import complete, manual
 
-    model = complete.known_model(profile=options.profile, url=options.url, data_dir=options.data_dir)
+    model = complete.source_of({"profile": options.profile, "url": options.url, "data_dir": options.data_dir}).model
     spellings = [
         (", ".join(param.opts) + ("" if param.is_flag else f" {(param.name or '').upper()}"), param.name or "")
         for param in syntax().params
@@ -182,7 +182,7 @@ def _help(options: Options, words: list[str]) -> int:
 def _completion(words: list[str]) -> int:
     from mold.cli.complete import script
 
-    text = script(words[0], syntax()) if len(words) == 1 else None
+    text = script(words[0]) if len(words) == 1 else None
     if text is None:
         raise Usage(say("bad.shell", shell=" ".join(words)))
     print(text)

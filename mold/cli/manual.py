@@ -103,7 +103,8 @@ def curated(of: Verb, known: Command, model: Model, choices: Sequence[Spelled]) 
     for choice in choices:
         param = known.param(choice.param)
         if not choice.is_named and not (param is not None and param.required):
-            rest.append(choice.spelling)
+            if choice.param not in {named.param for named in choices if named.spelling != choice.spelling}:
+                rest.append(choice.spelling)
             continue
         takes_value = not (choice.form.startswith("=") and choice.param) and not (param is not None and param.type == "boolean")
         meta = " KEY=VALUE" if choice.form in ("[]", "{}") else " FILE" if choice.form.startswith("@") else " VALUE" if takes_value else ""

@@ -67,18 +67,12 @@ def syntax(more: Sequence[click.Option] = (), *, loose: bool = False) -> click.C
     def flag(*spellings: str) -> click.Option:
         return click.Option(spellings, is_flag=True)
 
-    def complete(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-        from mold.cli import complete
-
-        where = {name: context.params.get(name) for name in ("profile", "url", "data_dir")}
-        return complete.candidates(list(context.params.get("words") or ()), incomplete, complete.known_model(**where))
-
     return click.Command(
         "mold",
         add_help_option=False,
         context_settings={"ignore_unknown_options": loose},
         params=[
-            click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, shell_complete=complete),
+            click.Argument(["words"], nargs=-1, type=click.UNPROCESSED),
             click.Option(["-o", "--output"], type=click.Choice(FORMS), default="table"),
             option("--columns"),
             flag("--no-header"),

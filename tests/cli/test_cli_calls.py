@@ -467,38 +467,6 @@ def test_dry_run_sends_nothing_that_changes(cloud: SmallCloud, signed: Mold) -> 
     assert not cloud.calls("deployVirtualMachine")
 
 
-def test_completion_in_a_real_bash(cloud: SmallCloud, signed: Mold, home: Path) -> None:
-    signed("sync")
-    (home / "mold").write_text(f'#!/bin/sh\nexec {sys.executable} -m mold.cli.main "$@"\n')
-    (home / "mold").chmod(0o755)
-    script = """
-    source <(mold completion bash)
-    ask() { COMP_LINE="$1"; COMP_POINT=${#1}; COMPREPLY=(); _mold_completion; printf '[%s]' "${COMPREPLY[@]}"; echo; }
-    ask 'mold li'; ask 'mold list zo'; ask 'mold start virtualmachine '; ask 'mold list zones available=t'
-    ask 'mold --out'; ask 'mold api listZ'; ask 'mold profile u'; ask 'mold -o json list zo'
-    """
-    done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True,
-        env=os.environ | {"PATH": f"{home}:{os.environ['PATH']}"},
-    )  # fmt: skip
-    assert done.stdout.splitlines() == [
-        "[list ]", "[zones ]", "[id=]", "[true ]", "[--output ]", "[listZones ]", "[use ]", "[zones ]",
-    ]  # fmt: skip
-
-
-def test_completion_for_zsh_and_fish(
-    cloud: SmallCloud, signed: Mold, program: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    signed("sync")
-    assert "#compdef mold" in signed("completion", "zsh").out
-    done = program(_MOLD_COMPLETE="zsh_complete", COMP_WORDS="mold list zo", COMP_CWORD="2")
-    assert done.stdout.split() == ["plain", "zones", "_"]
-    assert "complete --no-files --command mold" in signed("completion", "fish").out
-    done = program(_MOLD_COMPLETE="fish_complete", COMP_WORDS="mold list zo", COMP_CWORD="zo")
-    assert done.stdout.split() == ["plain,zones"]
-    assert signed("completion", "tcsh").code == 2
-
-
 # ---- the program
 
 
