@@ -66,7 +66,8 @@ def test_a_deploy_costs_no_more_statements_than_it_did(database_url: str, tmp_pa
                 job = await made.engine.finished(await accept(made, wanted, crowd[0]), 30)
                 assert job.status == 1, job.error
                 await made.engine.idle()
-                costs.append(counted.take())
+                # A manager that may not be alone tells the others, until its first beat shows that it is.
+                costs.append([s for s in counted.take() if "pg_notify" not in s])
             best = min(costs[1:], key=len)
             assert len(best) <= DEPLOY_AT_MOST, "\n".join(best)
 

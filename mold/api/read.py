@@ -184,7 +184,7 @@ def _plain_number(text: str) -> str:
 
 
 def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
-    """The row that an id names, permitted; `-1` passes through for projects (all of them)."""
+    """The row that an id names, permitted; `-1` passes through for the projects of a list declared with `lists` (all of them)."""
     assert spec.access is not None
     word = text.strip()
     if spec.resource is None:
@@ -192,7 +192,7 @@ def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
         if ids.UUID.match(word) or word.isdigit():
             return word.lower()
         raise said(made, spec.name, f"Invalid parameter {spec.name} value={word[:80]}: it must be a uuid.")
-    if word == "-1" and spec.name == "projectid" and made.shape == "list":
+    if word == "-1" and spec.name == "projectid" and made.source is not None:
         return "-1"
     found: Resource | None = None
     if ids.UUID.match(word) or (ids.whole(word) is not None and not spec.since):

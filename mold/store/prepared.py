@@ -27,7 +27,11 @@ class _Text:
         if compiled.escaped_bind_names or "POSTCOMPILE" in self.text:
             raise TypeError(f"this statement cannot be prepared (a list, or an odd parameter name): {self.text}")
         columns: Any = statement._all_selected_columns  # of a SELECT, or of RETURNING
-        found = ((n, c.type._cached_result_processor(dialect, None)) for n, c in enumerate(columns))
+        # Both drivers give floats as they are; SQLAlchemy's processor would want to know PostgreSQL's type of the column.
+        found = (
+            (n, None if isinstance(c.type, sa.Float) else c.type._cached_result_processor(dialect, None))
+            for n, c in enumerate(columns)
+        )
         self.outward: list[tuple[int, Convert]] = [(n, p) for n, p in found if p is not None]
 
     def values(self, given: Mapping[str, Any]) -> Any:

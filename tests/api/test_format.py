@@ -54,8 +54,9 @@ def test_an_object_has_one_inner_key(cloud: Cloud) -> None:
 
 
 def test_success_is_a_json_boolean(cloud: Cloud) -> None:
-    made = cloud.domain()
-    assert envelope(cloud.admin.raw("deleteDomain", id=made)) == ("deletedomainresponse", {"success": True})
+    made = cloud.admin.createServiceOffering(name=cloud.name("soon gone"), cpunumber=1, cpuspeed=100, memory=64)["id"]
+    gone = ("deleteserviceofferingresponse", {"success": True})
+    assert envelope(cloud.admin.raw("deleteServiceOffering", id=made)) == gone
 
 
 def test_asynchronous_answers(cloud: Cloud, site: Site) -> None:
@@ -218,7 +219,8 @@ def test_xml_names_the_version_to_everybody_but_the_system(cloud: Cloud) -> None
 
 def test_xml_of_empty_lists_success_nested_and_plain_lists(cloud: Cloud, site: Site) -> None:
     assert len(xml(ask(cloud, command="listVirtualMachines", name="nobody"))) == 0
-    root = xml(ask(cloud, command="deleteDomain", id=cloud.domain()))
+    made = cloud.admin.createServiceOffering(name=cloud.name("soon gone"), cpunumber=1, cpuspeed=100, memory=64)["id"]
+    root = xml(ask(cloud, command="deleteServiceOffering", id=made))
     assert root.findtext("success") == "true"
     pod = xml(ask(cloud, command="listPods", id=site.pod)).find("pod")
     assert pod is not None
@@ -526,7 +528,7 @@ def test_list_apis_shows_what_the_role_may_call(cloud: Cloud) -> None:
     listed = {p["name"] for p in cloud.admin.one("listApis", name="listZones")["params"]}
     assert {"page", "pagesize", "keyword"} <= listed
     login = cloud.admin.one("listApis", name="login")
-    assert {p["name"] for p in login["params"]} == {"username", "password", "domain", "domainid"}
+    assert {p["name"] for p in login["params"]} == {"username", "password", "domain", "domainId"}
 
 
 def test_parameters_for_root_admins_are_ignored_for_others(cloud: Cloud, site: Site) -> None:

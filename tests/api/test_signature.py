@@ -143,7 +143,7 @@ def test_keys_end_with_new_ones(cloud: Cloud) -> None:
     person = cloud.tenant()
     assert person.keys is not None
     old = person.keys
-    made = person.registerUserKeys(id=person.user)
+    made = cloud.admin.registerUserKeys(id=person.user)
     assert person.raw("listAccounts").status == 401, "the old pair is void at once"
     person.keys = (made["apikey"], made["secretkey"])
     assert person.raw("listAccounts").status == 200

@@ -41,11 +41,15 @@ ALIKE = {("listCapabilities", "domainid"), ("listDetailOptions", "resourceid")}
 """Whatever these name (and it is checked that they name something one may see), the answer is the same."""
 
 
+EMPTY = {"listPortForwardingRules", "listIpForwardingRules"}
+"""Lists of what cannot be made yet (see `mold/features/edge/forwarding.py`): empty whatever is asked."""
+
+
 def test_no_parameter_is_declared_and_ignored() -> None:
     load()
     ignored = []
     for made in COMMANDS.values():
-        if made.open:
+        if made.open or made.name in EMPTY:
             continue
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(made.source or made.function))).body
         assert isinstance(tree, ast.FunctionDef)

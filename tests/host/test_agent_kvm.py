@@ -124,7 +124,10 @@ def test_probe_finds_what_really_runs(folder: Path) -> None:
             began = time.monotonic()
             found = await probe.domain_type(here)
             assert time.monotonic() - began < 40
-            assert found == ("kvm" if await probe.runs(here, "kvm") else "qemu")
+            kernel = probe.own_kernel()
+            assert kernel is not None, "make setup installs one"
+            assert await probe.runs(here, "qemu", seconds=60, kernel=kernel), "an emulated guest boots this kernel"
+            assert found == ("kvm" if await probe.runs(here, "kvm", kernel=kernel) else "qemu")
             kept = (here.settings.data / "probe.json").read_text()
             assert probe.boot_id() in kept and found in kept
         async with agent(folder / "a") as again:

@@ -238,7 +238,7 @@ def test_a_full_disk(real: RealCloud, small: Path) -> None:
     assert "virtualmachine" not in cs.listVirtualMachines(name="full")
     assert [set(os.listdir(small / kind)) for kind in ("volumes", "images")] == [volumes, set()]
     filler.unlink()
-    cs.deleteNetwork(id=network["id"], forced=True, fetch_result=True)
+    cs.deleteNetwork(id=network["id"], fetch_result=True)
     assert not [n for n in os.listdir("/run/netns") if n.endswith("-" + real.about["instance"])]
     cs.deleteServiceOffering(id=offering["id"])
-    cs.deleteStoragePool(id=pool["id"], forced=True)
+    cs.deleteStoragePool(id=pool["id"])

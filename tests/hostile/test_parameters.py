@@ -273,6 +273,11 @@ def test_lists_show_what_was_stored(cloud: Cloud) -> None:
     """Every list still answers after all that, in both formats."""
     for name, made in COMMANDS.items():
         if made.reads and made.shape == "list":
-            called = cloud.call(name, **{"listall": "true", **usual(cloud, made), "id": ""})
+            given = {"listall": "true", **usual(cloud, made)}
+            if "id" in given and not made.params["id"].required:
+                del given["id"]
+            if NOBODY in given.values():
+                continue  # a list of what belongs to one thing, and there is none here
+            called = cloud.call(name, **given)
             assert called.status == 200, (name, called.text)
             assert sane(called.body)

@@ -24,6 +24,8 @@ from mold.features.infra.hosts import Host
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
+from mold.features.storage import pools
+from mold.features.storage.pools import StoragePool
 from mold.store import REGISTRY, Prepared, Tx
 
 ALGORITHM = setting(
@@ -79,9 +81,10 @@ class Need(msgspec.Struct, kw_only=True, frozen=True):
     planner: str | None = None
     machine_id: str | None = None
     prefer_host_id: str | None = None
-    storage_size: int = 0
-    storage_tags: str | None = None
-    local_storage: bool = False
+    disks: tuple[pools.Wish, ...] = ()
+    """Disks that are to be made."""
+    pools: tuple[str, ...] = ()
+    """Ids of the primary storage on which it has disks already."""
 
     @property
     def cpu_mhz(self) -> int:
@@ -233,29 +236,38 @@ def _some(tx: Tx, need: Need, order: tuple[Any, ...], limit: int | None) -> list
     return found
 
 
-def place(tx: Tx, need: Need, *, further: Callable[[Tx, Host], str | None] | None = None) -> Host:
-    """Choose a host and reserve its capacity. `further` may refuse a host for a reason. NoCapacity explains."""
+def _stored(tx: Tx, need: Need, found: list[StoragePool]) -> str | None:
+    """Why a host with this primary storage cannot have the machine's disks, or None."""
+    away = set(need.pools) - {p.id for p in found}
+    if away:
+        names = ", ".join(sorted(p.name for p in tx.among(StoragePool, list(away)).values()))
+        return f"it does not reach the primary storage {names}"
+    return pools.lacking(tx, found, need.disks)
+
+
+def place(tx: Tx, need: Need) -> tuple[Host, list[StoragePool]]:
+    """Choose a host and reserve its capacity; gives the primary storage that it can use, too. NoCapacity explains."""
     skipped: dict[str, str] = {}
+    unstored: set[str] = set()
     order = _order(tx, need)
-    several = bool(RULES or further)
 
     def tries() -> Iterator[list[Host]]:
         if need.prefer_host_id and not need.host_id:
             yield _hosts(tx, msgspec.structs.replace(need, host_id=need.prefer_host_id), None)
-        yield _some(tx, need, order, MANY if several else FEW)
+        yield _some(tx, need, order, MANY if RULES else FEW)
         yield _some(tx, need, order, None)
 
     for found in tries():
         for rule in RULES:
             skipped.update(rule(tx, need, found))
         for host in found:
-            if host.id in skipped or not set(need.tags) <= set(host.host_tags or []):
+            if host.id in skipped or host.id in unstored or not set(need.tags) <= set(host.host_tags or []):
                 continue
-            why = further(tx, host) if further else None
-            if why is not None:
-                skipped[host.id] = why
+            usable = pools.usable(tx, host) if need.disks or need.pools else []
+            if _stored(tx, need, usable) is not None:
+                unstored.add(host.id)
             elif reserve(tx, host.id, need.cpu_mhz, need.memory):
-                return host
+                return host, usable
     raise _refusal(tx, need, tx.one(Zone, need.zone_id), skipped)
 
 
@@ -347,6 +359,7 @@ SENTENCES = {
     "CpuSpeed": "needs cores of {needed} MHz, has {available} MHz",
     "Cpu": "needs {needed} MHz CPU, {available} MHz are free",
     "Memory": "needs {needed} MiB memory, {available} MiB are free",
+    "Storage": "{available}",
     "Rule": "{available}",
 }
 
@@ -359,9 +372,12 @@ def explain(tx: Tx, need: Need, skipped: dict[str, str] | None = None, limit: in
         skipped.update(rule(tx, need, hosts))
     clusters = tx.among(Cluster, list({h.cluster_id for h in hosts}))
     pods = tx.among(Pod, list({h.pod_id for h in hosts}))
+    storage = pools.usable_by(tx, hosts) if hosts and (need.disks or need.pools) else {}
     out: list[dict[str, object]] = []
     for host in hosts:
         reasons = verdict(tx, need, host, clusters[host.cluster_id], pods[host.pod_id])
+        if (why := _stored(tx, need, storage[host.id]) if storage else None) is not None:
+            reasons.append({"code": "Storage", "needed": sum(d.size for d in need.disks) // MIB, "available": why})
         if host.id in skipped:
             reasons.append({"code": "Rule", "needed": "", "available": skipped[host.id]})
         free = (host.memory_capacity - host.memory_reserved) / max(1, host.memory_capacity)
@@ -394,5 +410,6 @@ def _refusal(tx: Tx, need: Need, zone: Zone, skipped: dict[str, str]) -> NoCapac
         + (f"; and {len(told) - 20} more hosts" if len(told) > 20 else "")
         + "."
     )
-    public = f"No host can take a machine of {wants} now ({', '.join(f'{n} lack {c}' for c, n in sorted(counts.items())) or 'there are no hosts'}). Choose a smaller offering, or ask the operator for capacity."
+    only_storage = [v for v in verdicts if [r["code"] for r in v["reason"]] == ["Storage"]]  # type: ignore[attr-defined]
+    public = pools.FULL if only_storage else f"No host can take a machine of {wants} now ({', '.join(f'{n} lack {c}' for c, n in sorted(counts.items())) or 'there are no hosts'}). Choose a smaller offering, or ask the operator for capacity."
     return NoCapacity(text, hosts=verdicts, public=public)

@@ -210,7 +210,6 @@ async def login(door: Door, entry: Entry) -> Any:
     username: the user's name
     password: the user's password
     domain: path of the user's domain, as /sales/asia; default: ROOT
-    domainid: id of the domain, instead of its path
     """
     request = entry.request
     if not request.post:

@@ -332,6 +332,7 @@ def create(
     if physicalnetworkid is not None and physicalnetworkid.zone_id != zone.id:
         raise Invalid("The physical network is in another zone.", parameter="physicalnetworkid")
     limits.reserve(tx, owner.account, network=1)
+    carrier = physicalnetworkid or next(iter(carrying(tx, zone.id, "Guest") or ()), None)
     made = tx.add(
         Network(
             name=name,
@@ -344,7 +345,7 @@ def create(
             start_ip=startip,
             end_ip=endip,
             networkdomain=networkdomain or suffix(tx, zone, owner.account),
-            physical_network_id=physicalnetworkid.id if physicalnetworkid else None,
+            physical_network_id=carrier.id if carrier else None,
             display=displaynetwork,
             dns1=dns1,
             dns2=dns2,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
+import msgspec
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
@@ -429,29 +431,70 @@ blockers: list[Any] = []
 """Functions (tx, pool) -> reason why it cannot go, or None; higher floors add to it."""
 
 
-def choose(tx: Tx, host: Host, size: int, tags: str | None, *, local: bool = False) -> StoragePool:
-    """Reserve `size` bytes on a pool that the host can use and that carries the tags; NoCapacity says why none will do."""
-    wanted = {t.strip() for t in (tags or "").split(",") if t.strip()}
-    verdicts: list[dict[str, object]] = []
+class Wish(msgspec.Struct, frozen=True):
+    """A disk that is to be made: bytes, tags that its storage must carry (comma separated), on the host's own storage or not."""
+
+    size: int
+    tags: str | None = None
+    local: bool = False
+
+
+def usable(tx: Tx, host: Host) -> list[StoragePool]:
+    """Primary storage that a host can use, the least used first."""
     here = {"zone_": host.zone_id, "cluster_": host.cluster_id, "host_": host.id}
-    for pool in map(StoragePool.from_row, tx.rows(_USABLE, here)):
-        why = unfit(tx, pool, size, wanted, local=local)
+    return [StoragePool.from_row(r) for r in tx.rows(_USABLE, here)]
+
+
+def usable_by(tx: Tx, hosts: list[Host]) -> dict[str, list[StoragePool]]:
+    """`usable` of many hosts of one zone, with one query."""
+    c = StoragePool.c
+    ids = [h.id for h in hosts]
+    places: dict[str | None, list[StoragePool]] = {}
+    for pool in tx.find(StoragePool, c.zone_id == hosts[0].zone_id, sa.or_(c.scope != "HOST", tx.any_of(c.host_id, ids))):
+        where = {"ZONE": pool.zone_id, "CLUSTER": pool.cluster_id, "HOST": pool.host_id}[pool.scope]
+        places.setdefault(where, []).append(pool)
+    return {h.id: [p for place in (h.id, h.cluster_id, h.zone_id) for p in places.get(place, ())] for h in hosts}
+
+
+def lacking(tx: Tx, found: list[StoragePool], wishes: Sequence[Wish]) -> str | None:
+    """Why these pools cannot hold all of these disks, or None. A look only: `choose` reserves."""
+    promised: dict[str, int] = {}
+    for wish in wishes:
+        verdicts = []
+        for pool in found:
+            why = unfit(tx, pool, wish, promised.get(pool.id, 0))
+            if why is None:
+                promised[pool.id] = promised.get(pool.id, 0) + wish.size
+                break
+            verdicts.append(f"{pool.name}: {why}")
+        else:
+            told = "; ".join(verdicts) or "it has no primary storage"
+            return f"no primary storage of it can hold a disk of {units.size(wish.size)} ({told})"
+    return None
+
+
+def choose(tx: Tx, host: Host, found: list[StoragePool], wish: Wish) -> StoragePool:
+    """Reserve room for a disk on one of these pools of the host; NoCapacity says why none will do."""
+    verdicts: list[dict[str, object]] = []
+    for pool in found:
+        why = unfit(tx, pool, wish)
         if why is None:
             limit = int(
                 pool.disk_size_total * OVERCOMMIT.get(tx, storage=pool.id) * ALLOCATED_LIMIT.get(tx, storage=pool.id)
             )
-            if tx.done(_RESERVE, {"pool_": pool.id, "more_": size, "most_": limit}):
+            if tx.done(_RESERVE, {"pool_": pool.id, "more_": wish.size, "most_": limit}):
                 return pool
             why = "capacity was taken by another request"
         verdicts.append({"pool": pool.name, "reason": why})
     told = "; ".join(f"{v['pool']}: {v['reason']}" for v in verdicts) or "the host has no primary storage"
     raise NoCapacity(
-        f"No primary storage of host {host.name} can hold a disk of {units.size(size)} ({told}).",
+        f"No primary storage of host {host.name} can hold a disk of {units.size(wish.size)} ({told}).",
         pools=verdicts,
-        public="No primary storage has room for this disk.",
+        public=FULL,
     )
 
 
+FULL = "No primary storage has room for this disk."
 _USABLE = Prepared(
     sa.select(StoragePool.table)
     .where(
@@ -478,23 +521,24 @@ _RESERVE = Prepared(
 )
 
 
-def unfit(tx: Tx, pool: StoragePool, size: int, wanted: set[str], *, local: bool) -> str | None:
-    """Why a pool cannot hold a disk, or None."""
+def unfit(tx: Tx, pool: StoragePool, wish: Wish, promised: int = 0) -> str | None:
+    """Why a pool cannot hold a disk besides what is `promised` (bytes) in the same decision, or None."""
     if pool.state != "Up":
         return f"it is {pool.state}"
-    if (pool.scope == "HOST") != local:
-        return "it is a host's own storage" if not local else "it is shared storage, and the offering asks for local"
-    has = {t.strip() for t in (pool.tags or "").split(",") if t.strip()}
+    if (pool.scope == "HOST") != wish.local:
+        return "it is a host's own storage" if not wish.local else "it is shared storage, and the offering asks for local"
+    wanted, has = ({t.strip() for t in (text or "").split(",") if t.strip()} for text in (wish.tags, pool.tags))
     if not wanted <= has:
         return f"it lacks the tag {', '.join(sorted(wanted - has))}"
     used = USED_LIMIT.get(tx, storage=pool.id, zone=pool.zone_id)
     if pool.disk_size_used > used * pool.disk_size_total:
         return f"{100 * pool.disk_size_used / max(1, pool.disk_size_total):.0f} % of it are used, more than {100 * used:.0f} %"
     factor, share = OVERCOMMIT.get(tx, storage=pool.id), ALLOCATED_LIMIT.get(tx, storage=pool.id)
-    if pool.reserved + size > pool.disk_size_total * factor * share:
+    taken = pool.reserved + promised
+    if taken + wish.size > pool.disk_size_total * factor * share:
         return (
-            f"{units.size(pool.reserved)} of {units.size(pool.disk_size_total * factor * share)} are promised already, "
-            f"{units.size(size)} more are needed"
+            f"{units.size(taken)} of {units.size(pool.disk_size_total * factor * share)} are promised already, "
+            f"{units.size(wish.size)} more are needed"
         )
     return None
 

@@ -418,15 +418,20 @@ def test_a_console_ticket_works_once(cloud: Cloud, site: Site) -> None:
 
 def test_a_machine_that_stopped_by_itself_is_seen(cloud: Cloud, site: Site) -> None:
     from mold.features.care import power
+    from mold.features.infra.hosts import Host
 
     tenant = cloud.tenant()
     vm = site.deploy(tenant)["id"]
     shown = cloud.admin.one("listVirtualMachines", id=vm)
 
     def report() -> int:
-        told = {f"sim-{shown['hostid']}": cloud.simulator.report(shown["hostid"])}
+        told = {"guid-of-its-agent": cloud.simulator.report(shown["hostid"])}
         return int(cloud.run(cloud.manager.engine.writing(lambda tx: power.follow(tx, told))))
 
+    def speak_through(guid: str | None) -> None:  # simulated hosts in the manager have no agent that would report
+        cloud.run(cloud.manager.engine.writing(lambda tx: tx.set(tx.one(Host, shown["hostid"]), guid=guid)))
+
+    speak_through("guid-of-its-agent")
     cloud.set("power.report.grace.seconds", 1)
     try:
         time.sleep(2.1)
@@ -435,5 +440,6 @@ def test_a_machine_that_stopped_by_itself_is_seen(cloud: Cloud, site: Site) -> N
         assert report() == 1 and report() == 0
     finally:
         cloud.set("power.report.grace.seconds", 10)
+        speak_through(None)
     assert site.machine(tenant, vm)["state"] == "Stopped"
     assert [e["level"] for e in tenant.listEvents(type="VM.STOP")] == ["WARN"]

@@ -232,6 +232,8 @@ def test_an_agents_host_is_up_while_it_is_connected_and_pings(
     agent.hang_up()
     assert "managementserverid" not in until(cloud, host["id"], "Disconnected")
     agent.connect()
+    until(cloud, host["id"], "Connecting")
+    agent.report()
     until(cloud, host["id"], "Up")
     cloud.set("ping.interval", 1)
     cloud.set("ping.timeout", 1)
@@ -262,6 +264,7 @@ def test_who_disconnects_for_long_is_alert(cloud: Cloud, kvm: dict[str, Any], tm
     finally:
         cloud.set("alert.wait", 1800)
     agent.connect()
+    agent.report()
     until(cloud, host["id"], "Up")
     agent.hang_up()
 

@@ -51,7 +51,7 @@ def test_scopes(cloud: Cloud) -> None:
 
 
 def test_a_setting_of_something_that_is_not_there(cloud: Cloud) -> None:
-    with pytest.raises(ApiError, match="There is no zone") as no:
+    with pytest.raises(ApiError, match="Invalid parameter zoneid value=0") as no:
         cloud.set("guest.domain.suffix", "x", zoneid="00000000-0000-4000-8000-000000000000")
     assert no.value.code == 431
 

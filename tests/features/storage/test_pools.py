@@ -128,7 +128,7 @@ def test_over_provisioning_and_thresholds(cloud: Cloud) -> None:
             own.deploy(tenant, serviceofferingid=offering)
         with pytest.raises(ApiError, match="No primary storage has room for this disk"):
             own.deploy(tenant, serviceofferingid=offering)
-        with pytest.raises(ApiError, match=r"131072.0 of 131072.0 GiB are promised already") as no:
+        with pytest.raises(ApiError, match=r"128.0 TiB of 128.0 TiB are promised already") as no:
             own.deploy(cloud.admin, serviceofferingid=offering)
         assert no.value.code == 533
         cloud.set("storage.overprovisioning.factor", 2, storageid=own.pool)

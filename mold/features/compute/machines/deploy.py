@@ -37,6 +37,7 @@ from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
 from mold.features.network import networks
 from mold.features.network.networks import Network
+from mold.features.storage import pools
 from mold.features.storage.templates import Template
 from mold.features.storage.volumes import Volume
 from mold.store import Tx
@@ -193,11 +194,7 @@ def deploy(
     data, data_id = _userdata(ctx, template, userdata, userdataid)
     if password is not None and not template.password_enabled:
         raise Invalid("The template does not support passwords; leave password out.", parameter="password")
-    bytes_ = root_size(offering, template.size, rootdisksize)
-    if overridediskofferingid is not None and not overridediskofferingid.is_customized:
-        bytes_ = max(template.size, overridediskofferingid.disksize * GIB)
-    elif overridediskofferingid is not None and rootdisksize is not None:
-        check_disk_size(tx, rootdisksize)
+    bytes_ = _root(tx, offering, template, rootdisksize, overridediskofferingid).size
     vm = VirtualMachine(
         name=host_name,
         display_name=displayname or host_name,
@@ -327,6 +324,20 @@ def _sizes(offering: ServiceOffering, details: dict[str, str] | None) -> tuple[i
 def _tags(offering: ServiceOffering, template: Template) -> str | None:
     tags = [t for t in (*(offering.host_tags or "").split(","), template.templatetag or "") if t.strip()]
     return ",".join(tags) or None
+
+
+def _root(
+    tx: Tx, offering: ServiceOffering, template: Template, gib: int | None, override: DiskOffering | None
+) -> pools.Wish:
+    """The root disk of a new machine; `gib` is the size that was asked for, `override` the disk offering."""
+    size = root_size(offering, template.size, gib)
+    if override is None:
+        return pools.Wish(size, offering.storage_tags, offering.storage_type == "local")
+    if not override.is_customized:
+        size = max(template.size, override.disksize * GIB)
+    elif gib is not None:
+        check_disk_size(tx, gib)
+    return pools.Wish(size, override.tags, override.storage_type == "local")
 
 
 def check_disk_size(tx: Tx, gib: int) -> None:
@@ -541,8 +552,13 @@ def find_plan(
     clusterid: Cluster | None = None,
     podid: Pod | None = None,
     deploymentplanner: str | None = None,
+    rootdisksize: Long | None = None,
+    overridediskofferingid: DiskOffering | None = None,
 ) -> dict[str, Any]:
-    """Says where a machine would run, and for every host that would not do, why. Tenants get counts without names."""
+    """Says where a machine would run, and for every host that would not do, why. Tenants get counts without names.
+
+    overridediskofferingid: disk offering for the root disk
+    """
     tx = ctx.tx
     _check_place(ctx, zoneid, serviceofferingid, templateid, None)
     cores, mhz, memory = _sizes(serviceofferingid, details)
@@ -559,6 +575,7 @@ def find_plan(
         host_id=hostid.id if hostid else None,
         cluster_id=clusterid.id if clusterid else None,
         pod_id=podid.id if podid else None,
+        disks=(_root(tx, serviceofferingid, templateid, rootdisksize, overridediskofferingid),),
     )
     verdicts = placement.explain(tx, need)
     counts: dict[str, int] = {}

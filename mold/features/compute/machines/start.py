@@ -48,13 +48,14 @@ class Place(msgspec.Struct):
 def need_of(
     tx: Tx,
     vm: VirtualMachine,
+    volumes: list[Volume],
     *,
     host_id: str | None = None,
     cluster_id: str | None = None,
     pod_id: str | None = None,
     planner: str | None = None,
 ) -> Need:
-    """What a machine needs of a host."""
+    """What a machine with these disks needs of a host."""
     offering = tx.known(ServiceOffering, vm.service_offering_id)
     return Need(
         zone_id=vm.zone_id,
@@ -71,36 +72,28 @@ def need_of(
         pod_id=pod_id,
         planner=planner or vm.planner,
         prefer_host_id=vm.last_host_id,
-        storage_tags=offering.storage_tags,
-        local_storage=offering.storage_type == "local",
+        disks=tuple(wish_of(tx, offering, v) for v in volumes if v.state == "Allocated"),
+        pools=tuple({v.pool_id for v in volumes if v.pool_id}),
     )
 
 
-def reach(tx: Tx, volumes: list[Volume]) -> Any:
-    """A filter for hosts: why a host cannot reach the disks that exist already, or None."""
-    existing = tx.among(StoragePool, [v.pool_id for v in volumes if v.pool_id])
-
-    def further(tx: Tx, host: Host) -> str | None:
-        for pool in existing.values():
-            if tx.first(StoragePool, StoragePool.c.id == pool.id, pools.usable_on(host)) is None:
-                return f"it does not reach the primary storage {pool.name}"
-        return None
-
-    return further if existing else None
+def wish_of(tx: Tx, offering: ServiceOffering, volume: Volume) -> pools.Wish:
+    """What a volume that does not exist yet needs of its primary storage."""
+    if volume.disk_offering_id:
+        disk = tx.known(DiskOffering, volume.disk_offering_id)
+        return pools.Wish(volume.size, disk.tags, disk.storage_type == "local")
+    return pools.Wish(volume.size, offering.storage_tags, offering.storage_type == "local")
 
 
-def settle_volumes(tx: Tx, host: Host, offering: ServiceOffering, volumes: list[Volume]) -> list[str]:
-    """Give volumes that do not exist yet a pool; returns their ids."""
+def settle_volumes(
+    tx: Tx, host: Host, found: list[StoragePool], offering: ServiceOffering, volumes: list[Volume]
+) -> list[str]:
+    """Give volumes that do not exist yet one of these pools of the host; returns their ids."""
     fresh = []
     for volume in volumes:
         if volume.state != "Allocated":
             continue
-        tags = offering.storage_tags
-        local = offering.storage_type == "local"
-        if volume.disk_offering_id:
-            disk = tx.known(DiskOffering, volume.disk_offering_id)
-            tags, local = disk.tags, disk.storage_type == "local"
-        pool = pools.choose(tx, host, volume.size, tags, local=local)
+        pool = pools.choose(tx, host, found, wish_of(tx, offering, volume))
         tx.move(volume, "create", pool_id=pool.id, state_since=clock.now())
         fresh.append(volume.id)
     return fresh
@@ -143,16 +136,16 @@ class StartVm(Operation):
         nics = nics_of(tx, vm.id)
         disks = [v for _, v in disks_of(tx, vm.id)]
         offering = tx.known(ServiceOffering, vm.service_offering_id)
-        need = need_of(tx, vm, host_id=self.host, cluster_id=self.cluster, pod_id=self.pod, planner=self.planner)
+        need = need_of(tx, vm, disks, host_id=self.host, cluster_id=self.cluster, pod_id=self.pod, planner=self.planner)
         if self.anywhere:
             need = msgspec.structs.replace(need, prefer_host_id=None)
-        host = placement.place(tx, need, further=reach(tx, disks))
+        host, storage = placement.place(tx, need)
         for nic in nics:
             networks.implement(tx, nic.network_id, host)
         now = clock.now()
         tx.move(vm, "start", state_since=now, host_id=host.id, pod_id=host.pod_id, last_host_id=host.id)
         # Last, because every start locks the row of the pool.
-        fresh = settle_volumes(tx, host, offering, disks)
+        fresh = settle_volumes(tx, host, storage, offering, disks)
         return Place(
             host=host.id, networks=[n.network_id for n in nics], fresh=fresh, cpu_mhz=need.cpu_mhz, memory=need.memory
         )
