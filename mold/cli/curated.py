@@ -109,7 +109,6 @@ def click_options(options: Sequence[Spelled], command: Command) -> list[click.Op
 
 def run(options: Options, words: list[str], arguments: list[str]) -> int:
     """Carry out one line; `options` and `words` are its first reading, `arguments` the line. Raises what a call raises."""
-    from mold.cli import manual
     from mold.cli.model import fetch, kept, load
 
     verb = known_verb([word for word in words[:2] if not word.startswith("-")])
@@ -120,6 +119,8 @@ def run(options: Options, words: list[str], arguments: list[str]) -> int:
         except Usage:
             if not options.help:
                 raise
+        from mold.cli import manual
+
         print(manual.noun(words[0], found[0] if found else None))
         if options.help:
             return 0
@@ -137,6 +138,8 @@ def run(options: Options, words: list[str], arguments: list[str]) -> int:
         raise Usage(say("not.offered", words=verb.words, url=cloud.connection.url, command=" / ".join(verb.commands)))
     choices = spelled(verb, command)
     if options.help:
+        from mold.cli import manual
+
         print(manual.curated(verb, command, model, choices))
         return 0
     values = parse(syntax(click_options(choices, command)), arguments)
@@ -309,9 +312,14 @@ class Line:
         return {}
 
     def _hypervisor(self, params: Mapping[str, str]) -> dict[str, str]:
-        """The hypervisor of the cloud when it has only one."""
+        """The hypervisor of the zone, or of the only zone, when it has only one."""
         lookup = self.model.get("listHypervisors")
-        rows = self.ask(lookup, {}).get("hypervisor") if lookup else None
+        if lookup is None:
+            return {}
+        zone = {"zoneid": params["zoneid"]} if params.get("zoneid", "-1") != "-1" else self._only("zoneid", {}, say_which=False)
+        if lookup.param("zoneid") is None:
+            zone = {}
+        rows = self.ask(lookup, resolve(lookup, zone, self.model, self.ask)).get("hypervisor")
         names = {str(row.get("name")) for row in rows if isinstance(row, dict)} if isinstance(rows, list) else set()
         return {"hypervisor": names.pop()} if len(names) == 1 else {}
 

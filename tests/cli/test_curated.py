@@ -110,6 +110,26 @@ def test_a_key_is_saved_and_not_shown(cloud: SmallCloud, signed: Mold, home: Pat
     assert "HALF" in signed("key", "create", "me").out
 
 
+def test_a_file_is_uploaded_where_the_server_says(cloud: SmallCloud, signed: Mold, home: Path) -> None:
+    from python_multipart import parse_form
+
+    content = os.urandom(3 << 20)
+    (home / 'a"b.qcow2').write_bytes(content)
+    line = ("image", "upload", "mine", "--file", 'a"b.qcow2', "--hypervisor", "KVM", "--zone", "seoul")
+    assert signed(*line).code == 0
+    headers, body = cloud.uploads[0]
+    assert (headers["x-signature"], headers["x-metadata"], headers["x-expires"]) == ("S", "M", "E")
+    files = []
+    parse_form({"Content-Type": headers["content-type"].encode(), "Content-Length": b"%d" % len(body)}, io.BytesIO(body), lambda field: None, files.append)  # fmt: skip
+    files[0].file_object.seek(0)
+    assert files[0].field_name == b"file" and files[0].file_object.read() == content
+    cloud.upload_status = 507
+    ran = signed(*line)
+    assert ran.code == 4 and "The disk is full." in ran.err
+    assert signed("image", "upload", "mine", "--hypervisor", "KVM", "--zone", "seoul").code == 2
+    assert signed("image", "upload", "mine", "--file", "nowhere", "--hypervisor", "KVM", "--zone", "seoul").code == 2
+
+
 def test_limits_by_name(cloud: SmallCloud, signed: Mold) -> None:
     assert signed("limit", "set", "memory", "1024", "--account", "kim", "--domain", "/a/dev").code == 0
     sent = cloud.calls("updateResourceLimit")[0].form
