@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SHELLS = ("bash", "zsh", "fish")
 SUBCOMMANDS = {
-    "profile": ("list", "add", "use", "remove", "import-cloudmonkey"),
+    "profile": ("list", "add", "use", "remove", "import"),
     "completion": SHELLS,
     "events": ("-f",),
 }

@@ -247,6 +247,11 @@ _v("ip-range list", "listVlanIpRanges", columns="vlan gateway netmask startip en
 _simple("ip-range", delete="deleteVlanIpRange")
 _v("capacity list", "listCapacity", columns="name type zonename capacityused capacitytotal percentused", zone="zoneid", pod="podid", cluster="clusterid", type="type")  # fmt: skip
 
+_v("certificate issue", "issueCertificate", csr="csr@", name="domain*", ip="ipaddress*", days="duration", eg="--csr host.csr")
+_v("certificate renew", "provisionCertificate", "hostid", eg="host1")
+_v("certificate revoke", "revokeCertificate", "serial", name="cn")
+_v("certificate authority", "listCaCertificate")
+
 # ---- tenants
 
 _v("domain create", "createDomain", "name", parent="parentdomainid", network_domain="networkdomain", eg="dev --parent ROOT")

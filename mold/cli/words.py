@@ -55,7 +55,7 @@ EN: dict[str, str] = {
     # built in commands
     "cmd.api": "Send one command by its API name: mold api listZones available=true",
     "cmd.login": "Try credentials and keep them: mold login [PROFILE] url=... username=... (asks for the password)",
-    "cmd.profile": "Profiles: list, add, use, remove, import-cloudmonkey",
+    "cmd.profile": "Profiles: list, add NAME url=... apikey=... secretkey=..., use NAME, remove NAME, import (CloudMonkey's file)",
     "cmd.events": "The last events; -f goes on with what happens now (filter with --filter event=job)",
     "cmd.sync": "Fetch the server's list of commands again",
     "cmd.completion": "Print the completion script for bash, zsh or fish",
@@ -239,7 +239,7 @@ KO: dict[str, str] = {
     "opt.version": "버전을 보여 줍니다.",
     "cmd.api": "API 이름으로 명령 하나를 보냅니다: mold api listZones available=true",
     "cmd.login": "자격 증명을 확인하고 저장합니다: mold login [PROFILE] url=... username=... (암호는 물어봅니다)",
-    "cmd.profile": "프로필: list, add, use, remove, import-cloudmonkey",
+    "cmd.profile": "프로필: list, add NAME url=... apikey=... secretkey=..., use NAME, remove NAME, import (CloudMonkey 설정 파일)",
     "cmd.events": "최근 이벤트. -f 는 실시간으로 계속 보여 줌(--filter event=job 으로 거름)",
     "cmd.sync": "서버의 명령 목록을 다시 가져옵니다",
     "cmd.completion": "bash, zsh, fish 자동 완성 스크립트를 출력합니다",

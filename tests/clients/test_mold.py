@@ -58,6 +58,20 @@ def test_a_list_in_every_form(mold: Mold) -> None:
     assert mold("list", "zones", "--columns", "name,id", "--no-header").stdout.split() == ["zone1", record["id"]]
 
 
+def test_a_machine_by_a_curated_verb(mold: Mold) -> None:
+    """What README says: the only zone goes without saying; what would happen is told before."""
+    name = f"cli-{uuid.uuid4().hex[:8]}"
+    line = ("vm", "create", name, "--image", "tiny-linux", "--offering", "Tiny", "--network", "first-network")
+    told = mold(*line, "--explain")
+    assert told.returncode == 0 and "3 hosts can take it, 0 cannot." in told.stdout, told.stderr
+    made = mold(*line, "-o", "json", "--query", "virtualmachine.[name, state]")
+    assert made.returncode == 0 and json.loads(made.stdout) == [name, "Running"], made.stderr
+    assert mold("vm", "list", "--filter", f"name={name}", "--columns", "state", "--no-header").stdout == "Running\n"
+    assert mold("vm", "destroy", name, "--expunge").returncode == 2  # nobody to ask
+    assert mold("vm", "destroy", name, "--expunge", "--yes").returncode == 0
+    assert mold("vm", "show", name).returncode == 2
+
+
 def test_a_machine_by_names(mold: Mold) -> None:
     """Deploy, stop, list and destroy with names instead of ids; jobs are waited for."""
     name = f"cli-{uuid.uuid4().hex[:8]}"
