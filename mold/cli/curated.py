@@ -286,6 +286,8 @@ class Line:
                 params |= {name: params[value[1:]]} if value[1:] in params else {}
             else:
                 params[name] = value
+        if params.get("clusterid") and self.command.param("podid") and not {"podid", "zoneid"} <= params.keys():
+            params = {**self._around(params), **params}
         for param in self.command.params:
             name = param.name.lower()
             if param.required and name not in params and name in NEARBY:
@@ -310,6 +312,17 @@ class Line:
             option = next((choice.spelling for choice in self.choices if choice.param == name), name)
             raise Usage(say("say.which", option=option, names=", ".join(sorted(str(row.get("name")) for row in rows))))
         return {}
+
+    def _around(self, params: Mapping[str, str]) -> dict[str, str]:
+        """The pod and the zone that a cluster lies in."""
+        lookup = self.model.get("listClusters")
+        if lookup is None:
+            return {}
+        known = {name: params[name] for name in ("zoneid", "clusterid") if name in params}
+        id = resolve(self.command, known, self.model, self.ask)["clusterid"]
+        rows = self.ask(lookup, {"id": id}).get("cluster")
+        row = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+        return {name: str(row[name]) for name in ("podid", "zoneid") if row.get(name)}
 
     def _hypervisor(self, params: Mapping[str, str]) -> dict[str, str]:
         """The hypervisor of the zone, or of the only zone, when it has only one."""

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,11 +195,30 @@ def test_with_libcloud(running: Running, name: str, public_key: str) -> None:
 # ---- our own
 
 
-@pytest.mark.usefixtures("_whole")
-def test_with_mold(running: Running, name: str, public_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
-    """With curated verbs and names alone, in this process: the program as such is tried in test_mold.py."""
-    from mold.cli.main import main
+class Mold:
+    """The command line in this process; it is a program of its own in test_mold.py. `profile` says where and as whom."""
 
+    def __init__(self, running: Running, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.running = running
+        self.name = name
+        self.capsys = capsys
+        self.admin = ("--data-dir", str(running.data))
+        self.profile = self.admin
+
+    def __call__(self, line: str, *more: str, code: int = 0) -> str:
+        """Run a line, `{name}` filled in; what it printed."""
+        from mold.cli.main import main
+
+        self.capsys.readouterr()
+        ran = main([*self.profile, *line.format(name=self.name).split(), *more])
+        told = self.capsys.readouterr()
+        assert ran == code, (line, told)
+        return told.out + (told.err if code else "")
+
+
+@pytest.fixture
+def mold(running: Running, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mold:  # fmt: skip
+    """The command line as admin, with an empty home."""
     for word in list(os.environ):
         if word.startswith(("MOLD_", "XDG_")):
             monkeypatch.delenv(word)
@@ -207,15 +227,13 @@ def test_with_mold(running: Running, name: str, public_key: str, tmp_path: Path,
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setattr("mold.cli.jobs.FIRST_SECONDS", 0.05)
-    profile = ("--data-dir", str(running.data))
+    return Mold(running, name, capsys)
 
-    def mold(line: str, *more: str, code: int = 0) -> str:
-        capsys.readouterr()
-        ran = main([*profile, *line.format(name=name).split(), *more])
-        told = capsys.readouterr()
-        assert ran == code, (line, told)
-        return told.out + (told.err if code else "")
 
+@pytest.mark.usefixtures("_whole")
+def test_with_mold(running: Running, mold: Mold, tmp_path: Path, public_key: str) -> None:
+    """With curated verbs and names alone."""
+    name = mold.name
     person = ("--password", "Day-of-1-week", "--first-name", "Day", "--last-name", "One", "--email", "day@example.com")
     mold("domain create {name}")
     mold("role create {name} --type User")
@@ -228,14 +246,14 @@ def test_with_mold(running: Running, name: str, public_key: str, tmp_path: Path,
     (tmp_path / "key.pub").write_text(public_key)
 
     mold("profile add tenant", f"url={running.endpoint}", f"apikey={keys['apikey']}", f"secretkey={keys['secretkey']}")
-    profile = ("--profile", "tenant")
+    mold.profile = ("--profile", "tenant")
     assert mold("account list -o name") == f"{name}\n"
     mold("host list", code=2)  # not offered to this role
     mold("project create {name}")
     mold("key register {name} --file", str(tmp_path / "key.pub"))
-    profile = ("--data-dir", str(running.data))
+    mold.profile = mold.admin
     offering = json.loads(mold("network-offering list --filter name=" + OFFERING + " -o json"))["networkoffering"][0]["id"]
-    profile = ("--profile", "tenant")
+    mold.profile = ("--profile", "tenant")
     mold(f"network create {{name}} --offering {offering}")
     plan = mold("vm create {name} --image tiny-linux --offering Tiny --network {name} --key {name} --explain")
     assert "hosts can take it" in plan and "1 of 1 left" in plan
@@ -251,16 +269,56 @@ def test_with_mold(running: Running, name: str, public_key: str, tmp_path: Path,
     assert "VM.STOP" in mold("event list --columns type")
 
     mold("vm destroy {name} --yes")
-    profile = ("--data-dir", str(running.data))
+    mold.profile = mold.admin
     mold("vm expunge {name} --yes")  # tenants may not, by default
-    profile = ("--profile", "tenant")
+    mold.profile = ("--profile", "tenant")
     mold("network delete {name} --yes")
     mold("key delete {name} --yes")
     mold("project delete {name} --yes")
-    profile = ("--data-dir", str(running.data))
+    mold.profile = mold.admin
     mold("account delete {name} --yes")
     mold("role delete {name} --yes")
     mold("domain delete {name} --yes")
+
+
+def test_a_zone_from_nothing_by_verbs(mold: Mold) -> None:
+    """What quickstart does, by hand: zone, networks, pod, cluster, host, storages, offering, image, machine; and away with it."""
+    mold("zone create {name} --dns 192.0.2.53 --internal-dns 10.0.0.53 --guest-cidr 10.1.1.0/24")
+    mold("physical-network create {name} --zone {name} --isolation VXLAN --vlan 5000-5999")
+    for traffic in ("Management", "Public", "Guest"):
+        mold(f"traffic add {traffic} --network {{name}}")
+    mold("physical-network enable {name}")
+    assert "VirtualRouter" in mold("provider list --network {name}")
+    mold("ip-range create --zone {name} --network {name} --gateway 203.0.113.1 --netmask 255.255.255.0 --start-ip 203.0.113.10 --end-ip 203.0.113.99 --vlan untagged")  # fmt: skip
+    mold("pod create {name} --zone {name} --gateway 10.0.0.1 --netmask 255.255.255.0 --start-ip 10.0.0.50 --end-ip 10.0.0.99")
+    mold("cluster create {name} --zone {name} --hypervisor Simulator")
+    mold("zone enable {name}")
+    mold("host add http://{name} --cluster {name} --hypervisor Simulator")  # pod and zone are the cluster's
+    mold("storage add {name} --source sharedmountpoint://localhost/srv/{name} --cluster {name} --scope CLUSTER")
+    mold("image-store add file:///srv/{name}-2 --name {name} --zone {name}")
+    mold("offering create {name} --cores 1 --mhz 500 --memory 256")
+    mold("image register {name} --source http://images.invalid/tiny.qcow2 --zone {name} --public", "--os", "Other Linux (64-bit)")
+    mold(f"network create {{name}} --offering {OFFERING} --zone {{name}}")
+    until = time.monotonic() + 30
+    while mold("image list --filter name={name} -o name") == "" and time.monotonic() < until:
+        time.sleep(0.1)
+    mold("vm create {name} --image {name} --offering {name} --network {name} --zone {name}")
+    assert mold("vm list --zone {name} --columns name,state --no-header").split() == [mold.name, "Running"]
+    assert "MEMORY" in mold("capacity list --zone {name}")
+
+    mold("vm destroy {name} --expunge --yes")
+    mold("network delete {name} --yes")
+    mold("image delete {name} --yes")
+    mold("offering delete {name} --yes")
+    mold("host disable {name}")
+    mold("host delete {name} --yes")
+    mold("storage delete {name} --yes")
+    mold("image-store delete {name} --yes")
+    mold("cluster delete {name} --yes")
+    mold("pod delete {name} --yes")
+    mold("ip-range delete --yes", mold("ip-range list --zone {name} --columns id --no-header").strip())
+    mold("physical-network delete {name} --yes")
+    mold("zone delete {name} --yes")
 
 
 # ---- Ansible
