@@ -211,6 +211,8 @@ def _list(
         scope(query, given, narrowed=one is not None)
     else:
         query.where(condition(kind, ctx.caller, "see"))
+        if given.get("projectid") == "-1":
+            del given["projectid"]  # all projects: no filter where things belong to none, or only to projects
     word = given.pop("keyword", None)
     if word:
         _keyword(query, word)

@@ -14,8 +14,8 @@ from mold.api.answer import Field
 from mold.api.command import Ctx, Param, command
 from mold.api.lists import paged
 from mold.api.model import capability
-from mold.api.permit import OPERATORS, ROOT, Infra
-from mold.base.errors import Invalid
+from mold.api.permit import ROOT, Infra, RoleType
+from mold.base.errors import Denied, Invalid
 from mold.store import REGISTRY, Resource, Tx, column
 
 T = TypeVar("T", bool, int, float, str)
@@ -199,6 +199,15 @@ SCOPED = {
 }
 
 
+MAY = frozenset({RoleType.ADMIN, RoleType.DOMAIN})
+
+
+def _tenants_only(ctx: Ctx, scope: str) -> None:
+    """A domain admin sees and changes what is set for her own domains and accounts, nothing else."""
+    if not (ctx.caller.root or ctx.caller.internal) and scope not in ("account", "domain"):
+        raise Denied("Say for which account or domain (accountid or domainid); other settings are the root admins'.")
+
+
 def _scope(given: dict[str, Resource | None]) -> tuple[str, str]:
     chosen = [(SCOPED[k], v.id) for k, v in given.items() if v is not None]
     if len(chosen) > 1:
@@ -208,7 +217,7 @@ def _scope(given: dict[str, Resource | None]) -> tuple[str, str]:
 
 @command(
     "listConfigurations",
-    roles=OPERATORS,
+    roles=MAY,
     shape="list",
     key="configuration",
     reads=True,
@@ -241,6 +250,7 @@ def list_settings(
     scope, scope_id = _scope(
         {"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid}
     )
+    _tenants_only(ctx, scope)
     found = [
         _shown(s, s.get(ctx.tx, **({scope: scope_id} if scope_id else {})))
         for s in sorted(SETTINGS.values(), key=lambda s: s.name)
@@ -257,7 +267,7 @@ def list_settings(
 
 @command(
     "updateConfiguration",
-    roles=ROOT,
+    roles=MAY,
     shape="object",
     key="configuration",
     event="CONFIGURATION.VALUE.EDIT",
@@ -281,6 +291,7 @@ def update_setting(
     scope, scope_id = _scope(
         {"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid}
     )
+    _tenants_only(ctx, scope)
     store(ctx.tx, name, value or "", scope, scope_id)
     return {"configuration": _shown(SETTINGS[name], SETTINGS[name].read(value or ""))}
 

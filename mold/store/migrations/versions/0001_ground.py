@@ -236,6 +236,20 @@ def upgrade() -> None:
     sa.Column('sent', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('guid', name=op.f('pk_pulse'))
     )
+    op.create_table('role',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('role_type', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('isdefault', sa.Boolean(), nullable=False),
+    sa.Column('ispublic', sa.Boolean(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_role')),
+    sa.UniqueConstraint('id', name=op.f('uq_role_id')),
+    sa.UniqueConstraint('name', name=op.f('uq_role_name')),
+    sqlite_autoincrement=True
+    )
     op.create_table('serviceoffering',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -336,19 +350,25 @@ def upgrade() -> None:
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('domain_id', sa.Text(), nullable=False),
     sa.Column('type', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('role_id', sa.Text(), nullable=False),
     sa.Column('role_type', sa.Text(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('project_id', sa.Text(), nullable=True),
     sa.Column('networkdomain', sa.Text(), nullable=True),
+    sa.Column('default_zone_id', sa.Text(), nullable=True),
+    sa.Column('details', sa.Text(), nullable=True),
     sa.Column('created', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_account_domain_id')),
+    sa.ForeignKeyConstraint(['role_id'], ['role.id'], name=op.f('fk_account_role_id')),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_account')),
     sa.UniqueConstraint('domain_id', 'name', name=op.f('uq_account_domain_id_name')),
     sa.UniqueConstraint('id', name=op.f('uq_account_id')),
     sqlite_autoincrement=True
     )
     with op.batch_alter_table('account', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_account_default_zone_id'), ['default_zone_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_account_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_account_role_id'), ['role_id'], unique=False)
 
     op.create_table('imagestore',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -429,6 +449,23 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('pod', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_pod_zone_id'), ['zone_id'], unique=False)
+
+    op.create_table('rolepermission',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('role_id', sa.Text(), nullable=False),
+    sa.Column('rule', sa.Text(), nullable=False),
+    sa.Column('permission', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('position', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.ForeignKeyConstraint(['role_id'], ['role.id'], name=op.f('fk_rolepermission_role_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_rolepermission')),
+    sa.UniqueConstraint('id', name=op.f('uq_rolepermission_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('rolepermission', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_rolepermission_role_id'), ['role_id'], unique=False)
+        batch_op.create_index('ix_rolepermission_role_id_position', ['role_id', 'position'], unique=False)
 
     op.create_table('cluster',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -692,22 +729,20 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_network_zone_id'), ['zone_id'], unique=False)
         batch_op.create_index('ix_network_zone_id_state', ['zone_id', 'state'], unique=False)
 
-    op.create_table('project_member',
+    op.create_table('projectrole',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('project_id', sa.Text(), nullable=False),
-    sa.Column('account_id', sa.Text(), nullable=False),
-    sa.Column('role', sa.Text(), nullable=False),
-    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_project_member_account_id'), ondelete='CASCADE'),
-    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_project_member_project_id'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('number', name=op.f('pk_project_member')),
-    sa.UniqueConstraint('id', name=op.f('uq_project_member_id')),
-    sa.UniqueConstraint('project_id', 'account_id', name=op.f('uq_project_member_project_id_account_id')),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_projectrole_project_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_projectrole')),
+    sa.UniqueConstraint('id', name=op.f('uq_projectrole_id')),
+    sa.UniqueConstraint('project_id', 'name', name=op.f('uq_projectrole_project_id_name')),
     sqlite_autoincrement=True
     )
-    with op.batch_alter_table('project_member', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_project_member_account_id'), ['account_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_project_member_project_id'), ['project_id'], unique=False)
+    with op.batch_alter_table('projectrole', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_projectrole_project_id'), ['project_id'], unique=False)
 
     op.create_table('sshkeypair',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -884,6 +919,80 @@ def upgrade() -> None:
     with op.batch_alter_table('launch_permission', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_launch_permission_account_id'), ['account_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_launch_permission_template_id'), ['template_id'], unique=False)
+
+    op.create_table('project_member',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.Text(), nullable=True),
+    sa.Column('who', sa.Text(), nullable=False),
+    sa.Column('role', sa.Text(), nullable=False),
+    sa.Column('project_role_id', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_project_member_account_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_project_member_project_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['project_role_id'], ['projectrole.id'], name=op.f('fk_project_member_project_role_id')),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_project_member_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_project_member')),
+    sa.UniqueConstraint('id', name=op.f('uq_project_member_id')),
+    sa.UniqueConstraint('project_id', 'who', name=op.f('uq_project_member_project_id_who')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('project_member', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_project_member_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_project_member_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_project_member_project_role_id'), ['project_role_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_project_member_user_id'), ['user_id'], unique=False)
+
+    op.create_table('projectinvitation',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=True),
+    sa.Column('user_id', sa.Text(), nullable=True),
+    sa.Column('domain_id', sa.Text(), nullable=False),
+    sa.Column('email', sa.Text(), nullable=True),
+    sa.Column('role', sa.Text(), nullable=False),
+    sa.Column('project_role_id', sa.Text(), nullable=True),
+    sa.Column('token_digest', sa.Text(), nullable=True),
+    sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_projectinvitation_account_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_projectinvitation_domain_id')),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_projectinvitation_project_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['project_role_id'], ['projectrole.id'], name=op.f('fk_projectinvitation_project_role_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_projectinvitation_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_projectinvitation')),
+    sa.UniqueConstraint('id', name=op.f('uq_projectinvitation_id')),
+    sa.UniqueConstraint('token_digest', name=op.f('uq_projectinvitation_token_digest')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('projectinvitation', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_projectinvitation_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectinvitation_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectinvitation_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectinvitation_project_role_id'), ['project_role_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectinvitation_user_id'), ['user_id'], unique=False)
+
+    op.create_table('projectrolepermission',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=False),
+    sa.Column('project_role_id', sa.Text(), nullable=False),
+    sa.Column('rule', sa.Text(), nullable=False),
+    sa.Column('permission', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('position', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_projectrolepermission_project_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['project_role_id'], ['projectrole.id'], name=op.f('fk_projectrolepermission_project_role_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_projectrolepermission')),
+    sa.UniqueConstraint('id', name=op.f('uq_projectrolepermission_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('projectrolepermission', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_projectrolepermission_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectrolepermission_project_role_id'), ['project_role_id'], unique=False)
+        batch_op.create_index('ix_projectrolepermission_project_role_id_position', ['project_role_id', 'position'], unique=False)
 
     op.create_table('storagepool',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -1206,6 +1315,27 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_storagepool_cluster_id'))
 
     op.drop_table('storagepool')
+    with op.batch_alter_table('projectrolepermission', schema=None) as batch_op:
+        batch_op.drop_index('ix_projectrolepermission_project_role_id_position')
+        batch_op.drop_index(batch_op.f('ix_projectrolepermission_project_role_id'))
+        batch_op.drop_index(batch_op.f('ix_projectrolepermission_project_id'))
+
+    op.drop_table('projectrolepermission')
+    with op.batch_alter_table('projectinvitation', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_user_id'))
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_project_role_id'))
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_project_id'))
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_domain_id'))
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_account_id'))
+
+    op.drop_table('projectinvitation')
+    with op.batch_alter_table('project_member', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_project_member_user_id'))
+        batch_op.drop_index(batch_op.f('ix_project_member_project_role_id'))
+        batch_op.drop_index(batch_op.f('ix_project_member_project_id'))
+        batch_op.drop_index(batch_op.f('ix_project_member_account_id'))
+
+    op.drop_table('project_member')
     with op.batch_alter_table('launch_permission', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_launch_permission_template_id'))
         batch_op.drop_index(batch_op.f('ix_launch_permission_account_id'))
@@ -1249,11 +1379,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_sshkeypair_account_id'))
 
     op.drop_table('sshkeypair')
-    with op.batch_alter_table('project_member', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_project_member_project_id'))
-        batch_op.drop_index(batch_op.f('ix_project_member_account_id'))
+    with op.batch_alter_table('projectrole', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_projectrole_project_id'))
 
-    op.drop_table('project_member')
+    op.drop_table('projectrole')
     with op.batch_alter_table('network', schema=None) as batch_op:
         batch_op.drop_index('ix_network_zone_id_state')
         batch_op.drop_index(batch_op.f('ix_network_zone_id'))
@@ -1309,6 +1438,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_cluster_pod_id'))
 
     op.drop_table('cluster')
+    with op.batch_alter_table('rolepermission', schema=None) as batch_op:
+        batch_op.drop_index('ix_rolepermission_role_id_position')
+        batch_op.drop_index(batch_op.f('ix_rolepermission_role_id'))
+
+    op.drop_table('rolepermission')
     with op.batch_alter_table('pod', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_pod_zone_id'))
 
@@ -1326,7 +1460,9 @@ def downgrade() -> None:
 
     op.drop_table('imagestore')
     with op.batch_alter_table('account', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_account_role_id'))
         batch_op.drop_index(batch_op.f('ix_account_domain_id'))
+        batch_op.drop_index(batch_op.f('ix_account_default_zone_id'))
 
     op.drop_table('account')
     op.drop_table('zone')
@@ -1334,6 +1470,7 @@ def downgrade() -> None:
     op.drop_table('setting')
     op.drop_table('session')
     op.drop_table('serviceoffering')
+    op.drop_table('role')
     op.drop_table('pulse')
     op.drop_table('oscategory')
     op.drop_table('networkoffering')
