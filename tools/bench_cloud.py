@@ -302,6 +302,7 @@ def machines(tx: Tx, here: dict[str, str], whose: list[Tenant], count: int) -> N
                 "network_id": who.network,
                 "ip": net.dotted((10 << 24) + (1 << 16) + 1 + used[owner]),
                 "mac": net.mac((owner << 20) + used[owner]),
+                "host_name": vm,
             }
         )
         rows[Volume].append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,6 +144,12 @@ class Simulator:
             raise Unreachable(f"The answer to {type(call).__name__} was lost.", call=type(call).__name__)
         return facts
 
+    async def pour(self, host: str, make: Callable[[str, str], w.Call], pieces: AsyncIterator[bytes]) -> w.Facts:
+        """Take bytes as a host would over a stream of its own, and throw them away."""
+        async for _ in pieces:
+            pass
+        return await self.ask(host, make("", ""))
+
     # -- answers, one per call -------------------------------------------------------------------------------
 
     def do_GetFacts(self, box: Box, call: w.GetFacts, host: str) -> w.HostFacts:
@@ -186,7 +192,8 @@ class Simulator:
         return w.ImageFacts(size=IMAGE_BYTES, physical=IMAGE_BYTES, format=call.format, checksum=call.checksum)
 
     def do_ReceiveImage(self, box: Box, call: w.ReceiveImage, host: str) -> w.ImageFacts:
-        raise Failed("Simulated hosts take no uploads; register the template by URL.")
+        self._store(call.store).images[call.image] = IMAGE_BYTES
+        return w.ImageFacts(size=IMAGE_BYTES, physical=IMAGE_BYTES, format=call.format, checksum=call.checksum)
 
     def do_RemoveImage(self, box: Box, call: w.RemoveImage, host: str) -> w.Done:
         self._store(call.store).images.pop(call.image, None)

@@ -393,6 +393,9 @@ class Hub:
 
     async def pour(self, host: str, make: Callable[[str, str], w.Call], pieces: AsyncIterator[bytes]) -> w.Facts:
         """Send bytes to a host over a stream that it opens; the code of the stream's end says whether they are whole."""
+        guid, hypervisor = await self._route(host)
+        if hypervisor == "Simulator" and not guid:
+            return await self.simulator.pour(host, make, pieces)
         stream, asked = await self.stream(host, make)
         is_whole = False
         try:

@@ -38,7 +38,7 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "network": ("Allocated", "Implemented"),
     "router": ("Running",),
     "host": ("Up",),
-    "template": ("Ready", "Failed"),
+    "template": ("Ready", "Failed", "NotUploaded"),
     "placed": ("Ready",),
     "storagepool": ("Up",),
     "imagestore": ("Up",),

@@ -26,6 +26,7 @@ class Recipe:
 
     `grows`: tables and parts of the world that may hold more after a failure (caches, a row that says why).
     `idle`: networks without machines are to be shut first, as happens after network.gc.wait.
+    `once`: what it works on lives in the manager's memory, so that after a kill, or at a second try, it fails and says so.
     """
 
     operation: str
@@ -33,6 +34,7 @@ class Recipe:
     name: str
     grows: tuple[str, ...] = ()
     idle: bool = False
+    once: bool = False
 
 
 RECIPES: dict[str, Recipe] = {}
@@ -40,11 +42,13 @@ HALTED = ("virtualmachine", "world machines", "host")
 """What has been pulled the plug of does not run again when the rest fails: it is Stopped, and the books say so."""
 
 
-def recipe(operation: str, *, grows: tuple[str, ...] = (), idle: bool = False) -> Callable[[Any], Any]:
+def recipe(
+    operation: str, *, grows: tuple[str, ...] = (), idle: bool = False, once: bool = False
+) -> Callable[[Any], Any]:
     """Register a recipe for an operation."""
 
     def keep(prepare: Any) -> Any:
-        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle)
+        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle, once)
         return prepare
 
     return keep
@@ -179,6 +183,12 @@ async def change_physical_network(cloud: Cloud) -> Want:
     return "updatePhysicalNetwork", {"id": cloud.ids["physical"], "vlan": "1000-3998"}
 
 
+@recipe("ChangeProvider")
+async def disable_the_router(cloud: Cloud) -> Want:
+    found = (await cloud.done("listNetworkServiceProviders", physicalnetworkid=cloud.ids["physical"]))
+    return "updateNetworkServiceProvider", {"id": found["networkserviceprovider"][0]["id"], "state": "Disabled"}
+
+
 @recipe("ChangeTrafficType")
 async def add_traffic_type(cloud: Cloud) -> Want:
     return "addTrafficType", {"physicalnetworkid": cloud.ids["physical"], "traffictype": "Storage"}
@@ -199,6 +209,27 @@ async def register_template(cloud: Cloud) -> Want:
         "name": "new", "displaytext": "new", "url": "http://images.invalid/new.qcow2", "format": "QCOW2",
         "hypervisor": "Simulator", "zoneid": cloud.ids["zone"],
     }  # fmt: skip
+
+
+@recipe("ReceiveTemplate", grows=("template",), once=True)
+async def receive_template(cloud: Cloud) -> Want:
+    from mold.features.storage import uploads
+
+    offered = (
+        await cloud.done("getUploadParamsForTemplate", name="sent", displaytext="sent", format="QCOW2",
+                         hypervisor="Simulator", zoneid=cloud.ids["zone"])
+    )["getuploadparams"]  # fmt: skip
+    headers = {f"x-{n}": offered[n] for n in ("signature", "metadata", "expires")}
+
+    async def want(cloud: Cloud) -> None:
+        incoming = uploads.INCOMING["the upload"] = uploads.Incoming(4)
+        await cloud.engine.writing(
+            lambda tx: uploads.claim(tx, cloud.engine, offered["id"], headers, 4, "the upload")
+        )
+        for piece in (b"file", None):
+            await incoming.put(piece)
+
+    return want
 
 
 @recipe("RemoveTemplate")
@@ -257,6 +288,11 @@ async def provision_certificate(cloud: Cloud) -> Want:
     return "provisionCertificate", {"hostid": cloud.ids["host1"]}
 
 
+@recipe("IssueCertificate")
+async def issue_certificate(cloud: Cloud) -> Want:
+    return "issueCertificate", {"domain": "new.internal"}
+
+
 @recipe("Issue")
 async def revoke_certificate(cloud: Cloud) -> Want:
     await cloud.done("issueCertificate", domain="old.internal")
@@ -270,6 +306,18 @@ async def revoke_certificate(cloud: Cloud) -> Want:
 
 
 # -- people --------------------------------------------------------------------------------------------------------------
+
+
+@recipe("Forgotten")
+async def delete_domain(cloud: Cloud) -> Want:
+    made = await cloud.done("createDomain", name="empty")
+    return "deleteDomain", {"id": made["domain"]["id"]}
+
+
+@recipe("RegisterKeys")
+async def register_keys(cloud: Cloud) -> Want:
+    user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
+    return "registerUserKeys", {"id": user}
 
 
 @recipe("OpenProject")

@@ -443,3 +443,19 @@ def test_a_machine_that_stopped_by_itself_is_seen(cloud: Cloud, site: Site) -> N
         speak_through(None)
     assert site.machine(tenant, vm)["state"] == "Stopped"
     assert [e["level"] for e in tenant.listEvents(type="VM.STOP")] == ["WARN"]
+
+
+def test_one_host_name_on_one_network(cloud: Cloud, site: Site) -> None:
+    """DNS can know only one machine by a name: the second is refused, in whatever case it is written."""
+    tenant = cloud.tenant()
+    first = site.deploy(tenant, name="web")
+    with pytest.raises(ApiError, match="host name WEB is on the network") as no:
+        site.deploy(tenant, name="WEB")
+    assert no.value.code == 431 or no.value.key == "Conflict"
+    other = site.deploy(tenant, name="db")
+    with pytest.raises(ApiError, match="host name Web is on the network"):
+        tenant.updateVirtualMachine(id=other["id"], name="Web")
+    assert tenant.updateVirtualMachine(id=first["id"], name="front")["name"] == "front"
+    assert tenant.updateVirtualMachine(id=other["id"], name="web")["name"] == "web"
+    nic = cloud.admin.one("listVirtualMachines", id=other["id"])["nic"][0]
+    assert nic["broadcasturi"].startswith("vxlan://"), "as the physical network isolates"

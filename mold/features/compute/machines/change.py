@@ -12,7 +12,7 @@ from mold.api.permit import ROOT
 from mold.base import ids
 from mold.base.errors import Conflict, Invalid, NotFound, Unsupported
 from mold.features.compute.keys import SshKeyPair, UserData, check_userdata
-from mold.features.compute.machines.deploy import _json, _kept, _sizes, _tags
+from mold.features.compute.machines.deploy import _json, _kept, _sizes, _tags, free_name
 from mold.features.compute.machines.row import VirtualMachine, disks_of, nics_of
 from mold.features.compute.machines.start import MODELS
 from mold.features.identity import limits
@@ -20,6 +20,7 @@ from mold.features.identity.accounts import Account
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.offerings import ServiceOffering, ids_of
 from mold.features.network import networks
+from mold.features.network.networks import Network
 from mold.features.storage.templates import Template
 from mold.store import Tx
 from mold.work import Operation, look, operation, step
@@ -91,6 +92,10 @@ def update(
         changes["details"] = _kept(ctx, details, id.details or {})
     if userdata is not None or userdataid is not None:
         changes.update(_new_userdata(ctx, userdata, userdataid))
+    if name is not None and name.lower() != id.name.lower():
+        for nic in nics_of(tx, id.id):
+            free_name(tx, tx.one(Network, nic.network_id), name)
+            tx.set(nic, host_name=name.lower())
     tx.set(id, **changes)
     if {"name", "userdata"} & set(changes):
         _tell_networks(tx, id)

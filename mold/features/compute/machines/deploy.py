@@ -492,12 +492,14 @@ def add_nic(tx: Tx, vm: VirtualMachine, device: int, network: Network, ip: str |
             network_id=network.id,
             ip=net.dotted(number),
             mac=(mac or net.mac(random.getrandbits(40))).lower(),
+            host_name=vm.name.lower(),
             device=device,
             is_default=device == 0,
         )
         if tx.add_free(row):
             networks.bump(tx, network.id)
             return row
+        free_name(tx, network, vm.name)
         if ip is not None:
             raise Conflict(f"The address {ip} of the network {network.name} is taken.", ip=ip)
         if mac is not None and tx.first(Nic, Nic.c.network_id == network.id, Nic.c.mac == row.mac) is not None:
@@ -506,6 +508,17 @@ def add_nic(tx: Tx, vm: VirtualMachine, device: int, network: Network, ip: str |
         f"The network {network.name} has no free address left ({network.cidr}).",
         public=f"The network {network.name} has no free address left.",
     )
+
+
+def free_name(tx: Tx, network: Network, name: str) -> None:
+    """Refuse a host name that another machine of the network has."""
+    if tx.first(Nic, Nic.c.network_id == network.id, Nic.c.host_name == name.lower()) is not None:
+        raise Conflict(
+            f"A machine with the host name {name} is on the network {network.name} already, and its DNS can know only one "
+            "by that name; choose another.",
+            name=name,
+            networkid=network.id,
+        )
 
 
 def _free(tx: Tx, network_id: str, first: int, last: int, gateway: int) -> Any:

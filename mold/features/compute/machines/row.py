@@ -26,6 +26,7 @@ from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.network import networks
 from mold.features.network.networks import Network
+from mold.features.network.physical import PhysicalNetwork
 from mold.features.storage.pools import StoragePool
 from mold.features.storage.templates import Template
 from mold.features.storage.volumes import Volume
@@ -161,16 +162,17 @@ class VirtualMachine(Owned):
 
 
 class Nic(Resource):
-    """A network card."""
+    """A network card. Its machine's host name is kept with it: the network's DNS knows the machine by that."""
 
     kind = "nic"
-    unique = (("network_id", "ip"), ("network_id", "mac"))
+    unique = (("network_id", "ip"), ("network_id", "mac"), ("network_id", "host_name"))
     policy = None
 
     machine_id: str = refers("virtualmachine", cascade=True)
     network_id: str = refers("network")
     ip: str = column()
     mac: str = column()
+    host_name: str = column(doc="in lower case")
     device: int = column(default=0)
     is_default: bool = column(default=True)
     created: str = created()
@@ -229,6 +231,7 @@ def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
             w.type,
             w.traffic_type,
             w.tag,
+            w.physical_network_id,
         )
         .join(Network.table, w.id == n.network_id)
         .where(tx.any_of(n.machine_id, [r.id for r in rows]))
@@ -236,7 +239,7 @@ def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     )
     out: dict[str, dict[str, Any]] = {}
     root = caller.root or caller.internal
-    for nic_id, vm, ip, mac, device, default, network_id, name, netmask, gateway, kind, traffic, tag in found:
+    for nic_id, vm, ip, mac, device, default, network_id, name, netmask, gateway, kind, traffic, tag, carrier in found:
         shape: dict[str, Any] = {
             "id": nic_id,
             "networkid": network_id,
@@ -254,7 +257,7 @@ def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
             "enabled": True,
         }
         if root and tag is not None:
-            shape["broadcasturi"] = shape["isolationuri"] = f"vlan://{tag}"
+            shape["broadcasturi"] = shape["isolationuri"] = f"{tx.known(PhysicalNetwork, carrier).method}://{tag}"
         values = out.setdefault(vm, {"nic": []})
         values["nic"].append(shape)
         if default:
