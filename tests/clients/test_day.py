@@ -74,17 +74,9 @@ def _nothing_is_left(running: Running) -> Iterator[None]:
     assert what_there_is() == before
 
 
-@pytest.fixture
-def _whole(running: Running) -> None:
-    known = {api["name"] for api in cs_of(running).listApis()["api"]}
-    if not known >= {"createRole", "createRolePermission", "deleteProject"}:
-        pytest.skip("roles and projects are not whole yet")
-
-
 # ---- cs
 
 
-@pytest.mark.usefixtures("_whole")
 def test_with_cs(running: Running, name: str, public_key: str) -> None:
     """As admin and, with the keys of its user, as the tenant."""
     admin = cs_of(running)
@@ -230,7 +222,6 @@ def mold(running: Running, name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     return Mold(running, name, capsys)
 
 
-@pytest.mark.usefixtures("_whole")
 def test_with_mold(running: Running, mold: Mold, tmp_path: Path, public_key: str) -> None:
     """With curated verbs and names alone."""
     name = mold.name
@@ -328,12 +319,10 @@ def test_a_zone_from_nothing_by_verbs(mold: Mold) -> None:
 @pytest.mark.skipif(not COLLECTIONS.exists(), reason="ansible's collection is not unpacked: make setup with the role test")
 def test_with_ansible(running: Running, tmp_path: Path, public_key: str) -> None:
     """The playbook beside this file: made twice, the second time without a change."""
-    known = {api["name"] for api in cs_of(running).listApis()["api"]}
-    later = [] if "createRole" in known else ["--skip-tags", "later"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MOLD_", "ANSIBLE_", "CLOUDSTACK_"))}
     done = subprocess.run(
         [
-            str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", str(PLAYBOOK), *later,
+            str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", str(PLAYBOOK),
             "-e", json.dumps({
                 "public_key": public_key, "network_offering": OFFERING,
                 "ansible_python_interpreter": sys.executable,
