@@ -377,7 +377,7 @@ class Line:
         """Raise Usage for what is required and neither here nor to come `later`."""
         here = {name.partition("[")[0] for name in params} | set(later)
         missing = [param.name.lower() for param in self.command.params if param.required and param.name.lower() not in here]
-        missing += [name for name in self.verb.takes if name not in here and name not in missing and self.verb.name not in ("list", "create", "add")]  # fmt: skip
+        missing += [name for name in self.verb.takes if name not in here | self.verb.may and name not in missing]  # fmt: skip
         if missing:
             names = ", ".join(self._spelling(name) for name in missing)
             raise Usage(say("curated.missing", words=self.verb.words, names=names, example=self.example()), missing=missing)

@@ -92,7 +92,7 @@ def curated(of: Verb, known: Command, model: Model, choices: Sequence[Spelled]) 
     from mold.cli.curated import example as line
     from mold.cli.curated import placeholder
 
-    words = " ".join(placeholder(name, of.noun) for name in of.takes)
+    words = " ".join(f"[{placeholder(name, of.noun)}]" if name in of.may else placeholder(name, of.noun) for name in of.takes)
     lines = [f"mold {of.words} — {phrases.verb(of.noun, of.name)}", f"{say('usage')}: mold {of.words} {words} [OPTIONS]".replace("  ", " ")]
     lines.append(f"API: {known.name}. {clean(known.description)}")
     if known.is_async:

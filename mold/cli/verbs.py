@@ -29,6 +29,8 @@ class Verb(NamedTuple):
     commands: tuple[str, ...]
     takes: tuple[str, ...]
     """Parameters that plain words are for; the last of a verb about an `id` may be given several times."""
+    may: frozenset[str]
+    """Those of them that may be left out, in the table with a `?`."""
     options: Mapping[str, str]
     sends: Mapping[str, str]
     """Parameters that are sent unless given otherwise."""
@@ -59,7 +61,8 @@ def _v(
     noun, name = words.split()
     named = {spelling.strip("_").replace("_", "-"): param for spelling, param in options.items()}
     VERBS[noun, name] = Verb(
-        noun, name, tuple(commands.split("|")), tuple(takes.split()), named, sends or {}, columns, eg, way
+        noun, name, tuple(commands.split("|")), tuple(takes.replace("?", "").split()),
+        frozenset(word[:-1] for word in takes.split() if word.endswith("?")), named, sends or {}, columns, eg, way
     )
 
 
@@ -78,7 +81,7 @@ def _simple(noun: str, **commands: str) -> None:
 # ---- machines
 
 _v(
-    "vm create", "deployVirtualMachine", "name",
+    "vm create", "deployVirtualMachine", "name?",
     eg="web1 --image debian --offering small --network net1 --key me",
     image="templateid", offering="serviceofferingid", network="networkids*", key="keypairs*", zone="zoneid",
     disk_offering="diskofferingid", disk_size="size", root_size="rootdisksize", host="hostid", cluster="clusterid",
@@ -142,6 +145,7 @@ _v("image share", "updateTemplatePermissions", "id", account="accounts*", projec
 _v("image delete", "deleteTemplate", "id", zone="zoneid")
 _v("image copy", "copyTemplate", "id", to="destzoneids*", eg="debian12 --to busan")
 _v("image create", "createTemplate", "name", volume="volumeid", snapshot="snapshotid", os="ostypeid")
+_v("os list", "listOsTypes", columns="description id", name="description")
 _v("iso register", "registerIso", "name", source="url", os="ostypeid", zone="zoneid", public="ispublic=true", sends={"zoneid": "-1"})  # fmt: skip
 _lists("iso", "listIsos", "name isready size zonename account id", sends={"isofilter": "executable", "listall": "true"}, which="isofilter", zone="zoneid")  # fmt: skip
 _v("iso delete", "deleteIso", "id", zone="zoneid")
@@ -257,6 +261,7 @@ _v("certificate authority", "listCaCertificate")
 _v("domain create", "createDomain", "name", parent="parentdomainid", network_domain="networkdomain", eg="dev --parent ROOT")
 _lists("domain", "listDomains", "path level state id", sends={"listall": "true"})
 _v("domain update", "updateDomain", "id", rename="name", network_domain="networkdomain")
+_v("domain move", "moveDomain", "domainid", parent="parentdomainid", eg="dev --parent ROOT/lab")
 _v("domain delete", "deleteDomain", "id", cleanup="cleanup=true")
 _v("account create", "createAccount", "account", username="username", password="password", first_name="firstname", last_name="lastname", email="email", role="roleid", domain="domainid", sends={"username": "?account"}, eg="kim --first-name Minji --last-name Kim --email kim@example.com --role User --password -")  # fmt: skip
 _lists("account", "listAccounts", "name state rolename domain vmtotal id", sends={"listall": "true"}, state="state")
@@ -268,6 +273,7 @@ _simple("account", delete="deleteAccount")
 _v("user create", "createUser", "username", account="account", domain="domainid", password="password", first_name="firstname", last_name="lastname", email="email", eg="lee --account kim --first-name Jun --last-name Lee --email lee@example.com --password -")  # fmt: skip
 _lists("user", "listUsers", "username state account rolename domain email id", sends={"listall": "true"}, state="state")
 _v("user update", "updateUser", "id", rename="username", password="password", current_password="currentpassword", email="email", first_name="firstname", last_name="lastname")  # fmt: skip
+_v("user move", "moveUser", "id", account="account", eg="lee --account kim")
 _v("user keys", "registerUserKeys", "id")
 _simple("user", enable="enableUser", disable="disableUser", lock="lockUser", delete="deleteUser")
 _v("project create", "createProject", "name", description="displaytext", account="account", domain="domainid", eg="web --description 'The web team'")  # fmt: skip
@@ -280,16 +286,27 @@ _v("project remove-account", "deleteAccountFromProject", "projectid account")
 _v("project add-user", "addUserToProject", "projectid username", role="projectroleid")
 _v("project remove-user", "deleteUserFromProject", "projectid userid")
 _v("project members", "listProjectAccounts", "projectid", columns="account role username userid")
+_v("project-role create", "createProjectRole", "projectid name", description="description", eg="web operator")
+_v("project-role list", "listProjectRoles", "projectid", columns="name description id")
+_v("project-role delete", "deleteProjectRole", "projectid id")
+_v("project-role allow", "createProjectRolePermission", "projectid projectroleid rule", sends={"permission": "allow"}, eg="web operator 'list*'")  # fmt: skip
+_v("project-role deny", "createProjectRolePermission", "projectid projectroleid rule", sends={"permission": "deny"})
+_v("project-role rules", "listProjectRolePermissions", "projectid projectroleid?", columns="rule permission description id")  # fmt: skip
+_v("invitation list", "listProjectInvitations", columns="project account userid state domain id", sends={"listall": "true"}, state="state")  # fmt: skip
+_v("invitation accept", "updateProjectInvitation", "projectid", sends={"accept": "true"}, account="account")
+_v("invitation decline", "updateProjectInvitation", "projectid", sends={"accept": "false"}, account="account")
+_v("invitation delete", "deleteProjectInvitation", "id")
 _v("role create", "createRole", "name", type="type", copy="roleid", description="description", eg="operator --type User")
 _lists("role", "listRoles", "name type state isdefault description id")
 _v("role update", "updateRole", "id", rename="name", description="description", type="type")
-_simple("role", delete="deleteRole")
+_simple("role", enable="enableRole", disable="disableRole", delete="deleteRole")
 _v("role allow", "createRolePermission", "roleid rule", sends={"permission": "allow"}, eg="operator 'list*'")
 _v("role deny", "createRolePermission", "roleid rule", sends={"permission": "deny"})
 _v("role rules", "listRolePermissions", "roleid", columns="rule permission description id")
 _v("role remove-rule", "deleteRolePermission", "id")
 _v("limit list", "listResourceLimits", columns="resourcetypename max account domain project", type="resourcetype")
 _v("limit set", "updateResourceLimit", "resourcetype max", eg="user_vm 20 --account kim --domain ROOT")
+_v("limit recount", "updateResourceCount", "domainid", type="resourcetype", account="account")
 _v("tag add", "createTags", "resourcetype resourceids", tag="tags[]", way="tag", eg="vm web1 --tag env=prod")
 _v("tag list", "listTags", columns="resourcetype key value account resourceid", sends={"listall": "true"}, type="resourcetype", key="key")  # fmt: skip
 _v("tag remove", "deleteTags", "resourcetype resourceids", tag="tags[]", way="tag", eg="vm web1 --tag env=prod")
@@ -302,6 +319,8 @@ _v("setting set", "updateConfiguration", "name value", zone="zoneid", cluster="c
 _v("setting reset", "resetConfiguration", "name", zone="zoneid", cluster="clusterid", storage="storageid")
 _lists("event", "listEvents", "created type level state account description", sends={"listall": "true"}, type="type", level="level", since="startdate", until="enddate")  # fmt: skip
 _v("event types", "listEventTypes")
+_v("event archive", "archiveEvents", "ids?", type="type", since="startdate", until="enddate")
+_v("event delete", "deleteEvents", "ids?", type="type", since="startdate", until="enddate", eg="--until 2026-01-01 --yes")
 _lists("alert", "listAlerts", "sent name description id", type="type")
 _lists("manager", "listManagementServers", "name state version id")
 _v("job list", "listAsyncJobs", columns="cmd jobstatus jobprogress created account jobid", way="jobs", sends={"listall": "true"}, since="startdate")  # fmt: skip
