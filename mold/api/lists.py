@@ -213,7 +213,7 @@ def _list(
         query.where(condition(kind, ctx.caller, "see"))
         if given.get("projectid") == "-1":
             del given["projectid"]  # all projects: no filter where things belong to none, or only to projects
-    word = given.pop("keyword", None)
+    word = given.pop("keyword", None) if "keyword" not in special else None
     if word:
         _keyword(query, word)
     for column, spec in kind.columns.items():

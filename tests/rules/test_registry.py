@@ -39,9 +39,10 @@ def test_every_parameter_is_spelled_as_clients_send_it() -> None:
 ROWLESS = {
     "listAsyncJobs.managementserverid", "listHosts.managementserverid",
     "listManagementServers.id", "listNics.nicid", "updateProjectInvitation.projectid",
+    "listProjectAccounts.userid", "updateProject.userid", "deleteUserFromProject.userid",
 }  # fmt: skip
 """Ids of things that are no resource of their own: managers, and cards, which are asked for with their machine; and the
-project that one is invited to but does not see yet."""
+project that one is invited to but does not see yet, and fellow members, whom one does not see otherwise."""
 
 
 def test_every_list_of_ids_and_every_id_knows_its_resource() -> None:

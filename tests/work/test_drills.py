@@ -23,6 +23,7 @@ from workkit import Killed
 from mold.base.errors import Failed, Unreachable
 from mold.features.compute.machines.row import VirtualMachine
 from mold.features.compute.machines.stop import expunge_destroyed
+from mold.features.identity.removal import finish_removals
 from mold.features.network import networks
 from mold.plugins.simulator import Simulator
 from mold.server.app import load
@@ -174,6 +175,11 @@ def impatient(operation: str) -> Iterator[None]:
         kind.patience = kept
 
 
+failed_removals = (
+    sa.update(Job.table).where(Job.c.phase == "over", Job.c.operation.startswith("Remove")).values(completed=LONG_AGO)
+)
+
+
 async def settle(cloud: Cloud, *, idle: bool) -> None:
     """Let the reconcilers that bring leftovers home run now, as they would within minutes."""
 
@@ -188,6 +194,9 @@ async def settle(cloud: Cloud, *, idle: bool) -> None:
     await cloud.engine.idle()
     await cloud.engine.writing(age)
     await expunge_destroyed()
+    await cloud.engine.idle()
+    await cloud.engine.writing(lambda tx: tx.execute(failed_removals))
+    await finish_removals()
     await cloud.engine.idle()
     await networks.follow_networks()
     await cloud.engine.idle()

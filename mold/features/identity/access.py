@@ -10,8 +10,8 @@ from typing import Any
 
 from mold.api.command import Command, Owner
 from mold.api.permit import Caller
-from mold.base.errors import Conflict, Denied, Refusal, UnknownCommand
-from mold.features.identity import project_roles, roles
+from mold.base.errors import Denied, Refusal, UnknownCommand
+from mold.features.identity import project_roles, projects, roles
 from mold.features.identity.projects import KEPT_OPEN, Project
 from mold.store import Resource, Tx
 
@@ -58,19 +58,13 @@ def unsuspended(tx: Tx, made: Command, given: dict[str, Any]) -> None:
     """Conflict when a command would change something of a project that is suspended."""
     if made.reads or made.name in KEPT_OPEN:
         return
-    touched: set[str] = set()
+    touched: set[str | None] = set()
     for value in given.values():
         for each in value if isinstance(value, list) else (value,):
             if isinstance(each, Project):
                 touched.add(each.id)
             elif isinstance(each, Owner):
-                touched.add(each.project_id or "")
+                touched.add(each.project_id)
             elif isinstance(each, Resource):
-                touched.add(each.__dict__.get("project_id") or "")
-    for project in tx.among(Project, sorted(touched - {""})).values():
-        if project.state != "Active":
-            raise Conflict(
-                f"The project {project.name} is {project.state.lower()}; activate it before changing what is in it.",
-                projectid=project.id,
-                state=project.state,
-            )
+                touched.add(each.__dict__.get("project_id"))
+    projects.unsuspended(tx, touched)

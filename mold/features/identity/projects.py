@@ -5,6 +5,7 @@ An `Admin` changes the project and who belongs to it; a `Regular` member works i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -30,6 +31,8 @@ capability("allowusercreateprojects", lambda tx, caller: USERS_CREATE.get(tx))
 KEPT_OPEN = frozenset({"activateProject", "suspendProject", "deleteProject"})
 """Commands that change a project although it is suspended."""
 Place = Literal["Admin", "Regular"]
+SomeUser = Annotated[str, Param(kind="uuid")]
+"""A user who belongs to the project by herself: its admins name her, although they may not see other accounts' users."""
 
 
 class Membership(Policy):
@@ -101,6 +104,17 @@ class Member(Resource):
     who: str = column(hidden=True)
     role: str = column(default="Regular")
     project_role_id: str | None = refers("projectrole", default=None, filter=False)
+
+
+def unsuspended(tx: Tx, project_ids: Iterable[str | None]) -> None:
+    """Conflict when one of these projects is not active: nothing that belongs to it is changed then."""
+    for project in tx.among(Project, sorted({i for i in project_ids if i})).values():
+        if project.state != "Active":
+            raise Conflict(
+                f"The project {project.name} is {project.state.lower()}; activate it before changing what is in it.",
+                projectid=project.id,
+                state=project.state,
+            )
 
 
 # -- the project -----------------------------------------------------------------------------------------------------
@@ -286,7 +300,7 @@ def update_project(
     name: str | None = None,
     displaytext: str | None = None,
     account: str | None = None,
-    userid: Annotated[User | None, Param(access="see")] = None,
+    userid: SomeUser | None = None,
     roletype: Place | None = None,
     swapowner: bool = True,
 ) -> Project:
@@ -312,17 +326,17 @@ def update_project(
     return id
 
 
-def member(tx: Tx, project: Project, account: str | None, user: User | None) -> Member:
+def member(tx: Tx, project: Project, account: str | None, user_id: str | None) -> Member:
     """The member that is meant; NotFound when there is none."""
     c = Member.c
-    if user is not None:
-        found = tx.first(Member, c.project_id == project.id, c.who == user.id)
+    if user_id is not None:
+        found = tx.first(Member, c.project_id == project.id, c.user_id == user_id)
     else:
         named = sa.select(Account.c.id).where(Account.c.name == account, Account.c.domain_id == project.domain_id)
         found = tx.first(Member, c.project_id == project.id, c.user_id.is_(None), c.account_id.in_(named))
     if found is None:
         raise NotFound(
-            f"{user.username if user else account} does not belong to the project {project.name}.", projectid=project.id
+            f"{account or 'This user'} does not belong to the project {project.name}.", projectid=project.id
         )
     return found
 
@@ -387,7 +401,7 @@ def _members(
     q: Query,
     projectid: Project,
     account: str | None = None,
-    userid: Annotated[User | None, Param(access="see")] = None,
+    userid: SomeUser | None = None,
     role: str | None = None,
     projectroleid: Annotated[Resource | None, Param(of="projectrole")] = None,
     keyword: str | None = None,
@@ -404,7 +418,7 @@ def _members(
     if account is not None:
         q.where(c.account_id.in_(sa.select(Account.c.id).where(Account.c.name == account)))
     if userid is not None:
-        q.where(c.user_id == userid.id)
+        q.where(c.user_id == userid)
     if role is not None:
         q.where(c.role == role.capitalize())
     if projectroleid is not None:
@@ -441,6 +455,6 @@ def delete_account(ctx: Ctx, projectid: Project, account: str) -> None:
 
 
 @command("deleteUserFromProject", job=True, event="PROJECT.USER.REMOVE")
-def delete_user(ctx: Ctx, projectid: Project, userid: Annotated[User, Param(access="see")]) -> None:
+def delete_user(ctx: Ctx, projectid: Project, userid: SomeUser) -> None:
     """Takes a user out of a project; members may leave by themselves."""
     _remove_member(ctx, projectid, member(ctx.tx, projectid, None, userid))

@@ -409,7 +409,7 @@ async def finish_removals() -> int:
         wanted += [RemoveAccount(account=a.id) for a in gone if a.domain_id not in inside]
         for op in wanted:
             (lock,) = op.wanted_locks()
-            tried = sa.or_(c.phase != "over", c.completed >= since)
+            tried = sa.or_(c.phase != "over", c.completed > since)
             if tx.first(Job, c.instance_id == lock.partition(":")[2], c.operation == type(op).__name__, tried) is None:
                 engine.enqueue(tx, op)
                 count += 1

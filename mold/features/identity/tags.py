@@ -10,7 +10,7 @@ from mold.api.lists import Query, lists
 from mold.api.permit import Owned, find
 from mold.base.errors import Invalid, NotFound
 from mold.features.identity.domains import Domain
-from mold.features.identity.projects import Project
+from mold.features.identity.projects import Project, unsuspended
 from mold.store import REGISTRY, Resource, Tx, column, created
 from mold.work import Operation, operation, step
 
@@ -70,6 +70,7 @@ def _targets(ctx: Ctx, kind: str, ids: list[str]) -> list[Resource]:
         if found is None:
             raise NotFound(f"There is no {kind} {each}, or you may not tag it.", id=each)
         out.append(found)
+    unsuspended(ctx.tx, (r.id if isinstance(r, Project) else r.__dict__.get("project_id") for r in out))
     return out
 
 
