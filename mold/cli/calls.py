@@ -58,7 +58,9 @@ def verb(options: Options, words: list[str]) -> int:
     def ask(lookup: Command, question: Mapping[str, str]) -> Answer:
         return cloud.call(lookup.name, question, reads=lookup.reads)
 
-    call = Call(command.name, resolve(command, params, model, ask), params, command.reads, command.param("page") is not None)
+    call = Call(
+        command.name, resolve(command, params, model, ask), params, command.reads, command.param("page") is not None
+    )
     return carry_out(options, cloud, [call], model)
 
 

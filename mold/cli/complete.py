@@ -149,7 +149,10 @@ def _curated(words: list[str], incomplete: str, source: Source) -> list[str]:
         param = command.param(choice.param) if choice else None
         return [] if param is None or choice is None or choice.form.startswith("@") else _values(command, param, source)
     if incomplete.startswith("-"):
-        return [*(spelling for option in made for spelling in (*option.opts, *option.secondary_opts)), *global_spellings()]
+        return [
+            *(spelling for option in made for spelling in (*option.opts, *option.secondary_opts)),
+            *global_spellings(),
+        ]
     at = len(plain) - 2
     several = len(verb.takes) == 1
     name = verb.takes[min(at, len(verb.takes) - 1)] if verb.takes and (several or at < len(verb.takes)) else ""
@@ -275,7 +278,12 @@ def without_options(
     """The words that are no options, the values of those of every command, and the option whose value is to come."""
     import click
 
-    known = {spelling: param for param in (*syntax().params, *more) if isinstance(param, click.Option) for spelling in (*param.opts, *param.secondary_opts)}
+    known = {
+        spelling: param
+        for param in (*syntax().params, *more)
+        if isinstance(param, click.Option)
+        for spelling in (*param.opts, *param.secondary_opts)
+    }
     plain: list[str] = []
     where: dict[str, str | None] = {}
     pending: str | None = None

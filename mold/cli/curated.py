@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
     from mold.cli.client import Answer, Cloud
 
-DESTRUCTIVE = frozenset({"delete", "destroy", "expunge", "release", "reinstall", "revert", "remove-nic", "remove-rule", "remove-user", "remove-account"})  # fmt: skip
+DESTRUCTIVE = frozenset(
+    ["delete", "destroy", "expunge", "release", "reinstall", "revert", "remove-nic", "remove-rule", "remove-user", "remove-account"]
+)
 MAKES = frozenset({"create", "register", "upload", "add", "set", "allow", "deny"})
 FILE_BYTES = 1024 * 1024
-RESOURCE_TYPES = ("user_vm", "public_ip", "volume", "snapshot", "template", "project", "network", "vpc", "cpu", "memory", "primary_storage", "secondary_storage", "backup", "backup_storage", "bucket", "object_storage", "gpu")  # fmt: skip
+RESOURCE_TYPES = ["user_vm", "public_ip", "volume", "snapshot", "template", "project", "network", "vpc", "cpu", "memory", "primary_storage", "secondary_storage", "backup", "backup_storage", "bucket", "object_storage", "gpu"]
+"""Names of what limits count, in the order of the API's numbers."""
 NEARBY = ("zoneid", "podid", "clusterid", "physicalnetworkid")
 """What need not be said where there is only one."""
 LEFT_OUT = ("listall", "templatefilter", "isofilter")
@@ -51,7 +54,15 @@ def known_verb(words: Sequence[str]) -> Verb | None:
         return None
     found = verbs.get(words[1])
     if found is None:
-        raise Usage(say("bad.curated", noun=words[0], verb=words[1], suggest=nearest(words[1], list(verbs)), names=", ".join(verbs)))  # fmt: skip
+        raise Usage(
+            say(
+                "bad.curated",
+                noun=words[0],
+                verb=words[1],
+                suggest=nearest(words[1], list(verbs)),
+                names=", ".join(verbs),
+            )
+        )
     return found
 
 
@@ -108,7 +119,7 @@ def click_options(options: Sequence[Spelled], command: Command) -> list[click.Op
 
 
 def run(options: Options, words: list[str], arguments: list[str]) -> int:
-    """Carry out one line; `options` and `words` are its first reading, `arguments` the line. Raises what a call raises."""
+    """Carry out one line; `options` and `words` are its first reading, `arguments` the line itself."""
     from mold.cli.model import fetch, kept, load
 
     verb = known_verb([word for word in words[:2] if not word.startswith("-")])
@@ -143,7 +154,9 @@ def run(options: Options, words: list[str], arguments: list[str]) -> int:
         print(manual.curated(verb, command, model, choices))
         return 0
     values = parse(syntax(click_options(choices, command)), arguments)
-    given = {choice: value for number, choice in enumerate(choices) if (value := values.pop(f"_{number}")) not in (None, ())}
+    given = {
+        choice: value for number, choice in enumerate(choices) if (value := values.pop(f"_{number}")) not in (None, ())
+    }
     options = Options(**values)
     line = Line(options, cloud, model, verb, command, choices)
     return line.carry_out(list(options.words)[2:], given)
@@ -152,7 +165,9 @@ def run(options: Options, words: list[str], arguments: list[str]) -> int:
 class Line:
     """One curated line that is being carried out."""
 
-    def __init__(self, options: Options, cloud: Cloud, model: Model, verb: Verb, command: Command, choices: Sequence[Spelled]) -> None:
+    def __init__(
+        self, options: Options, cloud: Cloud, model: Model, verb: Verb, command: Command, choices: Sequence[Spelled]
+    ) -> None:
         self.options = options
         self.cloud = cloud
         self.model = model
@@ -173,6 +188,7 @@ class Line:
         if verb.way == "upload" and not self.extra.get("file"):
             raise Usage(say("curated.missing", words=verb.words, names="--file", example=self.example()))
         for each in typed:
+            self._ask_password(each)
             self._demand(each, {*verb.sends, *NEARBY})
         full = [self._complete(each) for each in typed]
         for each in full:
@@ -183,7 +199,13 @@ class Line:
             return watch(options, self.cloud, full[0]["jobid"])
         pages = self.command.param("page") is not None
         calls = [
-            Call(self.command.name, resolve(self.command, each, self.model, self.ask), self._shown(each), self.command.reads, pages)
+            Call(
+                self.command.name,
+                resolve(self.command, each, self.model, self.ask),
+                self._shown(each),
+                self.command.reads,
+                pages,
+            )
             for each in full
         ]
         if verb.way and verb.way != "tag" and not (options.dry_run or options.explain):
@@ -218,7 +240,7 @@ class Line:
         return plain, read_words(pairs)
 
     def _put(self, params: dict[str, str], choice: Spelled, value: object) -> None:
-        """One option's value as parameters. Raises Usage for one said twice, a pair that is none, a file that cannot be read."""
+        """One option's value as parameters. Raises Usage for what is said twice, no pair, or no readable file."""
         name, form = choice.param, choice.form
         many = [str(entry) for entry in value] if isinstance(value, tuple) else [str(value)]
         if not name:  # the verb itself does something with it
@@ -272,6 +294,20 @@ class Line:
 
     # ---- what was not typed
 
+    def _ask_password(self, params: dict[str, str]) -> None:
+        """Ask for a password that is required and was not given, where there is somebody to ask."""
+        param = self.command.param("password")
+        if (
+            param is None
+            or not param.required
+            or "password" in params
+            or not (sys.stdin.isatty() and sys.stderr.isatty())
+        ):
+            return
+        from getpass import getpass
+
+        params["password"] = getpass(say("ask.password"), stream=sys.stderr)
+
     def _complete(self, typed: Mapping[str, str]) -> dict[str, str]:
         """What is sent unless given otherwise, and the only zone, pod, … that there is."""
         params = dict(typed)
@@ -292,7 +328,12 @@ class Line:
             name = param.name.lower()
             if param.required and name not in params and name in NEARBY:
                 params |= self._only(name, params, say_which=True)
-        if params.get("account") and self.command.param("domainid") and "domainid" not in params and self.verb.noun != "account":
+        if (
+            params.get("account")
+            and self.command.param("domainid")
+            and "domainid" not in params
+            and self.verb.noun != "account"
+        ):
             params |= self._domain_of(params["account"])
         return params
 
@@ -305,7 +346,13 @@ class Line:
         scope = {key: params[key] for key in ("zoneid",) if key in params and lookup.param(key)}
         if "zoneid" in scope:
             scope = resolve(lookup, scope, self.model, self.ask)
-        rows = [row for value in self.ask(lookup, scope).values() if isinstance(value, list) for row in value if isinstance(row, dict)]  # fmt: skip
+        rows = [
+            row
+            for value in self.ask(lookup, scope).values()
+            if isinstance(value, list)
+            for row in value
+            if isinstance(row, dict)
+        ]
         if len(rows) == 1:
             return {name: str(rows[0]["id"])}
         if say_which and rows:
@@ -329,7 +376,11 @@ class Line:
         lookup = self.model.get("listHypervisors")
         if lookup is None:
             return {}
-        zone = {"zoneid": params["zoneid"]} if params.get("zoneid", "-1") != "-1" else self._only("zoneid", {}, say_which=False)
+        zone = (
+            {"zoneid": params["zoneid"]}
+            if params.get("zoneid", "-1") != "-1"
+            else self._only("zoneid", {}, say_which=False)
+        )
         if lookup.param("zoneid") is None:
             zone = {}
         rows = self.ask(lookup, resolve(lookup, zone, self.model, self.ask)).get("hypervisor")
@@ -340,7 +391,15 @@ class Line:
         """The domain of an account that only one domain has, for commands that want both. Raises Usage for several."""
         lookup = self.model.get("listAccounts")
         rows = self.ask(lookup, {"name": account, "listall": "true"}).get("account") if lookup else None
-        found = {str(row["domainid"]): str(row.get("domainpath") or row.get("domain")) for row in rows if isinstance(row, dict) and row.get("name") == account} if isinstance(rows, list) else {}  # fmt: skip
+        found = (
+            {
+                str(row["domainid"]): str(row.get("domainpath") or row.get("domain"))
+                for row in rows
+                if isinstance(row, dict) and row.get("name") == account
+            }
+            if isinstance(rows, list)
+            else {}
+        )
         if len(found) > 1:
             raise Usage(say("say.which", option="--domain", names=", ".join(sorted(found.values()))))
         return {"domainid": next(iter(found))} if found else {}
@@ -376,11 +435,15 @@ class Line:
     def _demand(self, params: Mapping[str, str], later: Collection[str]) -> None:
         """Raise Usage for what is required and neither here nor to come `later`."""
         here = {name.partition("[")[0] for name in params} | set(later)
-        missing = [param.name.lower() for param in self.command.params if param.required and param.name.lower() not in here]
-        missing += [name for name in self.verb.takes if name not in here | self.verb.may and name not in missing]  # fmt: skip
+        missing = [
+            param.name.lower() for param in self.command.params if param.required and param.name.lower() not in here
+        ]
+        missing += [name for name in self.verb.takes if name not in here | self.verb.may and name not in missing]
         if missing:
             names = ", ".join(self._spelling(name) for name in missing)
-            raise Usage(say("curated.missing", words=self.verb.words, names=names, example=self.example()), missing=missing)
+            raise Usage(
+                say("curated.missing", words=self.verb.words, names=names, example=self.example()), missing=missing
+            )
 
     def _spelling(self, name: str) -> str:
         """How a parameter is given: as a plain word, an option or name=value."""
@@ -396,7 +459,9 @@ def placeholder(name: str, noun: str) -> str:
     """What stands for a plain word in help."""
     if name == "id":
         return noun.upper()
-    return {"virtualmachineid": "VM", "ipaddressid": "IP"}.get(name, name.removesuffix("ids").removesuffix("id").upper() or name.upper())
+    return {"virtualmachineid": "VM", "ipaddressid": "IP"}.get(
+        name, name.removesuffix("ids").removesuffix("id").upper() or name.upper()
+    )
 
 
 def example(verb: Verb, command: Command, choices: Iterable[Spelled]) -> str:
@@ -442,4 +507,6 @@ def only_row(line: Line, call: Call) -> Answer:
         if rows:
             key = next(key for key, value in answer.items() if isinstance(value, list))
             return {key: rows[0]}
-    raise Refused(say("name.none", value=next(iter(call.typed.values()), ""), name=line.verb.noun, command=line.command.words))
+    raise Refused(
+        say("name.none", value=next(iter(call.typed.values()), ""), name=line.verb.noun, command=line.command.words)
+    )

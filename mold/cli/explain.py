@@ -50,7 +50,11 @@ def tell(options: Options, cloud: Cloud, calls: Sequence[Call], model: Model | N
         entries.append(entry)
     if options.output in ("json", "yaml"):
         found: Json = entries[0] if len(entries) == 1 else [*entries]
-        print(json.dumps(found, indent=2, ensure_ascii=False) if options.output == "json" else "\n".join(yaml_lines(found)))
+        print(
+            json.dumps(found, indent=2, ensure_ascii=False)
+            if options.output == "json"
+            else "\n".join(yaml_lines(found))
+        )
         return 0
     for number, entry in enumerate(entries):
         if number:
@@ -126,7 +130,10 @@ def left(cloud: Cloud, call: Call, model: Model | None) -> dict[str, str]:
         name, key, question = "listProjects", "project", {"id": params["projectid"]}
     elif params.get("account"):
         name, key = "listAccounts", "account"
-        question = {word: params[word] for word in ("domainid",) if word in params} | {"name": params["account"], "listall": "true"}
+        question = {word: params[word] for word in ("domainid",) if word in params} | {
+            "name": params["account"],
+            "listall": "true",
+        }
     else:
         name, key, question = "listAccounts", "account", {}
     if model is None or model.get(name) is None:
@@ -138,7 +145,9 @@ def left(cloud: Cloud, call: Call, model: Model | None) -> dict[str, str]:
         return {}
     kinds = NEEDS.get(call.name) or tuple(word.removesuffix("available") for word in row if word.endswith("available"))
     return {
-        kind: say("limit.none") if str(row[f"{kind}available"]) == "Unlimited" else say("limit.of", left=row[f"{kind}available"], most=row.get(f"{kind}limit", ""))
+        kind: say("limit.none")
+        if str(row[f"{kind}available"]) == "Unlimited"
+        else say("limit.of", left=row[f"{kind}available"], most=row.get(f"{kind}limit", ""))
         for kind in kinds
         if f"{kind}available" in row
     }

@@ -17,7 +17,19 @@ from mold.cli.words import say
 if TYPE_CHECKING:
     from mold.cli.curated import Spelled
 
-BUILT_IN = ("login", "profile", "sync", "events", "api", "completion", "version", "quickstart", "server", "agent", "dev")
+BUILT_IN = (
+    "login",
+    "profile",
+    "sync",
+    "events",
+    "api",
+    "completion",
+    "version",
+    "quickstart",
+    "server",
+    "agent",
+    "dev",
+)
 HIDDEN_VERBS = ("login", "logout")  # the built-in login comes first, logout without it makes no sense
 
 
@@ -92,32 +104,63 @@ def curated(of: Verb, known: Command, model: Model, choices: Sequence[Spelled]) 
     from mold.cli.curated import example as line
     from mold.cli.curated import placeholder
 
-    words = " ".join(f"[{placeholder(name, of.noun)}]" if name in of.may else placeholder(name, of.noun) for name in of.takes)
-    lines = [f"mold {of.words} — {phrases.verb(of.noun, of.name)}", f"{say('usage')}: mold {of.words} {words} [OPTIONS]".replace("  ", " ")]
+    words = " ".join(
+        f"[{placeholder(name, of.noun)}]" if name in of.may else placeholder(name, of.noun) for name in of.takes
+    )
+    lines = [
+        f"mold {of.words} — {phrases.verb(of.noun, of.name)}",
+        f"{say('usage')}: mold {of.words} {words} [OPTIONS]".replace("  ", " "),
+    ]
     lines.append(f"API: {known.name}. {clean(known.description)}")
     if known.is_async:
         lines.append(say("is.async"))
     lines += ["", f"{say('head.example')}:", f"  {line(of, known, choices)}"]
     rows: dict[str, str] = {}
-    rest: list[str] = []
+    rest: dict[str, str] = {}
+    named = {*of.takes, *(choice.param for choice in choices if choice.is_named)}
     for choice in choices:
         param = known.param(choice.param)
-        if not choice.is_named and not (param is not None and param.required):
-            if choice.param not in {named.param for named in choices if named.spelling != choice.spelling}:
-                rest.append(choice.spelling)
+        if not choice.is_named and (choice.param in named or not (param is not None and param.required)):
+            if choice.param not in named and choice.param not in rest:
+                rest[choice.param] = choice.spelling
             continue
-        takes_value = not (choice.form.startswith("=") and choice.param) and not (param is not None and param.type == "boolean")
-        meta = " KEY=VALUE" if choice.form in ("[]", "{}") else " FILE" if choice.form.startswith("@") else " VALUE" if takes_value else ""
+        takes_value = not (choice.form.startswith("=") and choice.param) and not (
+            param is not None and param.type == "boolean"
+        )
+        meta = (
+            " KEY=VALUE"
+            if choice.form in ("[]", "{}")
+            else " FILE"
+            if choice.form.startswith("@")
+            else " VALUE"
+            if takes_value
+            else ""
+        )
         text = phrases.option(choice.spelling[2:], param.description if param else "")
-        named = param is not None and not choice.form.startswith("=") and lookup_command(known, param, model) is not None
-        notes = [say("accepts.name")] if named else []
+        is_looked_up = (
+            param is not None and not choice.form.startswith("=") and lookup_command(known, param, model) is not None
+        )
+        needed = (
+            param is not None
+            and param.required
+            and choice.param not in {*of.sends, "zoneid", "podid"}
+            and not choice.form.startswith("=")
+        )
+        notes = [say("is.required")] if needed else []
+        notes += [say("accepts.name")] if is_looked_up else []
         notes += [", ".join(param.choices)] if param is not None and 0 < len(param.choices) <= 8 else []
         rows[choice.spelling + meta] = text + (f" ({'; '.join(notes)})" if notes else "")
     if rows:
         lines += ["", f"{say('head.options')}:", *pairs(rows)]
     if rest:
         lines += ["", f"{say('head.more')}:"]
-        lines += textwrap.wrap(", ".join(rest), page_width() - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        lines += textwrap.wrap(
+            ", ".join(rest.values()),
+            page_width() - 2,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+        )
     return "\n".join([*lines, "", say("usage.options")])
 
 

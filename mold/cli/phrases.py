@@ -173,7 +173,10 @@ ALSO: dict[str, Pair] = {
     "file": ("File to read; - is stdin.", "읽을 파일. - 는 표준 입력."),
     "save": ("File for the private key, made with mode 0600.", "개인 키를 저장할 파일(0600)."),
     "detail": ("KEY=VALUE, may be given several times.", "KEY=VALUE. 여러 번 가능."),
-    "tag": ("Tag (KEY=VALUE for tags of things); may be given several times.", "태그(자원 태그는 KEY=VALUE). 여러 번 가능."),
+    "tag": (
+        "Tag (KEY=VALUE for tags of things); may be given several times.",
+        "태그(자원 태그는 KEY=VALUE). 여러 번 가능.",
+    ),
     "host-tag": ("Only hosts with this tag.", "이 태그가 있는 호스트만."),
     "stopped": ("Do not start it.", "시작하지 않음."),
     "password": ("Password; - reads it from stdin.", "암호. - 는 표준 입력에서 읽음."),
@@ -206,7 +209,10 @@ ALSO: dict[str, Pair] = {
     "private": ("Not for everybody; of a forwarding: the machine's port.", "비공개. 포워딩에서는 내부 포트."),
     "featured": ("Shown first to everybody.", "추천 목록에 표시."),
     "password-script": ("It can set passwords.", "암호 설정 가능."),
-    "which": ("Which: executable, self, featured, community, all.", "종류: executable, self, featured, community, all."),
+    "which": (
+        "Which: executable, self, featured, community, all.",
+        "종류: executable, self, featured, community, all.",
+    ),
     "op": ("add, remove or reset.", "add, remove, reset."),
     "to": ("Zone to copy to; may be given several times.", "복사할 존. 여러 번 가능."),
     "gateway": ("Gateway.", "게이트웨이."),

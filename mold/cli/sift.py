@@ -105,7 +105,9 @@ def show_found(found: Json, options: Options) -> None:
     entries = found if isinstance(found, list) else [] if found is None else [found]
     if entries and all(isinstance(entry, dict) for entry in entries):
         rows: Answer = {"found": [*entries]}
-        columns = options.chosen_columns or list(dict.fromkeys(key for entry in entries if isinstance(entry, dict) for key in entry))
+        columns = options.chosen_columns or list(
+            dict.fromkeys(key for entry in entries if isinstance(entry, dict) for key in entry)
+        )
         show(rows, form=options.output, columns=columns, header=not options.no_header, is_list=True)
         return
     for entry in entries:

@@ -61,12 +61,28 @@ def _v(
     noun, name = words.split()
     named = {spelling.strip("_").replace("_", "-"): param for spelling, param in options.items()}
     VERBS[noun, name] = Verb(
-        noun, name, tuple(commands.split("|")), tuple(takes.replace("?", "").split()),
-        frozenset(word[:-1] for word in takes.split() if word.endswith("?")), named, sends or {}, columns, eg, way
+        noun,
+        name,
+        tuple(commands.split("|")),
+        tuple(takes.replace("?", "").split()),
+        frozenset(word[:-1] for word in takes.split() if word.endswith("?")),
+        named,
+        sends or {},
+        columns,
+        eg,
+        way,
     )
 
 
-def _lists(noun: str, command: str, columns: str = "", *, by: str = "id", sends: Mapping[str, str] | None = None, **options: str) -> None:
+def _lists(
+    noun: str,
+    command: str,
+    columns: str = "",
+    *,
+    by: str = "id",
+    sends: Mapping[str, str] | None = None,
+    **options: str,
+) -> None:
     """`list` and `show` of a noun."""
     _v(f"{noun} list", command, columns=columns, sends=sends, **options)
     _v(f"{noun} show", command, by, sends=sends, way="show")
@@ -78,6 +94,7 @@ def _simple(noun: str, **commands: str) -> None:
         _v(f"{noun} {name.strip('_').replace('_', '-')}", command, "id")
 
 
+# fmt: off
 # ---- machines
 
 _v(
@@ -88,19 +105,19 @@ _v(
     pod="podid", group="group", ip="ipaddress", mac="macaddress", userdata="userdataid",
     userdata_file="userdata@64", detail="details{}", display_name="displayname", stopped="startvm=false",
     password="password", affinity="affinitygroupnames*", security_group="securitygroupnames*",
-)  # fmt: skip
+)
 _lists(
     "vm", "listVirtualMachines", "name state ipaddress zonename account id", sends={"listall": "true"},
     state="state", zone="zoneid", network="networkid", host="hostid", image="templateid",
     offering="serviceofferingid", tag="tags[]", name="name",
-)  # fmt: skip
+)
 _v("vm start", "startVirtualMachine", "id", host="hostid", cluster="clusterid", pod="podid", eg="web1")
 _v("vm stop", "stopVirtualMachine", "id", force="forced=true", eg="web1 web2")
 _v("vm reboot", "rebootVirtualMachine", "id", force="forced=true")
 _v("vm destroy", "destroyVirtualMachine", "id", expunge="expunge=true", volumes="volumeids*", eg="web1 --expunge --yes")
 _simple("vm", recover="recoverVirtualMachine", expunge="expungeVirtualMachine")
-_v("vm scale", "scaleVirtualMachine|changeServiceForVirtualMachine", "id", offering="serviceofferingid", detail="details{}", eg="web1 --offering large")  # fmt: skip
-_v("vm update", "updateVirtualMachine", "id", rename="name", display_name="displayname", group="group", detail="details{}", protect="deleteprotection=true", unprotect="deleteprotection=false", userdata="userdataid", userdata_file="userdata@64")  # fmt: skip
+_v("vm scale", "scaleVirtualMachine|changeServiceForVirtualMachine", "id", offering="serviceofferingid", detail="details{}", eg="web1 --offering large")
+_v("vm update", "updateVirtualMachine", "id", rename="name", display_name="displayname", group="group", detail="details{}", protect="deleteprotection=true", unprotect="deleteprotection=false", userdata="userdataid", userdata_file="userdata@64")
 _v("vm migrate", "migrateVirtualMachine", "virtualmachineid", host="hostid", storage="storageid")
 _v("vm reinstall", "restoreVirtualMachine", "virtualmachineid", image="templateid")
 _v("vm console", "createConsoleEndpoint", "virtualmachineid", way="console")
@@ -115,19 +132,19 @@ _v("vm remove-nic", "removeNicFromVirtualMachine", "virtualmachineid nicid")
 _v("vm attach-iso", "attachIso", "virtualmachineid id", eg="web1 rescue")
 _v("vm detach-iso", "detachIso", "virtualmachineid")
 _v("vm snapshot", "createVMSnapshot", "virtualmachineid", name="name", memory="snapshotmemory=true")
-_v("vm snapshots", "listVMSnapshot", columns="name state current virtualmachinename created id", sends={"listall": "true"}, vm="virtualmachineid")  # fmt: skip
+_v("vm snapshots", "listVMSnapshot", columns="name state current virtualmachinename created id", sends={"listall": "true"}, vm="virtualmachineid")
 _v("vm revert", "revertToVMSnapshot", "vmsnapshotid")
 
 # ---- disks
 
-_v("volume create", "createVolume", "name", offering="diskofferingid", size="size", zone="zoneid", snapshot="snapshotid", eg="data1 --offering disk --size 20")  # fmt: skip
-_lists("volume", "listVolumes", "name state type size vmname zonename account id", sends={"listall": "true"}, vm="virtualmachineid", zone="zoneid", type="type", state="state", tag="tags[]")  # fmt: skip
+_v("volume create", "createVolume", "name", offering="diskofferingid", size="size", zone="zoneid", snapshot="snapshotid", eg="data1 --offering disk --size 20")
+_lists("volume", "listVolumes", "name state type size vmname zonename account id", sends={"listall": "true"}, vm="virtualmachineid", zone="zoneid", type="type", state="state", tag="tags[]")
 _v("volume attach", "attachVolume", "id virtualmachineid", eg="data1 web1")
 _v("volume resize", "resizeVolume", "id", size="size", offering="diskofferingid", shrink="shrinkok=true")
 _simple("volume", detach="detachVolume", delete="deleteVolume", destroy="destroyVolume", recover="recoverVolume")
 _v("volume upload", "uploadVolume", "name", source="url", format="format", zone="zoneid")
 _v("snapshot create", "createSnapshot", "volumeid", name="name", tag="tags[]", eg="data1 --name before-upgrade")
-_lists("snapshot", "listSnapshots", "name state volumename snapshottype created account id", sends={"listall": "true"}, volume="volumeid", zone="zoneid")  # fmt: skip
+_lists("snapshot", "listSnapshots", "name state volumename snapshottype created account id", sends={"listall": "true"}, volume="volumeid", zone="zoneid")
 _simple("snapshot", revert="revertSnapshot", delete="deleteSnapshot")
 
 # ---- images
@@ -135,49 +152,49 @@ _simple("snapshot", revert="revertSnapshot", delete="deleteSnapshot")
 _v("image register", "registerTemplate", "name", eg="debian12 --source https://HOST/debian-12.qcow2 --os 'Debian GNU/Linux 12 (64-bit)'",
    source="url", format="format", hypervisor="hypervisor", os="ostypeid", zone="zoneid", checksum="checksum", arch="arch",
    public="ispublic=true", featured="isfeatured=true", password_script="passwordenabled=true", detail="details{}",
-   sends={"format": "QCOW2", "hypervisor": "?hypervisor", "zoneid": "-1"})  # fmt: skip
+   sends={"format": "QCOW2", "hypervisor": "?hypervisor", "zoneid": "-1"})
 _v("image upload", "getUploadParamsForTemplate", "name", way="upload", eg="mine --file disk.qcow2",
    file="=file", format="format", hypervisor="hypervisor", os="ostypeid", zone="zoneid", checksum="checksum",
-   public="ispublic=true", sends={"format": "QCOW2", "hypervisor": "?hypervisor"})  # fmt: skip
-_lists("image", "listTemplates", "name isready status hypervisor size zonename account id", sends={"templatefilter": "executable", "listall": "true"}, which="templatefilter", zone="zoneid", hypervisor="hypervisor", tag="tags[]")  # fmt: skip
+   public="ispublic=true", sends={"format": "QCOW2", "hypervisor": "?hypervisor"})
+_lists("image", "listTemplates", "name isready status hypervisor size zonename account id", sends={"templatefilter": "executable", "listall": "true"}, which="templatefilter", zone="zoneid", hypervisor="hypervisor", tag="tags[]")
 _v("image update", "updateTemplate", "id", rename="name", os="ostypeid", detail="details{}", description="displaytext")
-_v("image share", "updateTemplatePermissions", "id", account="accounts*", project="projectids*", public="ispublic=true", private="ispublic=false", op="op")  # fmt: skip
+_v("image share", "updateTemplatePermissions", "id", account="accounts*", project="projectids*", public="ispublic=true", private="ispublic=false", op="op")
 _v("image delete", "deleteTemplate", "id", zone="zoneid")
 _v("image copy", "copyTemplate", "id", to="destzoneids*", eg="debian12 --to busan")
 _v("image create", "createTemplate", "name", volume="volumeid", snapshot="snapshotid", os="ostypeid")
 _v("os list", "listOsTypes", columns="description id", name="description")
-_v("iso register", "registerIso", "name", source="url", os="ostypeid", zone="zoneid", public="ispublic=true", sends={"zoneid": "-1"})  # fmt: skip
-_lists("iso", "listIsos", "name isready size zonename account id", sends={"isofilter": "executable", "listall": "true"}, which="isofilter", zone="zoneid")  # fmt: skip
+_v("iso register", "registerIso", "name", source="url", os="ostypeid", zone="zoneid", public="ispublic=true", sends={"zoneid": "-1"})
+_lists("iso", "listIsos", "name isready size zonename account id", sends={"isofilter": "executable", "listall": "true"}, which="isofilter", zone="zoneid")
 _v("iso delete", "deleteIso", "id", zone="zoneid")
 
 # ---- networks
 
 _v("network create", "createNetwork", "name", eg="net1 --offering isolated --gateway 10.1.1.1 --netmask 255.255.255.0",
    offering="networkofferingid", zone="zoneid", gateway="gateway", netmask="netmask", vlan="vlan", domain_name="networkdomain",
-   start_ip="startip", end_ip="endip", vpc="vpcid", description="displaytext")  # fmt: skip
-_lists("network", "listNetworks", "name state type cidr zonename account id", sends={"listall": "true"}, zone="zoneid", type="type", tag="tags[]")  # fmt: skip
-_v("network update", "updateNetwork", "id", rename="name", description="displaytext", offering="networkofferingid", domain_name="networkdomain")  # fmt: skip
+   start_ip="startip", end_ip="endip", vpc="vpcid", description="displaytext")
+_lists("network", "listNetworks", "name state type cidr zonename account id", sends={"listall": "true"}, zone="zoneid", type="type", tag="tags[]")
+_v("network update", "updateNetwork", "id", rename="name", description="displaytext", offering="networkofferingid", domain_name="networkdomain")
 _v("network restart", "restartNetwork", "id", cleanup="cleanup=true", eg="net1 --cleanup")
 _v("network delete", "deleteNetwork", "id", force="forced=true")
 _v("ip allocate", "associateIpAddress", network="networkid", vpc="vpcid", zone="zoneid", ip="ipaddress")
-_lists("ip", "listPublicIpAddresses", "ipaddress state issourcenat isstaticnat virtualmachinename associatednetworkname account id", sends={"listall": "true"}, zone="zoneid", network="associatednetworkid")  # fmt: skip
+_lists("ip", "listPublicIpAddresses", "ipaddress state issourcenat isstaticnat virtualmachinename associatednetworkname account id", sends={"listall": "true"}, zone="zoneid", network="associatednetworkid")
 _v("ip release", "disassociateIpAddress", "id")
 _v("ip static-nat", "enableStaticNat", "ipaddressid", vm="virtualmachineid", eg="203.0.113.7 --vm web1")
 _v("ip no-static-nat", "disableStaticNat", "ipaddressid")
-_v("firewall create", "createFirewallRule", ip="ipaddressid", protocol="protocol", start="startport", end="endport", cidr="cidrlist*", eg="--ip 203.0.113.7 --protocol tcp --start 22 --end 22")  # fmt: skip
-_lists("firewall", "listFirewallRules", "ipaddress protocol startport endport cidrlist state id", sends={"listall": "true"}, ip="ipaddressid", network="networkid")  # fmt: skip
+_v("firewall create", "createFirewallRule", ip="ipaddressid", protocol="protocol", start="startport", end="endport", cidr="cidrlist*", eg="--ip 203.0.113.7 --protocol tcp --start 22 --end 22")
+_lists("firewall", "listFirewallRules", "ipaddress protocol startport endport cidrlist state id", sends={"listall": "true"}, ip="ipaddressid", network="networkid")
 _v("firewall delete", "deleteFirewallRule", "id")
-_v("egress create", "createEgressFirewallRule", network="networkid", protocol="protocol", start="startport", end="endport", cidr="cidrlist*")  # fmt: skip
-_lists("egress", "listEgressFirewallRules", "protocol startport endport cidrlist state id", sends={"listall": "true"}, network="networkid")  # fmt: skip
+_v("egress create", "createEgressFirewallRule", network="networkid", protocol="protocol", start="startport", end="endport", cidr="cidrlist*")
+_lists("egress", "listEgressFirewallRules", "protocol startport endport cidrlist state id", sends={"listall": "true"}, network="networkid")
 _v("egress delete", "deleteEgressFirewallRule", "id")
-_v("forward create", "createPortForwardingRule", ip="ipaddressid", vm="virtualmachineid", protocol="protocol", public="publicport", private="privateport", eg="--ip 203.0.113.7 --vm web1 --protocol tcp --public 8080 --private 80")  # fmt: skip
-_lists("forward", "listPortForwardingRules", "ipaddress protocol publicport privateport virtualmachinename state id", sends={"listall": "true"}, ip="ipaddressid", network="networkid")  # fmt: skip
+_v("forward create", "createPortForwardingRule", ip="ipaddressid", vm="virtualmachineid", protocol="protocol", public="publicport", private="privateport", eg="--ip 203.0.113.7 --vm web1 --protocol tcp --public 8080 --private 80")
+_lists("forward", "listPortForwardingRules", "ipaddress protocol publicport privateport virtualmachinename state id", sends={"listall": "true"}, ip="ipaddressid", network="networkid")
 _v("forward delete", "deletePortForwardingRule", "id")
 _v("vpc create", "createVPC", "name", cidr="cidr", offering="vpcofferingid", zone="zoneid", description="displaytext")
 _lists("vpc", "listVPCs", "name state cidr zonename account id", sends={"listall": "true"}, zone="zoneid")
 _v("vpc restart", "restartVPC", "id", cleanup="cleanup=true")
 _simple("vpc", delete="deleteVPC")
-_lists("router", "listRouters", "name state networkname publicip hostname zonename id", sends={"listall": "true"}, zone="zoneid", network="networkid")  # fmt: skip
+_lists("router", "listRouters", "name state networkname publicip hostname zonename id", sends={"listall": "true"}, zone="zoneid", network="networkid")
 _simple("router", start="startRouter", stop="stopRouter", reboot="rebootRouter", destroy="destroyRouter")
 
 # ---- what goes into machines
@@ -192,64 +209,64 @@ _simple("userdata", delete="deleteUserData")
 
 # ---- offerings
 
-_v("offering create", "createServiceOffering", "name", cores="cpunumber", mhz="cpuspeed", memory="memory", tag="tags", host_tag="hosttags", storage="storagetype", ha="offerha=true", root_size="rootdisksize", planner="deploymentplanner", description="displaytext", zone="zoneid*", domain="domainid*", eg="small --cores 1 --mhz 1000 --memory 1024")  # fmt: skip
-_lists("offering", "listServiceOfferings", "name cpunumber cpuspeed memory storagetype state id", state="state", zone="zoneid")  # fmt: skip
-_v("offering update", "updateServiceOffering", "id", rename="name", description="displaytext", host_tag="hosttags", tag="storagetags", state="state")  # fmt: skip
+_v("offering create", "createServiceOffering", "name", cores="cpunumber", mhz="cpuspeed", memory="memory", tag="tags", host_tag="hosttags", storage="storagetype", ha="offerha=true", root_size="rootdisksize", planner="deploymentplanner", description="displaytext", zone="zoneid*", domain="domainid*", eg="small --cores 1 --mhz 1000 --memory 1024")
+_lists("offering", "listServiceOfferings", "name cpunumber cpuspeed memory storagetype state id", state="state", zone="zoneid")
+_v("offering update", "updateServiceOffering", "id", rename="name", description="displaytext", host_tag="hosttags", tag="storagetags", state="state")
 _simple("offering", delete="deleteServiceOffering")
-_v("disk-offering create", "createDiskOffering", "name", size="disksize", custom="customized=true", tag="tags", storage="storagetype", description="displaytext", eg="disk20 --size 20")  # fmt: skip
+_v("disk-offering create", "createDiskOffering", "name", size="disksize", custom="customized=true", tag="tags", storage="storagetype", description="displaytext", eg="disk20 --size 20")
 _lists("disk-offering", "listDiskOfferings", "name disksize iscustomized storagetype state id", zone="zoneid")
-_v("disk-offering update", "updateDiskOffering", "id", rename="name", description="displaytext", tag="tags", state="state")  # fmt: skip
+_v("disk-offering update", "updateDiskOffering", "id", rename="name", description="displaytext", tag="tags", state="state")
 _simple("disk-offering", delete="deleteDiskOffering")
-_v("network-offering create", "createNetworkOffering", "name", type="guestiptype", traffic="traffictype", service="supportedservices*", description="displaytext", enable="enable=true", vlan="specifyvlan=true", sends={"traffictype": "GUEST"})  # fmt: skip
-_lists("network-offering", "listNetworkOfferings", "name guestiptype traffictype state isdefault id", state="state", zone="zoneid")  # fmt: skip
+_v("network-offering create", "createNetworkOffering", "name", type="guestiptype", traffic="traffictype", service="supportedservices*", description="displaytext", enable="enable=true", vlan="specifyvlan=true", sends={"traffictype": "GUEST"})
+_lists("network-offering", "listNetworkOfferings", "name guestiptype traffictype state isdefault id", state="state", zone="zoneid")
 _v("network-offering update", "updateNetworkOffering", "id", rename="name", description="displaytext", state="state")
 _simple("network-offering", delete="deleteNetworkOffering")
 
 # ---- the machine rooms
 
-_v("zone create", "createZone", "name", dns="dns1", dns2="dns2", internal_dns="internaldns1", guest_cidr="guestcidraddress", type="networktype", local_storage="localstorageenabled=true", sends={"networktype": "Advanced"}, eg="seoul --dns 192.0.2.53 --internal-dns 10.0.0.53")  # fmt: skip
+_v("zone create", "createZone", "name", dns="dns1", dns2="dns2", internal_dns="internaldns1", guest_cidr="guestcidraddress", type="networktype", local_storage="localstorageenabled=true", sends={"networktype": "Advanced"}, eg="seoul --dns 192.0.2.53 --internal-dns 10.0.0.53")
 _lists("zone", "listZones", "name allocationstate networktype dns1 id")
-_v("zone update", "updateZone", "id", rename="name", dns="dns1", dns2="dns2", internal_dns="internaldns1", guest_cidr="guestcidraddress")  # fmt: skip
-_v("pod create", "createPod", "name", zone="zoneid", gateway="gateway", netmask="netmask", start_ip="startip", end_ip="endip", eg="pod1 --gateway 10.0.0.1 --netmask 255.255.255.0 --start-ip 10.0.0.50 --end-ip 10.0.0.99")  # fmt: skip
+_v("zone update", "updateZone", "id", rename="name", dns="dns1", dns2="dns2", internal_dns="internaldns1", guest_cidr="guestcidraddress")
+_v("pod create", "createPod", "name", zone="zoneid", gateway="gateway", netmask="netmask", start_ip="startip", end_ip="endip", eg="pod1 --gateway 10.0.0.1 --netmask 255.255.255.0 --start-ip 10.0.0.50 --end-ip 10.0.0.99")
 _lists("pod", "listPods", "name allocationstate gateway zonename id", zone="zoneid")
 _v("pod update", "updatePod", "id", rename="name", start_ip="startip", end_ip="endip")
-_v("cluster create", "addCluster", "clustername", zone="zoneid", pod="podid", hypervisor="hypervisor", arch="arch", sends={"clustertype": "CloudManaged", "hypervisor": "KVM"}, eg="c1 --pod pod1")  # fmt: skip
+_v("cluster create", "addCluster", "clustername", zone="zoneid", pod="podid", hypervisor="hypervisor", arch="arch", sends={"clustertype": "CloudManaged", "hypervisor": "KVM"}, eg="c1 --pod pod1")
 _lists("cluster", "listClusters", "name allocationstate hypervisortype podname zonename id", zone="zoneid", pod="podid")
-_v("cluster update", "updateCluster", "id", rename="clustername", arch="arch", managed="managedstate=Managed", unmanaged="managedstate=Unmanaged")  # fmt: skip
-_v("host add", "addHost", "url", zone="zoneid", pod="podid", cluster="clusterid", hypervisor="hypervisor", user="username", password="password", tag="hosttags*", sends={"hypervisor": "KVM"}, eg="http://10.0.0.11 --cluster c1 --user root --password -")  # fmt: skip
-_lists("host", "listHosts", "name state resourcestate hypervisor ipaddress clustername zonename id", sends={"type": "Routing"}, zone="zoneid", cluster="clusterid", state="state", type="type")  # fmt: skip
+_v("cluster update", "updateCluster", "id", rename="clustername", arch="arch", managed="managedstate=Managed", unmanaged="managedstate=Unmanaged")
+_v("host add", "addHost", "url", zone="zoneid", pod="podid", cluster="clusterid", hypervisor="hypervisor", user="username", password="password", tag="hosttags*", sends={"hypervisor": "KVM"}, eg="http://10.0.0.11 --cluster c1 --user root --password -")
+_lists("host", "listHosts", "name state resourcestate hypervisor ipaddress clustername zonename id", sends={"type": "Routing"}, zone="zoneid", cluster="clusterid", state="state", type="type")
 _v("host update", "updateHost", "id", rename="name", tag="hosttags*")
 _simple("host", maintenance="prepareHostForMaintenance", resume="cancelHostMaintenance", reconnect="reconnectHost")
 _v("host delete", "deleteHost", "id", force="forced=true")
-for _noun, _command in (("zone", "updateZone"), ("pod", "updatePod"), ("cluster", "updateCluster"), ("host", "updateHost")):  # fmt: skip
+for _noun, _command in (("zone", "updateZone"), ("pod", "updatePod"), ("cluster", "updateCluster"), ("host", "updateHost")):
     _states = ("Enable", "Disable") if _noun == "host" else ("Enabled", "Disabled")
     for _name, _state in zip(("enable", "disable"), _states, strict=True):
         _v(f"{_noun} {_name}", _command, "id", sends={"allocationstate": _state})
 _simple("zone", delete="deleteZone")
 _simple("pod", delete="deletePod")
 _simple("cluster", delete="deleteCluster")
-_v("storage add", "createStoragePool", "name", source="url", zone="zoneid", pod="podid", cluster="clusterid", scope="scope", provider="provider", tag="tags", hypervisor="hypervisor", eg="pool1 --source nfs://10.0.0.5/pool1 --scope cluster --cluster c1")  # fmt: skip
-_lists("storage", "listStoragePools", "name state type scope ipaddress path disksizetotal disksizeused id", zone="zoneid", cluster="clusterid")  # fmt: skip
+_v("storage add", "createStoragePool", "name", source="url", zone="zoneid", pod="podid", cluster="clusterid", scope="scope", provider="provider", tag="tags", hypervisor="hypervisor", eg="pool1 --source nfs://10.0.0.5/pool1 --scope cluster --cluster c1")
+_lists("storage", "listStoragePools", "name state type scope ipaddress path disksizetotal disksizeused id", zone="zoneid", cluster="clusterid")
 _v("storage update", "updateStoragePool", "id", rename="name", tag="tags*")
-_simple("storage", maintenance="enableStorageMaintenance", resume="cancelStorageMaintenance", delete="deleteStoragePool")  # fmt: skip
-_v("image-store add", "addImageStore", "url", name="name", provider="provider", zone="zoneid", detail="details{}", sends={"provider": "NFS"}, eg="nfs://10.0.0.5/images")  # fmt: skip
+_simple("storage", maintenance="enableStorageMaintenance", resume="cancelStorageMaintenance", delete="deleteStoragePool")
+_v("image-store add", "addImageStore", "url", name="name", provider="provider", zone="zoneid", detail="details{}", sends={"provider": "NFS"}, eg="nfs://10.0.0.5/images")
 _lists("image-store", "listImageStores", "name protocol url providername zonename id", zone="zoneid")
 _simple("image-store", delete="deleteImageStore")
-_v("physical-network create", "createPhysicalNetwork", "name", zone="zoneid", vlan="vlan", isolation="isolationmethods*", tag="tags*", eg="physical1 --vlan 100-199")  # fmt: skip
+_v("physical-network create", "createPhysicalNetwork", "name", zone="zoneid", vlan="vlan", isolation="isolationmethods*", tag="tags*", eg="physical1 --vlan 100-199")
 _lists("physical-network", "listPhysicalNetworks", "name state isolationmethods vlan id", zone="zoneid")
 _v("physical-network enable", "updatePhysicalNetwork", "id", sends={"state": "Enabled"})
 _v("physical-network disable", "updatePhysicalNetwork", "id", sends={"state": "Disabled"})
 _simple("physical-network", delete="deletePhysicalNetwork")
-_v("traffic add", "addTrafficType", "traffictype", network="physicalnetworkid", label="kvmnetworklabel", eg="Guest --network physical1")  # fmt: skip
+_v("traffic add", "addTrafficType", "traffictype", network="physicalnetworkid", label="kvmnetworklabel", eg="Guest --network physical1")
 _v("traffic list", "listTrafficTypes", "physicalnetworkid", columns="traffictype kvmnetworklabel id")
 _v("traffic delete", "deleteTrafficType", "id")
 _v("provider list", "listNetworkServiceProviders", columns="name state servicelist id", network="physicalnetworkid")
 _v("provider enable", "updateNetworkServiceProvider", "id", sends={"state": "Enabled"})
 _v("provider disable", "updateNetworkServiceProvider", "id", sends={"state": "Disabled"})
-_v("ip-range create", "createVlanIpRange", zone="zoneid", network="physicalnetworkid", vlan="vlan", gateway="gateway", netmask="netmask", start_ip="startip", end_ip="endip", sends={"forvirtualnetwork": "true", "zoneid": "?only", "physicalnetworkid": "?only"}, eg="--gateway 203.0.113.1 --netmask 255.255.255.0 --start-ip 203.0.113.10 --end-ip 203.0.113.99 --vlan untagged")  # fmt: skip
-_v("ip-range list", "listVlanIpRanges", columns="vlan gateway netmask startip endip account id", zone="zoneid", network="physicalnetworkid")  # fmt: skip
+_v("ip-range create", "createVlanIpRange", zone="zoneid", network="physicalnetworkid", vlan="vlan", gateway="gateway", netmask="netmask", start_ip="startip", end_ip="endip", sends={"forvirtualnetwork": "true", "zoneid": "?only", "physicalnetworkid": "?only"}, eg="--gateway 203.0.113.1 --netmask 255.255.255.0 --start-ip 203.0.113.10 --end-ip 203.0.113.99 --vlan untagged")
+_v("ip-range list", "listVlanIpRanges", columns="vlan gateway netmask startip endip account id", zone="zoneid", network="physicalnetworkid")
 _simple("ip-range", delete="deleteVlanIpRange")
-_v("capacity list", "listCapacity", columns="name type zonename capacityused capacitytotal percentused", zone="zoneid", pod="podid", cluster="clusterid", type="type")  # fmt: skip
+_v("capacity list", "listCapacity", columns="name type zonename capacityused capacitytotal percentused", zone="zoneid", pod="podid", cluster="clusterid", type="type")
 
 _v("certificate issue", "issueCertificate", csr="csr@", name="domain*", ip="ipaddress*", days="duration", eg="--csr host.csr")
 _v("certificate renew", "provisionCertificate", "hostid", eg="host1")
@@ -263,20 +280,20 @@ _lists("domain", "listDomains", "path level state id", sends={"listall": "true"}
 _v("domain update", "updateDomain", "id", rename="name", network_domain="networkdomain")
 _v("domain move", "moveDomain", "domainid", parent="parentdomainid", eg="dev --parent ROOT/lab")
 _v("domain delete", "deleteDomain", "id", cleanup="cleanup=true")
-_v("account create", "createAccount", "account", username="username", password="password", first_name="firstname", last_name="lastname", email="email", role="roleid", domain="domainid", sends={"username": "?account"}, eg="kim --first-name Minji --last-name Kim --email kim@example.com --role User --password -")  # fmt: skip
+_v("account create", "createAccount", "account", username="username", password="password", first_name="firstname", last_name="lastname", email="email", role="roleid", domain="domainid", sends={"username": "?account"}, eg="kim --first-name Minji --last-name Kim --email kim@example.com --role User --password -")
 _lists("account", "listAccounts", "name state rolename domain vmtotal id", sends={"listall": "true"}, state="state")
 _v("account update", "updateAccount", "id", rename="newname", role="roleid", detail="accountdetails{}")
 _v("account enable", "enableAccount", "id")
 _v("account disable", "disableAccount", "id", sends={"lock": "false"})
 _v("account lock", "disableAccount", "id", sends={"lock": "true"})
 _simple("account", delete="deleteAccount")
-_v("user create", "createUser", "username", account="account", domain="domainid", password="password", first_name="firstname", last_name="lastname", email="email", eg="lee --account kim --first-name Jun --last-name Lee --email lee@example.com --password -")  # fmt: skip
+_v("user create", "createUser", "username", account="account", domain="domainid", password="password", first_name="firstname", last_name="lastname", email="email", eg="lee --account kim --first-name Jun --last-name Lee --email lee@example.com --password -")
 _lists("user", "listUsers", "username state account rolename domain email id", sends={"listall": "true"}, state="state")
-_v("user update", "updateUser", "id", rename="username", password="password", current_password="currentpassword", email="email", first_name="firstname", last_name="lastname")  # fmt: skip
+_v("user update", "updateUser", "id", rename="username", password="password", current_password="currentpassword", email="email", first_name="firstname", last_name="lastname")
 _v("user move", "moveUser", "id", account="account", eg="lee --account kim")
 _v("user keys", "registerUserKeys", "id")
 _simple("user", enable="enableUser", disable="disableUser", lock="lockUser", delete="deleteUser")
-_v("project create", "createProject", "name", description="displaytext", account="account", domain="domainid", eg="web --description 'The web team'")  # fmt: skip
+_v("project create", "createProject", "name", description="displaytext", account="account", domain="domainid", eg="web --description 'The web team'")
 _lists("project", "listProjects", "name state domain displaytext id", sends={"listall": "true"}, state="state")
 _v("project update", "updateProject", "id", rename="name", description="displaytext")
 _simple("project", activate="activateProject", suspend="suspendProject")
@@ -289,10 +306,10 @@ _v("project members", "listProjectAccounts", "projectid", columns="account role 
 _v("project-role create", "createProjectRole", "projectid name", description="description", eg="web operator")
 _v("project-role list", "listProjectRoles", "projectid", columns="name description id")
 _v("project-role delete", "deleteProjectRole", "projectid id")
-_v("project-role allow", "createProjectRolePermission", "projectid projectroleid rule", sends={"permission": "allow"}, eg="web operator 'list*'")  # fmt: skip
+_v("project-role allow", "createProjectRolePermission", "projectid projectroleid rule", sends={"permission": "allow"}, eg="web operator 'list*'")
 _v("project-role deny", "createProjectRolePermission", "projectid projectroleid rule", sends={"permission": "deny"})
-_v("project-role rules", "listProjectRolePermissions", "projectid projectroleid?", columns="rule permission description id")  # fmt: skip
-_v("invitation list", "listProjectInvitations", columns="project account userid state domain id", sends={"listall": "true"}, state="state")  # fmt: skip
+_v("project-role rules", "listProjectRolePermissions", "projectid projectroleid?", columns="rule permission description id")
+_v("invitation list", "listProjectInvitations", columns="project account userid state domain id", sends={"listall": "true"}, state="state")
 _v("invitation accept", "updateProjectInvitation", "projectid", sends={"accept": "true"}, account="account")
 _v("invitation decline", "updateProjectInvitation", "projectid", sends={"accept": "false"}, account="account")
 _v("invitation delete", "deleteProjectInvitation", "id")
@@ -308,25 +325,26 @@ _v("limit list", "listResourceLimits", columns="resourcetypename max account dom
 _v("limit set", "updateResourceLimit", "resourcetype max", eg="user_vm 20 --account kim --domain ROOT")
 _v("limit recount", "updateResourceCount", "domainid", type="resourcetype", account="account")
 _v("tag add", "createTags", "resourcetype resourceids", tag="tags[]", way="tag", eg="vm web1 --tag env=prod")
-_v("tag list", "listTags", columns="resourcetype key value account resourceid", sends={"listall": "true"}, type="resourcetype", key="key")  # fmt: skip
+_v("tag list", "listTags", columns="resourcetype key value account resourceid", sends={"listall": "true"}, type="resourcetype", key="key")
 _v("tag remove", "deleteTags", "resourcetype resourceids", tag="tags[]", way="tag", eg="vm web1 --tag env=prod")
 
 # ---- running the cloud
 
-_v("setting list", "listConfigurations", columns="name value category description", category="category", group="group", name="name", zone="zoneid", cluster="clusterid", storage="storageid", eg="--name expunge.delay")  # fmt: skip
+_v("setting list", "listConfigurations", columns="name value category description", category="category", group="group", name="name", zone="zoneid", cluster="clusterid", storage="storageid", eg="--name expunge.delay")
 _v("setting show", "listConfigurations", "name", way="show", zone="zoneid", cluster="clusterid", storage="storageid")
-_v("setting set", "updateConfiguration", "name value", zone="zoneid", cluster="clusterid", storage="storageid", eg="expunge.delay 3600")  # fmt: skip
+_v("setting set", "updateConfiguration", "name value", zone="zoneid", cluster="clusterid", storage="storageid", eg="expunge.delay 3600")
 _v("setting reset", "resetConfiguration", "name", zone="zoneid", cluster="clusterid", storage="storageid")
-_lists("event", "listEvents", "created type level state account description", sends={"listall": "true"}, type="type", level="level", since="startdate", until="enddate")  # fmt: skip
+_lists("event", "listEvents", "created type level state account description", sends={"listall": "true"}, type="type", level="level", since="startdate", until="enddate")
 _v("event types", "listEventTypes")
 _v("event archive", "archiveEvents", "ids?", type="type", since="startdate", until="enddate")
 _v("event delete", "deleteEvents", "ids?", type="type", since="startdate", until="enddate", eg="--until 2026-01-01 --yes")
 _lists("alert", "listAlerts", "sent name description id", type="type")
 _lists("manager", "listManagementServers", "name state version id")
-_v("job list", "listAsyncJobs", columns="cmd jobstatus jobprogress created account jobid", way="jobs", sends={"listall": "true"}, since="startdate")  # fmt: skip
+_v("job list", "listAsyncJobs", columns="cmd jobstatus jobprogress created account jobid", way="jobs", sends={"listall": "true"}, since="startdate")
 _v("job watch", "queryAsyncJobResult", "jobid", way="watch")
 _v("job show", "queryAsyncJobResult", "jobid")
 
+# fmt: on
 GIVEN_ONCE = ("password", "privatekey", "apikey", "secretkey")
 """What an answer gives once and no list shows."""
 

@@ -29,6 +29,7 @@ EN: dict[str, str] = {
     "no.model": "No server is known yet: the verbs come from the server. Begin with: mold login url=https://HOST/client/api",
     "is.async": "Starts a job; mold waits for its result unless --no-wait is given.",
     "accepts.name": "id or name",
+    "is.required": "required",
     # options
     "opt.output": "Form of the output.",
     "opt.columns": "Only these columns, comma separated (a.b reaches into nested values).",
@@ -215,6 +216,7 @@ KO: dict[str, str] = {
     "no.model": "아직 서버를 모릅니다. 동사는 서버에서 옵니다. 먼저 실행하세요: mold login url=https://HOST/client/api",
     "is.async": "작업을 시작합니다. --no-wait 가 없으면 결과를 기다립니다.",
     "accepts.name": "ID 또는 이름",
+    "is.required": "필수",
     "opt.output": "출력 형식.",
     "opt.columns": "이 열만 출력합니다. 쉼표로 구분하고 a.b 로 안쪽 값을 고릅니다.",
     "opt.no_header": "제목 줄을 뺍니다.",

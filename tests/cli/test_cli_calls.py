@@ -374,6 +374,13 @@ def test_login_asks_on_a_terminal_and_shows_no_password(cloud: SmallCloud, home:
     assert cloud.logins == 1 and "lab" in (home / "config/mold/config.toml").read_text()
 
 
+def test_a_password_is_asked_for(cloud: SmallCloud) -> None:
+    cloud.apis.append(api("createUser", "Makes a user", ("username", "string", True, ""), ("password", "string", True, "")))
+    code, screen = on_a_terminal(cloud, b"geheim\n", "user", "create", "kim")
+    assert code == 0 and "geheim" not in screen
+    assert cloud.calls("createUser")[0].form["password"] == "geheim"
+
+
 def test_a_terminal_gets_colour_and_a_table_that_fits(cloud: SmallCloud) -> None:
     cloud.machines[0]["name"] = "a-very-long-name-" * 8
     code, screen = on_a_terminal(cloud, b"", "list", "virtualmachines")

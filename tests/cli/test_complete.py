@@ -68,7 +68,9 @@ def test_names_are_asked_for_once_a_minute(cloud: SmallCloud, source: Source, mo
     assert "new" in offered(source, "mold vm start ")
 
 
-def test_a_server_that_says_no_offers_nothing(cloud: SmallCloud, source: Source, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_says_no_offers_nothing(
+    cloud: SmallCloud, source: Source, capsys: pytest.CaptureFixture[str]
+) -> None:
     cloud.keys.clear()
     assert offered(source, "mold vm start ") == []
     assert capsys.readouterr() == ("", "")
@@ -96,28 +98,38 @@ def test_a_real_bash(program_on_path: dict[str, str]) -> None:
     ask 'mold vm sta'; ask 'mold vm create --image '; ask 'mold list zones available=t'; ask 'mold vm create --image Debian\\ '
     ask 'mold -o json vm start tw'
     """
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True, env=program_on_path)
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True, env=program_on_path
+    )
     assert done.stdout.splitlines() == ["[start ]", "[Debian\\ 12 ]", "[true ]", "[Debian\\ 12 ]", "[twin ]"]
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
 def test_a_real_fish(program_on_path: dict[str, str]) -> None:
     script = "mold completion fish | source; complete -C 'mold vm sta'; complete -C 'mold vm start t'"
-    done = subprocess.run(["fish", "-c", script], capture_output=True, text=True, timeout=60, check=True, env=program_on_path)
+    done = subprocess.run(
+        ["fish", "-c", script], capture_output=True, text=True, timeout=60, check=True, env=program_on_path
+    )
     assert done.stdout.split() == ["start", "twin"]
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 def test_a_real_zsh(program_on_path: dict[str, str], home: Path) -> None:
     """zsh loads the script; what it would offer is seen by standing in for `compadd`."""
-    (home / "_mold").write_text(subprocess.run(["mold", "completion", "zsh"], capture_output=True, text=True, env=program_on_path, check=True).stdout)
+    (home / "_mold").write_text(
+        subprocess.run(
+            ["mold", "completion", "zsh"], capture_output=True, text=True, env=program_on_path, check=True
+        ).stdout
+    )
     script = """
     autoload -U compinit; compinit -u -D; source _mold
     compadd() { [[ $1 = -S ]] && shift 2; shift; print -rl -- "$@" }
     _files() { print files }
     words=(mold vm sta); CURRENT=3; _mold; words=(mold start virtualmachine ''); CURRENT=4; _mold
     """
-    done = subprocess.run(["zsh", "-fc", script], capture_output=True, text=True, timeout=60, check=True, env=program_on_path)
+    done = subprocess.run(
+        ["zsh", "-fc", script], capture_output=True, text=True, timeout=60, check=True, env=program_on_path
+    )
     assert done.stdout.split() == ["start", "id="], done.stderr
 
 

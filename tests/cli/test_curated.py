@@ -48,7 +48,9 @@ def test_nouns_are_no_verbs_of_the_server() -> None:
 
 
 def test_a_machine_is_created(cloud: SmallCloud, signed: Mold) -> None:
-    ran = signed(*CREATE, "--network", "net-1", "--network", "net-2", "--stopped", "--detail", "a=b", "--size", "5", "--wait")
+    ran = signed(
+        *CREATE, "--network", "net-1", "--network", "net-2", "--stopped", "--detail", "a=b", "--size", "5", "--wait"
+    )
     assert ran.code == 0, ran.err
     sent = cloud.calls("deployVirtualMachine")[0].form
     assert sent["name"] == "web9" and sent["templateid"] == uid("debian") and sent["zoneid"] == uid("seoul")
@@ -106,7 +108,9 @@ def test_files_and_stdin(cloud: SmallCloud, signed: Mold, home: Path, monkeypatc
 def test_a_key_is_saved_and_not_shown(cloud: SmallCloud, signed: Mold, home: Path) -> None:
     ran = signed("key", "create", "me", "--save", "me.pem")
     assert ran.code == 0 and "HALF" not in ran.out + ran.err
-    assert (home / "me.pem").read_text() == "PRIVATE\nHALF\n" and stat.S_IMODE(os.stat(home / "me.pem").st_mode) == 0o600
+    assert (home / "me.pem").read_text() == "PRIVATE\nHALF\n" and stat.S_IMODE(
+        os.stat(home / "me.pem").st_mode
+    ) == 0o600
     assert signed("key", "create", "me", "--save", "me.pem").code == 2  # an old key is never overwritten
     assert len(cloud.calls("createSSHKeyPair")) == 1
     assert "HALF" in signed("key", "create", "me").out
@@ -135,7 +139,12 @@ def test_a_file_is_uploaded_where_the_server_says(cloud: SmallCloud, signed: Mol
 def test_limits_by_name(cloud: SmallCloud, signed: Mold) -> None:
     assert signed("limit", "set", "memory", "1024", "--account", "kim", "--domain", "/a/dev").code == 0
     sent = cloud.calls("updateResourceLimit")[0].form
-    assert (sent["resourcetype"], sent["max"], sent["account"], sent["domainid"]) == ("9", "1024", "kim", uid("ROOT/a/dev"))
+    assert (sent["resourcetype"], sent["max"], sent["account"], sent["domainid"]) == (
+        "9",
+        "1024",
+        "kim",
+        uid("ROOT/a/dev"),
+    )
     assert signed("limit", "set", "nonsense", "1").code == 2
 
 
@@ -177,7 +186,9 @@ def test_what_the_server_has_not_is_hidden(cloud: SmallCloud, signed: Mold) -> N
     told = signed("vm", "--help").out
     assert "start" in told and "migrate" not in told
     assert "\n  vm " in signed("--help").out and "\n  vpc " not in signed("--help").out
-    cloud.apis.append(api("migrateVirtualMachine", "Moves", ("virtualmachineid", "uuid", True, "listVirtualMachines"), isasync=True))
+    cloud.apis.append(
+        api("migrateVirtualMachine", "Moves", ("virtualmachineid", "uuid", True, "listVirtualMachines"), isasync=True)
+    )
     assert signed("vm", "migrate", "web1").code == 0  # the list of commands is fetched again
 
 

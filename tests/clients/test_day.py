@@ -117,7 +117,9 @@ def test_with_cs(running: Running, name: str, public_key: str) -> None:
     assert (vm["state"], vm["account"], vm["keypairs"], vm["keypair"]) == ("Running", name, name, name)
     with pytest.raises(Exception, match="(?i)limit"):
         tenant.deployVirtualMachine(**wish, name=f"{name}-2", fetch_result=True)
-    tenant.createTags(resourceids=vm["id"], resourcetype="UserVm", tags={"key": "env", "value": "prod"}, fetch_result=True)
+    tenant.createTags(
+        resourceids=vm["id"], resourcetype="UserVm", tags={"key": "env", "value": "prod"}, fetch_result=True
+    )
     assert [one["id"] for one in tenant.listVirtualMachines(tags={"key": "env", "value": "prod"})["virtualmachine"]] == [vm["id"]]  # fmt: skip
 
     with pytest.raises(Exception, match="expunge"):  # tenants may not, by default
@@ -242,7 +244,9 @@ def test_with_mold(running: Running, mold: Mold, tmp_path: Path, public_key: str
     mold("project create {name}")
     mold("key register {name} --file", str(tmp_path / "key.pub"))
     mold.profile = mold.admin
-    offering = json.loads(mold("network-offering list --filter name=" + OFFERING + " -o json"))["networkoffering"][0]["id"]
+    offering = json.loads(mold("network-offering list --filter name=" + OFFERING + " -o json"))["networkoffering"][0][
+        "id"
+    ]
     mold.profile = ("--profile", "tenant")
     mold(f"network create {{name}} --offering {offering}")
     plan = mold("vm create {name} --image tiny-linux --offering Tiny --network {name} --key {name} --explain")
@@ -280,14 +284,20 @@ def test_a_zone_from_nothing_by_verbs(mold: Mold) -> None:
     mold("physical-network enable {name}")
     assert "VirtualRouter" in mold("provider list --network {name}")
     mold("ip-range create --zone {name} --network {name} --gateway 203.0.113.1 --netmask 255.255.255.0 --start-ip 203.0.113.10 --end-ip 203.0.113.99 --vlan untagged")  # fmt: skip
-    mold("pod create {name} --zone {name} --gateway 10.0.0.1 --netmask 255.255.255.0 --start-ip 10.0.0.50 --end-ip 10.0.0.99")
+    mold(
+        "pod create {name} --zone {name} --gateway 10.0.0.1 --netmask 255.255.255.0 --start-ip 10.0.0.50 --end-ip 10.0.0.99"
+    )
     mold("cluster create {name} --zone {name} --hypervisor Simulator")
     mold("zone enable {name}")
     mold("host add http://{name} --cluster {name} --hypervisor Simulator")  # pod and zone are the cluster's
     mold("storage add {name} --source sharedmountpoint://localhost/srv/{name} --cluster {name} --scope CLUSTER")
     mold("image-store add file:///srv/{name}-2 --name {name} --zone {name}")
     mold("offering create {name} --cores 1 --mhz 500 --memory 256")
-    mold("image register {name} --source http://images.invalid/tiny.qcow2 --zone {name} --public", "--os", "Other Linux (64-bit)")
+    mold(
+        "image register {name} --source http://images.invalid/tiny.qcow2 --zone {name} --public",
+        "--os",
+        "Other Linux (64-bit)",
+    )
     mold(f"network create {{name}} --offering {OFFERING} --zone {{name}}")
     until = time.monotonic() + 30
     while mold("image list --filter name={name} -o name") == "" and time.monotonic() < until:
