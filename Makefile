@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(subst $() ,-,$(strip $(ROLES)))
 # Ansible's collection, for the tests that run it unchanged.
 COLLECTION := $(VENV)/ansible/ansible_collections/ngine_io/cloudstack/MANIFEST.json
-PAGES := mold/gui/static/console/THIRD_PARTY.txt
+PAGES := mold/gui/static/app/THIRD_PARTY.txt
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
@@ -62,7 +62,7 @@ $(COLLECTION): tools/collection.py | $(READY)
 gui: $(PAGES)
 
 # npm's own, or the Python environment's where the machine has none; see tools/gui.py.
-$(PAGES): tools/gui.py $(wildcard gui/*.json gui/*.mjs gui/console/* gui/words/*) | $(READY)
+$(PAGES): tools/gui.py $(wildcard gui/*.json gui/*.mjs gui/words/*) $(shell find gui/app gui/console -type f) | $(READY)
 	$(BIN)/python tools/gui.py
 
 run: setup

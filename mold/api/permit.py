@@ -12,12 +12,14 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.sql import visitors
 
 from mold.base import ids
-from mold.base.errors import Denied, Invalid, NotFound
+from mold.base.errors import Conflict, Denied, Invalid, NotFound
 from mold.store import REGISTRY, Resource, Tx, refers
 
 Access = Literal["see", "use", "operate"]
@@ -245,6 +247,42 @@ def condition(kind: type[Resource], caller: Caller, access: Access) -> Any:
     return rule
 
 
+_SAMPLES = tuple(
+    Caller(
+        user_id="", account_id="", account="", domain_id="", domain_trail="", role=role, projects=("",),
+        extra={"administers": ("",)},
+    )
+    for role in RoleType
+)  # fmt: skip
+
+
+@cache
+def judged(name: str) -> tuple[str, ...]:
+    """The columns of a kind that decide who may see a row: those that its policy reads, and the id."""
+    kind = REGISTRY[name]
+    found = {"id"}
+    for caller in _SAMPLES:
+        for part in visitors.iterate(condition(kind, caller, "see")):
+            if isinstance(part, sa.Column) and part.table is kind.table:
+                found.add(part.name)
+    return tuple(sorted(found))
+
+
+def gone(tx: Tx, kind: type[Resource], caller: Caller, rows: list[dict[str, Any]]) -> set[str]:
+    """The ids of removed rows that `caller` could have seen; of each row, the columns that are `judged` are needed."""
+    rule = condition(kind, caller, "see")
+    if rule is TRUE or not rows:
+        return {r["id"] for r in rows}
+    names = judged(kind.kind)
+    cells = (
+        [sa.cast(sa.literal(r[n], type_=kind.c[n].type), kind.c[n].type).label(n) for n in names] for r in rows
+    )
+    # The policy is given a table of the rows as they were, and decides as ever.
+    was: Any = sa.union_all(*(sa.select(*each) for each in cells)).subquery(kind.kind)
+    rule = kind.policy.see(caller, was)
+    return set(tx.execute(sa.select(was.c.id).where(rule)).scalars())
+
+
 def find(tx: Tx, kind: type[Resource], caller: Caller, value: str, access: Access) -> Resource | None:
     """The row that `value` (a uuid, or an internal number) names, if the caller has `access` to it."""
     number = ids.whole(value)
@@ -286,4 +324,6 @@ def owner_of(tx: Tx, caller: Caller, account: str | None, domainid: Resource | N
         raise NotFound(f"There is no account {account} in this domain, or you may not act for it.", account=account)
     if caller.role is RoleType.USER and found.id != caller.account_id:
         raise Denied("You may act for your own account only.")
+    if found.__dict__["state"] == "removing":
+        raise Conflict(f"The account {account} is being removed; nothing is made for it any more.", account=account)
     return found

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 import mold.features
-from mold.api.door import Door, finish_event
+from mold.api.door import Door, begin_event, finish_event
 from mold.base import ids
 from mold.plugins.simulator import Simulator
 from mold.store import Store, Tx, seal
@@ -93,6 +93,7 @@ class Manager:
     """One management server."""
 
     def __init__(self, options: Options, *, store: Store | None = None, simulator: Simulator | None = None) -> None:
+        from mold.server.feed import Feed
         from mold.server.hub import Hub
 
         load()
@@ -112,7 +113,9 @@ class Manager:
             narrow=access.within_projects,
             guard=access.unsuspended,
         )
+        self.engine.on_begin.append(begin_event)
         self.engine.on_finish.append(finish_event)
+        self.feed = Feed(self.door, self.engine)
         self.first_password: str | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -147,10 +150,12 @@ class Manager:
             hosts.install[:] = [installer]
         self._task = asyncio.create_task(self.engine.run())
         await self.engine.ready.wait()
+        await self.feed.start()
 
     async def stop(self) -> None:
         """Stop cleanly; jobs under way go on with the next manager."""
         self.engine.stopping = True
+        await self.feed.stop()
         await self.hub.stop()
         await self.engine.stop()
         if self._task is not None:

@@ -137,7 +137,7 @@ def walk(made: Command) -> list[str]:
     near = [r for r in RECONCILERS.values() if r.function.__module__ == module]
     if near:
         lines.append("  reconcilers in the same file")
-        lines += [f"    {r.name}, every {r.every:g} s" for r in near]
+        lines += [f"    {r.name}, {r.rhythm}" for r in near]
     return lines
 
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request as HttpRequest
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -25,8 +25,9 @@ from starlette.websockets import WebSocket
 from mold.api.door import VERSION, Answer, Request
 from mold.api.model import openapi
 from mold.features.identity import signin
-from mold.server import screens, upload
+from mold.server import feed, screens, upload
 from mold.server.app import Manager
+from mold.server.pages import Pages
 
 log = structlog.get_logger()
 BODY_MAX = 1 << 20
@@ -35,8 +36,10 @@ STATIC = Path(__file__).parent.parent / "gui" / "static"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-XSS-Protection": "1;mode=block",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
     "Referrer-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'self'",
 }
 CONSOLE_HEADERS = {
     **HEADERS,
@@ -145,6 +148,9 @@ class Metrics:
         Gauge("mold_jobs_running", "Operations under way in this manager", registry=self.registry).set_function(
             lambda: len(manager.engine.runs)
         )
+        Gauge("mold_live_streams", "Live event streams of this manager", registry=self.registry).set_function(
+            lambda: len(manager.feed.streams)
+        )
         manager.door.observe = self.observe
 
     def observe(self, command: str, status: int, seconds: float) -> None:
@@ -217,6 +223,11 @@ def application(manager: Manager) -> Starlette:
     async def receive(http: HttpRequest) -> Response:
         return await upload.take(manager, http)
 
+    async def live(http: HttpRequest) -> Response:
+        request = await read_request(http, integration=False)
+        assert request is not None, "a GET has no body that is read"
+        return await feed.listen(manager.feed, http, request, HEADERS)
+
     async def metric(http: HttpRequest) -> Response:
         if not loopback(http.client.host if http.client else ""):
             return PlainTextResponse("Metrics are for this machine only.\n", status_code=403)
@@ -225,17 +236,8 @@ def application(manager: Manager) -> Starlette:
     async def document(http: HttpRequest) -> Response:
         return JSONResponse(openapi(VERSION))
 
-    async def home(http: HttpRequest) -> Response:
-        return RedirectResponse("/client/", status_code=308)
-
-    async def page(http: HttpRequest) -> Response:
-        index = STATIC / "index.html"
-        if index.exists():
-            return FileResponse(index, headers={**HEADERS, "Cache-Control": "no-cache"})
-        return PlainTextResponse(
-            "The API is at /client/api; its model at /client/openapi.json. The web console is not part of this build.\n",
-            headers=HEADERS,
-        )
+    async def bare(http: HttpRequest) -> Response:
+        return RedirectResponse("/client/", status_code=308, headers=HEADERS)
 
     async def screen(socket: WebSocket) -> None:
         await screens.show(manager, socket)
@@ -248,13 +250,14 @@ def application(manager: Manager) -> Starlette:
         Route("/client/api", api, methods=["GET", "POST"]),
         Route("/client/api/{rest:path}", api, methods=["GET", "POST"]),
         Route("/client/upload/{id}", receive, methods=["POST"]),
+        Route("/client/events", live, methods=["GET"]),
         Route("/client/openapi.json", document),
         WebSocketRoute("/client/console/websockify", screen),
         Mount("/client/console", ConsolePage(directory=STATIC / "console", check_dir=False)),
         Route("/metrics", metric),
-        Route("/", home),
-        Route("/client", page),
-        Route("/client/", page),
+        Route("/", bare),
+        Route("/client", bare),
+        Route("/client/{path:path}", Pages(STATIC / "app", HEADERS).answer),
     ]
     return Starlette(
         routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1400, compresslevel=3)], lifespan=lifespan

@@ -638,6 +638,7 @@ class Hub:
             tx.set(held, guid=facts.guid)
         elif held.guid != facts.guid:
             raise Denied(f"This certificate belongs to another agent ({held.guid}); give this one its own.")
+        self.ping_seconds = float(hosts.PING_SECONDS.get(tx))  # so that a change is told to whoever connects next
         return hosts.linked(tx, facts, self.engine.session)
 
     async def _peer_in(self, socket: ServerConnection) -> None:

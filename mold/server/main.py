@@ -137,6 +137,7 @@ async def run(chosen: Options) -> int:
     if waiting not in done:
         log.error("a listener has ended", ports=[chosen.port, chosen.integration_port])
         code = 1
+    await manager.feed.stop()
     for each in servers:
         each.should_exit = True
     with contextlib.suppress(asyncio.TimeoutError, SystemExit):

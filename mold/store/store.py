@@ -31,7 +31,10 @@ Op = Literal["add", "set", "remove"]
 
 
 class Change(NamedTuple):
-    """One row changed by a committed transaction; what the event stream is made of."""
+    """One row changed by a committed transaction; what the event stream is made of.
+
+    `fields` are the columns that were set; of a removed row, all of it as it was.
+    """
 
     op: Op
     kind: str
@@ -170,8 +173,12 @@ class Tx:
         """How many rows fit."""
         return int(self.conn.execute(sa.select(sa.func.count()).select_from(kind.table).where(*where)).scalar_one())
 
+    def noted(self, kind: type[Resource], id: str, *names: str) -> None:
+        """These columns (or shown fields) of a row are changed, by a statement that does not say so itself."""
+        self.changes.append(Change("set", kind.kind, id, dict.fromkeys(names)))
+
     def execute(self, statement: Any, params: Any = None) -> Any:
-        """Any statement of SQLAlchemy Core."""
+        """Any statement of SQLAlchemy Core. Changes that others shall hear of are told with `noted`."""
         if self.writes and getattr(statement, "is_dml", False):
             self.touched.add(statement.table.name)
         return self.conn.execute(statement, params)
@@ -281,7 +288,9 @@ class Tx:
         self.unused(row)
         self.touched |= gone_with(kind.kind)
         self.done(_delete(kind.kind), {"id_": row.id})
-        self.changes.append(Change("remove", kind.kind, row.id, {}))
+        self.changes.append(Change("remove", kind.kind, row.id, dict(row.__dict__)))
+        for follow in GOES_WITH.get(kind.kind, ()):
+            follow(self, row.id)
 
     def unused(self, row: Resource) -> None:
         """InUse when something still refers to the row; it names the first that does."""
@@ -322,6 +331,10 @@ class Tx:
                     value=str(values.get(shown)),
                 )
         return Conflict(f"This {kind.title} collides with one that exists.", inner=text, kind=kind.kind)
+
+
+GOES_WITH: dict[str, list[Callable[[Tx, str], None]]] = {}
+"""What else goes in the transaction that removes a row of a kind, where no foreign key says so: (tx, id of the row)."""
 
 
 def referrers(kind: str) -> list[tuple[type[Resource], str, bool]]:

@@ -85,6 +85,8 @@ class Engine:
         # The lease must not wait behind work.
         self.beats = ThreadPoolExecutor(1, "beats")
         self.runs: dict[int, Run] = {}
+        self.on_begin: list[Callable[[Tx, Job, Operation], None]] = []
+        """Called in the first transaction of a job."""
         self.on_finish: list[Callable[[Tx, Job, Operation], None]] = []
         self.on_told: list[Callable[[Job, str], None]] = []
         self.crash: Callable[[str, str], None] | None = None
@@ -98,6 +100,8 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._has_peers = store.postgres
+        self.channels: dict[str, Callable[[str], None]] = {notices.CHANNEL: self._heard}
+        """Who hears what other managers tell, by channel; set before `run`."""
         self.stopping = False
         self.ready = asyncio.Event()
 
@@ -386,6 +390,9 @@ class Engine:
         def work(tx: Tx) -> Step | None:
             if finished:
                 run.record(*finished)
+            elif not run.journal:
+                for listener in self.on_begin:
+                    listener(tx, run.job, run.op)
             for each in run.kind.steps:
                 entry = run.journal.get(each.name)
                 if entry is not None and entry["s"] == "done":
@@ -548,7 +555,7 @@ class Engine:
         self.ready.set()
         self._spawn(reconcile.run(self))
         if self.store.postgres:
-            self._spawn(notices.listen(self.store.url, self._heard))
+            self._spawn(notices.listen(self.store.url, self.channels))
         net = time.monotonic()
         while not self.stopping:
             with contextlib.suppress(TimeoutError):

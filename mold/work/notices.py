@@ -11,6 +11,7 @@ from collections.abc import Callable
 import psycopg
 import sqlalchemy as sa
 import structlog
+from psycopg import sql
 
 from mold.store import Tx
 
@@ -19,22 +20,27 @@ CHANNEL = "mold_work"
 AGAIN_SECONDS = 2.0
 
 
-def send(tx: Tx, what: str) -> None:
+def send(tx: Tx, what: str, channel: str = CHANNEL) -> None:
     """Notify the other managers once the transaction has committed; does nothing on SQLite, which has one manager."""
     if tx.postgres:
-        tx.execute(sa.text("select pg_notify(:channel, :what)"), {"channel": CHANNEL, "what": what})
+        tx.execute(sa.text("select pg_notify(:channel, :what)"), {"channel": channel, "what": what})
 
 
-async def listen(url: sa.URL, heard: Callable[[str], None]) -> None:
-    """Call `heard` with every notice until cancelled; connects again when the connection breaks."""
+async def listen(url: sa.URL, hearers: dict[str, Callable[[str], None]]) -> None:
+    """Call the hearer of a channel with every notice on it until cancelled; connects again when the connection breaks.
+
+    Each is called with "" whenever there is a new connection: what was told in between is not known.
+    """
     address = url.set(drivername="postgresql").render_as_string(hide_password=False)
     while True:
         try:
             async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
-                await connection.execute(f"LISTEN {CHANNEL}")
-                heard("")  # what was told while nobody listened
+                for channel in hearers:
+                    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                for heard in hearers.values():
+                    heard("")
                 async for notice in connection.notifies():
-                    heard(notice.payload)
+                    hearers[notice.channel](notice.payload)
         except psycopg.Error as broken:
             log.info("no notices from other managers for now", error=str(broken)[:200])
         await asyncio.sleep(AGAIN_SECONDS)

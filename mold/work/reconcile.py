@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from mold.store.settings import Declared
+
 if TYPE_CHECKING:
     from mold.work.engine import Engine
 
@@ -21,20 +23,31 @@ log = structlog.get_logger()
 Reconcile = Callable[[], Awaitable[int | None]]
 
 
+LOOK_SECONDS = 5.0
+"""How often a setting that says how often something runs is looked at, so that a change has its effect soon."""
+
+
 @dataclass(frozen=True)
 class Reconciler:
-    """A reconciler; `every` in seconds."""
+    """A reconciler; `every` in seconds, or the setting that says so."""
 
     name: str
-    every: float
+    every: float | Declared[int]
     function: Reconcile
+
+    @property
+    def rhythm(self) -> str:
+        """How often it runs, in words."""
+        return f"every {self.every.name}" if isinstance(self.every, Declared) else f"every {self.every:g} s"
 
 
 RECONCILERS: dict[str, Reconciler] = {}
 
 
-def reconciler(*, every: float) -> Callable[[Reconcile], Reconcile]:
-    """Register an async function that runs every so many seconds; it may return how many things it put right."""
+def reconciler(*, every: float | Declared[int]) -> Callable[[Reconcile], Reconcile]:
+    """Register an async function that runs every so many seconds (a setting may say how many), the first time soon
+    after the start; it may return how many things it put right.
+    """
 
     def keep(function: Reconcile) -> Reconcile:
         RECONCILERS[function.__name__] = Reconciler(function.__name__, every, function)
@@ -49,13 +62,17 @@ async def run(engine: Engine) -> None:
 
 
 async def _keep(engine: Engine, each: Reconciler) -> None:
-    hold = max(each.every * 3, 10)
+    every = each.every
+    look = LOOK_SECONDS if isinstance(every, Declared) else every
+    hold, ran = max(look * 3, 10), float("-inf")
     while True:
-        await asyncio.sleep(each.every)
+        await asyncio.sleep(look)
         try:
+            if isinstance(every, Declared) and time.monotonic() < ran + await engine.reading(every.get):
+                continue
             if not await engine.writing(lambda tx: engine.own_lease(tx, f"reconciler:{each.name}", hold)):
                 continue
-            began = time.monotonic()
+            ran = began = time.monotonic()
             done = await each.function()
             if done:
                 log.info("reconciled", name=each.name, count=done, seconds=round(time.monotonic() - began, 3))

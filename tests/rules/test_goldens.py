@@ -115,7 +115,7 @@ def hooks() -> Any:
         "network_blockers": sorted(map(where, networks.blockers)),
         "host_removed": sorted(map(where, hosts.on_remove)),
         "elements": sorted(map(where, ELEMENTS)),
-        "reconcilers": {n: f"every {r.every} s" for n, r in sorted(RECONCILERS.items())},
+        "reconcilers": {n: r.rhythm for n, r in sorted(RECONCILERS.items())},
         "settings": {
             n: f"{type(s.default).__name__} {s.default!r}{' for ' + ', '.join(s.scopes) if s.scopes else ''}"
             for n, s in sorted(SETTINGS.items())

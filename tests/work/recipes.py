@@ -361,7 +361,9 @@ async def remove_a_project(cloud: Cloud) -> Want:
 @recipe("RemoveAccount")
 async def remove_an_account(cloud: Cloud) -> Want:
     made = await tenant(cloud, "leaver")
-    await cloud.done("createSSHKeyPair", name="k", account="leaver", domainid=made["domainid"])
+    whose = {"account": "leaver", "domainid": made["domainid"]}
+    await cloud.done("createSSHKeyPair", name="k", **whose)
+    await vm(cloud, networkids=await network(cloud.done, cloud.ids, "own", **whose), **whose)
     return "deleteAccount", {"id": made["id"]}
 
 

@@ -26,6 +26,7 @@ GRACE = setting(
     "Seconds after a change of state during which a host's reports about the machine are not believed.",
     group="Compute",
     low=1,
+    unit="seconds",
 )
 
 

@@ -18,7 +18,7 @@ from mold.store import Tx, metadata
 from mold.wire import calls as w
 
 INTERVAL = setting(
-    "vm.stats.interval", 60000, "Milliseconds between two looks at what machines use.", group="Compute", low=1000
+    "vm.stats.interval", 60000, "Milliseconds between two looks at what machines use.", low=1000, unit="milliseconds"
 )
 
 meter = sa.Table(

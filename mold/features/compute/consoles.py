@@ -21,7 +21,7 @@ from mold.features.infra.settings import setting
 from mold.store import Tx, metadata
 
 TICKET_SECONDS = setting(
-    "consoleproxy.session.ticket.seconds", 60, "Seconds within which a console must be opened.", group="Console", low=5
+    "consoleproxy.session.ticket.seconds", 60, "Seconds within which a console must be opened.", low=5, unit="seconds"
 )
 
 SOCKET = "console/websockify"

@@ -19,7 +19,7 @@ from mold.features.infra.settings import setting
 from mold.features.storage.templates import Template
 from mold.store import Tx, column, created
 
-USERDATA_MAX = setting("vm.userdata.max.length", 32768, "Bytes that user data may have.", group="Compute", low=0)
+USERDATA_MAX = setting("vm.userdata.max.length", 32768, "Bytes that user data may have.", low=0, unit="bytes")
 
 
 class SshKeyPair(Owned):

@@ -32,16 +32,8 @@ ALGORITHM = setting(
     "vm.allocation.algorithm",
     "random",
     "How hosts are chosen: random, firstfit, userdispersing, userconcentratedpod_random, userconcentratedpod_firstfit or firstfitleastconsumed.",
-    group="Compute",
     scopes=("cluster",),
-    choices=(
-        "random",
-        "firstfit",
-        "userdispersing",
-        "userconcentratedpod_random",
-        "userconcentratedpod_firstfit",
-        "firstfitleastconsumed",
-    ),
+    choices=("random", "firstfit", "userdispersing", "userconcentratedpod_random", "userconcentratedpod_firstfit", "firstfitleastconsumed"),
 )
 PLANNERS = {
     "FirstFitPlanner": "firstfit",
@@ -273,6 +265,7 @@ def place(tx: Tx, need: Need) -> tuple[Host, list[StoragePool]]:
 
 def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
     """Promise capacity of a host; False when it is not there any more."""
+    tx.noted(Host, host_id, "cpu_reserved", "memory_reserved")
     return tx.done(_RESERVE, {"host_": host_id, "mhz_": cpu_mhz, "bytes_": memory}) > 0
 
 
@@ -296,6 +289,7 @@ _RESERVE = Prepared(
 def release(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> None:
     """Take a promise back."""
     h = Host.c
+    tx.noted(Host, host_id, "cpu_reserved", "memory_reserved")
     tx.execute(
         sa.update(Host.table)
         .where(h.id == host_id)

@@ -78,7 +78,7 @@ def new_account(
         role_id=chosen.id,
         role_type=kind.value,
         project_id=project_id,
-        networkdomain=networkdomain or domain.networkdomain,
+        networkdomain=networkdomain or None,
         details=details or None,
     )
     if id is not None:
@@ -99,7 +99,7 @@ def role_for(ctx: Ctx, roleid: Role | None, accounttype: int | None, domain: Dom
         role = roles.default(ctx.tx, kind)
     if ctx.caller.over is not None and role.id not in ctx.caller.over():
         raise Denied(f"The role {role.name} ranks higher than your own; you cannot give it away.", roleid=role.id)
-    if role.role_type in (RoleType.ADMIN, RoleType.RESOURCE) and domain.parent_id is not None:
+    if role.role_type == RoleType.ADMIN and domain.parent_id is not None:
         raise Invalid(
             f"The role {role.name} is of the type {role.role_type}; such accounts belong to the ROOT domain.",
             parameter="domainid",

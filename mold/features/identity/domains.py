@@ -181,6 +181,7 @@ def update(ctx: Ctx, id: Domain, name: str | None = None, networkdomain: str | N
             .where(below)
             .values(path=sa.literal(new).concat(sa.func.substr(Domain.c.path, len(old) + 1)))
         )
+        tx.noted(Domain, id.id, "path")
         id.path = new
     if networkdomain is not None:
         check_suffix(networkdomain)
@@ -218,9 +219,8 @@ def move(
         raise Denied("The ROOT domain cannot be moved.")
     # One move at a time: two at once could make a ring of domains.
     tx.execute(sa.select(Domain.c.id).where(Domain.c.parent_id.is_(None)).with_for_update())
-    tx.execute(
-        sa.select(Domain.c.id).where(Domain.c.trail.startswith(domainid.trail, autoescape=True)).with_for_update()
-    )
+    below = sa.select(Domain.c.id).where(Domain.c.trail.startswith(domainid.trail, autoescape=True))
+    moved = tx.execute(below.with_for_update()).scalars().all()
     top, parent = tx.one(Domain, domainid.id), tx.locked(Domain, parentdomainid.id)
     if top.parent_id == parent.id:
         raise Invalid(f"The domain {top.path} is in {parent.path} already.", parameter="parentdomainid")
@@ -243,4 +243,6 @@ def move(
             level=c.level + levels,
         )
     )
+    for each_id in moved:
+        tx.noted(Domain, each_id, "path")
     return tx.one(Domain, top.id)

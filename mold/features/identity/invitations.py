@@ -359,11 +359,10 @@ async def expire_invitations() -> int:
     """Invitations that nobody accepted in time are over, and so are their tokens."""
 
     def go(tx: Tx) -> int:
-        late = sa.and_(Invitation.c.state == "Pending", Invitation.c.created <= clock.ago(TIMEOUT.get(tx)))
-        return int(
-            tx.execute(
-                sa.update(Invitation.table).where(late).values(state="Expired", token_digest=None)
-            ).rowcount
-        )
+        c = Invitation.c
+        late = tx.find(Invitation, c.state == "Pending", c.created <= clock.ago(TIMEOUT.get(tx)), limit=1000)
+        for each in late:
+            tx.move(each, "expire", token_digest=None)
+        return len(late)
 
     return await change(go)

@@ -24,7 +24,7 @@ from mold.features.identity.limits import usage
 from mold.features.identity.projects import Member, Project, admins
 from mold.features.identity.tags import Tag, untag
 from mold.features.identity.users import User
-from mold.features.infra.settings import Setting, setting
+from mold.features.infra.settings import setting
 from mold.store import REGISTRY, Resource, Tx
 from mold.work import Engine, Job, Operation, change, error_of, look, operation, progress, reconciler, step
 
@@ -141,7 +141,6 @@ async def halt(account: str) -> None:
 def _erase(tx: Tx, account: Account) -> None:
     """Forget an account that has nothing any more."""
     tx.execute(sa.delete(usage).where(usage.c.owner == account.id))
-    tx.execute(sa.delete(Setting.table).where(Setting.c.scope == "account", Setting.c.scope_id == account.id))
     tx.remove(account)
 
 
@@ -355,7 +354,6 @@ class RemoveDomain(Operation):
         for domain in domains:
             untag(tx, "domain", domain.id)
             tx.execute(sa.delete(usage).where(usage.c.owner == domain.id))
-            tx.execute(sa.delete(Setting.table).where(Setting.c.scope == "domain", Setting.c.scope_id == domain.id))
             tx.remove(domain)
 
 
@@ -380,11 +378,34 @@ def delete_domain(ctx: Ctx, id: Domain, cleanup: bool = False) -> None:
             domainid=id.id,
         )
     ids = [a.id for a in accounts]
-    tx.execute(sa.update(Domain.table).where(tx.any_of(Domain.c.id, [d.id for d in domains])).values(state="Inactive"))
-    tx.execute(sa.update(Account.table).where(tx.any_of(Account.c.id, ids)).values(state="removing"))
-    tx.execute(sa.update(Project.table).where(tx.any_of(Project.c.project_account_id, ids)).values(state="Disabled"))
+    for domain in domains:
+        tx.set(domain, state="Inactive")
+    for account in accounts:
+        tx.set(account, state="removing")
+    for project in tx.find(Project, tx.any_of(Project.c.project_account_id, ids)):
+        tx.move(project, "drop")
     _shut_out(tx, ids)
     ctx.start(RemoveDomain(domain=id.id))
+
+
+@reconciler(every=60)
+async def halt_again() -> int:
+    """What disabled accounts and suspended projects still run, because it could not be stopped then, is stopped."""
+
+    def go(tx: Tx) -> int:
+        engine = Engine.here
+        assert engine is not None
+        off = sa.select(Account.c.id).where(Account.c.state == "disabled")
+        asleep = sa.select(Project.c.project_account_id).where(Project.c.state == "Suspended")
+        count = 0
+        for wanted in HALTING:
+            for thing, op in wanted(tx, lambda col: sa.or_(col.in_(off), col.in_(asleep)), BATCH):
+                if op is not None and tx.first(Job, Job.c.phase != "over", Job.c.instance_id == thing) is None:
+                    engine.enqueue(tx, op)
+                    count += 1
+        return count
+
+    return await change(go)
 
 
 # -- again ------------------------------------------------------------------------------------------------------------

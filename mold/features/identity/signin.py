@@ -149,6 +149,23 @@ def by_session(tx: Tx, request: Request) -> Caller | None:
     return _caller(tx, found, address=request.address, session=session_id)
 
 
+def still(tx: Tx, request: Request) -> Caller:
+    """Who a request that was let in comes from, asked again later; Unauthorized when it would not be let in any more.
+
+    A signature is not looked at a second time, since it may have an end of its own; whose key it was made with is.
+    """
+    low = {k.lower(): v for k, v in request.params.items()}
+    if low.get("apikey") and "signature" in low:
+        found = _who(tx, _KEYS, {"key": low["apikey"]})
+        if found is None:
+            raise Unauthorized(REFUSED, inner="the API key is gone")
+        return _caller(tx, found, address=request.address, session=None)
+    caller = by_session(tx, request)
+    if caller is None:
+        raise Unauthorized("unable to verify user credentials", inner="no session")
+    return caller
+
+
 async def keep_alive(door: Door, cookie: str) -> None:
     """Note that a session is in use."""
     await door.engine.writing(

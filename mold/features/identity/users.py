@@ -210,6 +210,8 @@ def _users(
         q.where(User.c.source == usersource.lower())
     if domainid is not None:
         q.where(below(domainid.trail, User.c.domain_id) if isrecursive else User.c.domain_id == domainid.id)
+    elif isrecursive and not listall:
+        q.where(below(q.ctx.caller.domain_trail, User.c.domain_id))
     elif not listall and account is None and q.ctx.given.isdisjoint({"id", "username"}):
         q.where(User.c.account_id == q.ctx.caller.account_id)
     if account is not None or accounttype is not None:

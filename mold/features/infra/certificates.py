@@ -29,17 +29,26 @@ from mold.wire import calls as w
 from mold.work import Engine, Operation, ask, change, look, operation, reconciler, step
 
 VALID_DAYS = setting(
-    "ca.framework.cert.validity.period", 365, "Days that a host's certificate is valid.", group="Certificates", low=1
+    "ca.framework.cert.validity.period", 365, "Days that a host's certificate is valid.", low=1, unit="days"
 )
 RENEW = setting(
-    "ca.framework.cert.automatic.renewal", True, "Renew certificates of hosts before they expire.", group="Certificates"
+    "ca.framework.cert.automatic.renewal", True, "Renew certificates of hosts before they expire.", scopes=("cluster",)
 )
 EXPIRY_ALERT = setting(
     "ca.framework.cert.expiry.alert.period",
     15,
     "Days before the end that a certificate is renewed.",
-    group="Certificates",
+    scopes=("cluster",),
     low=1,
+    unit="days",
+)
+RENEW_SECONDS = setting(
+    "ca.framework.background.task.delay",
+    3600,
+    "Seconds between looks for certificates that end soon.",
+    low=60,
+    unit="seconds",
+    shape="Long",
 )
 MANAGER_NAME = "mold-manager"
 
@@ -396,14 +405,11 @@ def revoke(ctx: Ctx, serial: str, cn: str | None = None, provider: str | None = 
     ctx.start(Issue(subject=found.subject))
 
 
-@reconciler(every=3600)
+@reconciler(every=RENEW_SECONDS)
 async def renew_certificates() -> int:
     """Hosts whose certificate ends soon get a fresh one; keys of issued ones are forgotten."""
 
     def due(tx: Tx) -> list[str]:
-        if not RENEW.get(tx):
-            return []
-        end = clock.at(time.time() + EXPIRY_ALERT.get(tx) * 86400)
         out = []
         for host in tx.find(Host, Host.c.state == "Up", Host.c.hypervisor == "KVM"):
             last = tx.first(
@@ -412,7 +418,8 @@ async def renew_certificates() -> int:
                 Certificate.c.revoked.is_(None),
                 order=Certificate.c.number.desc(),
             )
-            if last is not None and last.expires < end:
+            end = clock.at(time.time() + EXPIRY_ALERT.get(tx, cluster=host.cluster_id) * 86400)
+            if last is not None and last.expires < end and RENEW.get(tx, cluster=host.cluster_id):
                 out.append(host.id)
         return out
 

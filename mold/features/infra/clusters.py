@@ -17,20 +17,10 @@ from mold.features.infra.zones import Allocation, Zone
 from mold.store import Resource, Tx, column, created, refers
 
 CPU_FACTOR = setting(
-    "cpu.overprovisioning.factor",
-    1.0,
-    "How often a cluster's CPU may be promised.",
-    group="Compute",
-    scopes=("cluster",),
-    low=1,
+    "cpu.overprovisioning.factor", 1.0, "How often a cluster's CPU may be promised.", scopes=("cluster",), low=1
 )
 MEMORY_FACTOR = setting(
-    "mem.overprovisioning.factor",
-    1.0,
-    "How often a cluster's memory may be promised.",
-    group="Compute",
-    scopes=("cluster",),
-    low=1,
+    "mem.overprovisioning.factor", 1.0, "How often a cluster's memory may be promised.", scopes=("cluster",), low=1
 )
 HYPERVISORS = ("KVM", "Simulator")
 

@@ -36,22 +36,24 @@ from mold.work.job import alive, database_time
 from mold.work.job import session as sessions
 
 log = structlog.get_logger()
-PING_SECONDS = setting("ping.interval", 10, "Seconds between an agent's pings.", group="Hosts", low=1)
-PING_MISSES = setting("ping.timeout", 2.5, "How many intervals without a ping make a host Alert.", group="Hosts", low=1)
+PING_SECONDS = setting("ping.interval", 10, "Seconds between an agent's pings.", low=1, unit="seconds")
+PING_MISSES = setting(
+    "ping.timeout", 2.5, "How many intervals without a ping make a host Alert.", low=1, unit="intervals"
+)
 ALERT_WAIT = setting(
-    "alert.wait", 1800, "Seconds that a disconnected host waits before it is Alert.", group="Hosts", low=1
+    "alert.wait", 1800, "Seconds that a disconnected host waits before it is Alert.", low=1, unit="seconds"
 )
 CONNECT_SECONDS = setting(
-    "host.connect.timeout", 120, "Seconds that addHost waits for the agent to connect.", group="Hosts", low=1
+    "host.connect.timeout", 120, "Seconds that addHost waits for the agent to connect.", low=1, unit="seconds"
 )
 FILE_OF_AGENT = "/etc/mold/agent/agent.properties"
 MEMORY_RESERVED = setting(
     "host.reserved.mem.mb",
     1024,
     "MiB of a host's memory that are left to the host itself.",
-    group="Hosts",
     scopes=("cluster",),
     low=0,
+    unit="MiB",
 )
 
 

@@ -15,10 +15,27 @@ from mold.base.units import GIB
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.projects import Project
+from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
 from mold.store import Resource, Tx, column, created
 from mold.store.resource import Json
 
+CORES_MAX = setting(
+    "vm.serviceoffering.cpu.cores.max", 0, "Most cores of a compute offering; 0: no limit of its own.", low=0, unit="cores"
+)
+MEMORY_MAX = setting(
+    "vm.serviceoffering.ram.size.max", 0, "Most memory of a compute offering; 0: no limit of its own.", low=0, unit="MiB"
+)
+VOLUME_MAX = setting(
+    "storage.max.volume.size",
+    2000,
+    "Largest volume that may be made.",
+    category="Storage",
+    low=1,
+    high=65536,
+    unit="GiB",
+    shape="Long",
+)
 RATES = ("bytesreadrate", "byteswriterate", "iopsreadrate", "iopswriterate")
 BURSTS = {f"{r}{s}:long": "not offered yet; give the plain rate" for r in RATES for s in ("max", "maxlength")}
 
@@ -355,10 +372,10 @@ def create_service(
     elif cpunumber is None or memory is None or cpuspeed is None:
         raise Invalid("A fixed offering needs cpunumber, cpuspeed and memory.", parameter="cpunumber")
     for label, number, low, high in (
-        ("cpunumber", cpunumber, 1, 1024),
+        ("cpunumber", cpunumber, 1, CORES_MAX.get(ctx.tx) or 1024),
         ("cpuspeed", cpuspeed, 0, 100_000),
-        ("memory", memory, 32, 64 * 1024 * 1024),
-        ("rootdisksize", rootdisksize, 1, 65536),
+        ("memory", memory, 32, MEMORY_MAX.get(ctx.tx) or 64 * 1024 * 1024),
+        ("rootdisksize", rootdisksize, 1, VOLUME_MAX.get(ctx.tx)),
     ):
         if number is not None and not low <= number <= high:
             raise Invalid(f"{label} must lie between {low} and {high}.", parameter=label)
@@ -545,8 +562,11 @@ def create_disk(
     customized: the size is chosen when a disk is made
     """
     check_owner(ctx, domainid)
-    if not customized and (disksize is None or not 1 <= disksize <= 65536):
-        raise Invalid("A fixed disk offering needs disksize, 1 to 65536 GiB.", parameter="disksize")
+    most = VOLUME_MAX.get(ctx.tx)
+    if not customized and (disksize is None or not 1 <= disksize <= most):
+        raise Invalid(
+            f"A fixed disk offering needs disksize, 1 to {most} GiB (storage.max.volume.size).", parameter="disksize"
+        )
     return ctx.tx.add(
         DiskOffering(
             name=name,

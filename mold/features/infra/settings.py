@@ -1,14 +1,12 @@
-"""Settings: declared on the thing they govern, stored when changed, effective at once.
+"""Settings as callers see them: listed, changed, taken back. How they are declared and read is `mold.store.settings`.
 
-`NAME = setting("the.name", default, "what it does")` stands in the slice that honours it; `NAME.get(tx)` reads the
-value for a scope.  Values are remembered, because every request asks for some; see `mold.store.memory`.
+Root admins change everything.  A domain admin changes what may be set for domains and accounts, for her own domain and
+those below, and sees nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 
 from mold.api.answer import Field
 from mold.api.command import Ctx, Param, command
@@ -16,130 +14,81 @@ from mold.api.lists import paged
 from mold.api.model import capability
 from mold.api.permit import ROOT, Infra, RoleType
 from mold.base.errors import Denied, Invalid
-from mold.store import REGISTRY, Resource, Tx, column
+from mold.store import Resource, Tx
+from mold.store.settings import CHANGED, SETTINGS, Declared, Setting, known, reset, setting, store
 
-T = TypeVar("T", bool, int, float, str)
+__all__ = ["CHANGED", "SETTINGS", "Declared", "Setting", "reset", "setting", "store"]
 
+Setting.policy = Infra()
+MAY = frozenset({RoleType.ADMIN, RoleType.DOMAIN})
 
-class Setting(Resource):
-    """A changed value. `scope` is Global or the kind of the thing that `scope_id` names."""
-
-    kind = "setting"
-    unique = (("name", "scope", "scope_id"),)
-    policy = Infra()
-
-    name: str = column()
-    scope: str = column(default="Global")
-    scope_id: str = column(default="")
-    value: str = column()
-
-
-@dataclass
-class Declared(Generic[T]):
-    """A setting as declared."""
-
-    name: str
-    default: T
-    doc: str
-    group: str
-    scopes: tuple[str, ...]
-    low: float | None
-    choices: tuple[str, ...]
-
-    def get(self, tx: Tx, **scope: str | None) -> T:
-        """The value for the first scope given (`zone=id`, `cluster=id`, …) that has one, else the global one."""
-        values = _values(tx)
-        for kind, id in scope.items():
-            if id is not None and (found := values.get((self.name, kind, id))) is not None:
-                return self.read(found)
-        found = values.get((self.name, "Global", ""))
-        return self.default if found is None else self.read(found)
-
-    def read(self, text: str) -> T:
-        """The value that `text` means; Invalid says what was expected."""
-        kind = type(self.default)
-        try:
-            if kind is bool:
-                if text.strip().lower() not in ("true", "false"):
-                    raise ValueError(text)
-                return kind(text.strip().lower() == "true")
-            value = kind(text)
-        except ValueError:
-            raise Invalid(f"{self.name} cannot be '{text[:80]}': it is a {kind.__name__}.", name=self.name) from None
-        if self.low is not None and isinstance(value, int | float) and value < self.low:
-            raise Invalid(f"{self.name} must be at least {self.low}.", name=self.name)
-        if self.choices and value not in self.choices:
-            raise Invalid(f"{self.name} must be one of {', '.join(self.choices)}.", name=self.name)
-        return value
+GROUPS: dict[str, tuple[int, dict[str, tuple[str, ...]]]] = {
+    "Miscellaneous": (999, {
+        "Others": (), "Backup & Recovery": ("backup", "recovery", "veeam"), "Certificate Authority": ("ca",), "Quota": (),
+        "Cloudian": (), "DRS": ("drs",),
+    }),
+    "Access": (1, {"Account": (), "Domain": (), "Project": (), "LDAP": (), "SAML": ("saml2",)}),
+    "Compute": (2, {
+        "Virtual Machine": ("vm", "instance", "cpu", "ssh", "affinity"), "Kubernetes": (), "High Availability": ("ha",),
+    }),
+    "Storage": (3, {
+        "Images": ("template", "iso"), "Volume": ("disk", "diskoffering"), "Snapshot": (), "VM Snapshot": ("vmsnapshot",),
+    }),
+    "Network": (4, {
+        "Network": ("firewall", "vlan", "dns", "globodns", "ipaddress", "cidr"), "DHCP": ("externaldhcp",), "VPC": (),
+        "LoadBalancer": ("lb", "gslb"),
+    }),
+    "Hypervisor": (5, {
+        "Hypervisor": ("host",), "KVM": ("libvirt",), "VMware": ("vcenter",), "XenServer": ("xen", "xapi", "xcp"),
+        "OVM": ("ovm3",), "Baremetal": (),
+    }),
+    "Management Server": (6, {
+        "API": (), "Alerts": ("alert",), "Events": ("event",), "Security": ("secure", "password", "authenticators"),
+        "Limits": ("capacity", "delay", "interval", "workers"), "Jobs": ("job",), "Agent": (),
+    }),
+    "System VMs": (7, {
+        "ConsoleProxyVM": ("cpvm", "consoleproxy", "novnc"), "SecStorageVM": ("ssvm", "secondary"),
+        "VirtualRouter": ("vr", "router", "vrouter"), "Diagnostics": (),
+    }),
+    "Infrastructure": (8, {
+        "Primary Storage": ("storage", "pool", "primary"), "Secondary Storage": ("image", "secstorage"),
+    }),
+    "Usage Server": (9, {"Usage": ()}),
+}  # fmt: skip
+"""Group -> (place in the order, subgroup -> words of a setting's name that put it there), as consoles of the API show them."""
+ABOUT = {
+    "Miscellaneous": "What fits nowhere else", "Access": "Accounts, domains, projects and signing in",
+    "Compute": "Machines", "Storage": "Images, volumes and snapshots", "Network": "Networks and their services",
+    "Hypervisor": "Hosts and hypervisors", "Management Server": "The management servers themselves",
+    "System VMs": "Routers, consoles and other machines of the cloud's own", "Infrastructure": "Storage of the machine rooms",
+    "Usage Server": "Usage records",
+}  # fmt: skip
+OTHERS = ("Miscellaneous", "Others")
 
 
-KINDS = {"zone": "zone", "cluster": "cluster", "storage": "storagepool", "account": "account", "domain": "domain"}
-"""Scope -> kind of the thing it is about."""
-SETTINGS: dict[str, Declared[Any]] = {}
+def _placed() -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
+    names: dict[str, tuple[str, str]] = {}
+    words: dict[str, tuple[str, str]] = {}
+    for group, (_, subgroups) in GROUPS.items():
+        for subgroup, keys in subgroups.items():
+            names.setdefault(subgroup.lower(), (group, subgroup))
+            for key in keys:
+                words.setdefault(key, (group, subgroup))
+    return names, words
 
 
-def setting(
-    name: str,
-    default: T,
-    doc: str,
-    *,
-    group: str = "Miscellaneous",
-    scopes: tuple[str, ...] = (),
-    low: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Declared[T]:
-    """Declare a setting. `scopes` are the kinds it may be set for besides globally (`zone`, `cluster`, …)."""
-    made = Declared(name, default, doc, group, scopes, low, choices)
-    SETTINGS[name] = made
-    return made
+_NAMES, _WORDS = _placed()
 
 
-def _values(tx: Tx) -> dict[tuple[str, str, str], str]:
-    return tx.remembered(
-        "settings", (Setting,), lambda: {(r.name, r.scope, r.scope_id): r.value for r in tx.find(Setting)}
-    )
-
-
-def store(tx: Tx, name: str, text: str, scope: str = "Global", scope_id: str = "") -> None:
-    """Set a value."""
-    declared = SETTINGS.get(name)
-    if declared is None:
-        raise Invalid(f"There is no setting {name[:100]}.", name=name)
-    if scope != "Global" and scope not in declared.scopes:
-        raise Invalid(
-            f"{name} cannot be set for a {scope}; it is {'global' if not declared.scopes else 'for ' + ', '.join(declared.scopes)}.",
-            name=name,
-        )
-    declared.read(text)
-    thing = REGISTRY[KINDS[scope]] if scope != "Global" else None
-    if thing is not None and tx.get(thing, scope_id) is None:
-        raise Invalid(f"There is no {thing.title} with the id {scope_id[:80]}.", name=name)
-    found = tx.first(Setting, Setting.c.name == name, Setting.c.scope == scope, Setting.c.scope_id == scope_id)
-    if found is None:
-        tx.add(Setting(name=name, scope=scope, scope_id=scope_id, value=text))
-    else:
-        tx.set(found, value=text)
-    _effect(tx, name, scope, scope_id)
-
-
-def reset(tx: Tx, name: str, scope: str = "Global", scope_id: str = "") -> None:
-    """Take a changed value back."""
-    if name not in SETTINGS:
-        raise Invalid(f"There is no setting {name[:100]}.", name=name)
-    found = tx.first(Setting, Setting.c.name == name, Setting.c.scope == scope, Setting.c.scope_id == scope_id)
-    if found is not None:
-        tx.remove(found)
-    _effect(tx, name, scope, scope_id)
-
-
-CHANGED: dict[str, Callable[[Tx, str, str], None]] = {}
-"""What follows in the same transaction when a setting changes: (tx, scope, scope id)."""
-
-
-def _effect(tx: Tx, name: str, scope: str, scope_id: str) -> None:
-    follow = CHANGED.get(name)
-    if follow is not None:
-        follow(tx, scope, scope_id)
+def group_of(declared: Declared[Any]) -> tuple[str, str]:
+    """Group and subgroup: the first word of the name that says something decides, or the setting that it depends on."""
+    for name in (declared.parent, declared.name):
+        for word in name.lower().split("."):
+            found = _NAMES.get(word) or _WORDS.get(word)
+            if found is not None:
+                return found
+    subgroups = GROUPS.get(declared.group, (0, {}))[1]
+    return (declared.group, next(iter(subgroups))) if subgroups else OTHERS
 
 
 FIELDS = (
@@ -147,83 +96,89 @@ FIELDS = (
     Field("category"),
     Field("group"),
     Field("subgroup"),
+    Field("parent"),
     Field("value"),
     Field("defaultvalue"),
     Field("description"),
     Field("scope"),
-    Field("isdynamic", "boolean"),
+    Field("isdynamic", "boolean", "whether a change has its effect at once; if not, managers must be restarted"),
     Field("type"),
+    Field("unit", doc="what the value counts, as seconds"),
     Field("displaytext"),
     Field("options"),
 )
+SHOWN_SCOPES = {"storage": "StoragePool", "imagestore": "ImageStore"}
 
 
-def _shown(declared: Declared[Any], value: Any) -> dict[str, Any]:
-    def text(v: Any) -> str:
-        return str(v).lower() if isinstance(v, bool) else str(v)
+def _type(declared: Declared[Any]) -> str:
+    if declared.many:
+        return "CSV"
+    if declared.choices:
+        return "Select"
+    return {bool: "Boolean", int: "Number", float: "Decimal", str: "String"}[type(declared.default)]
 
-    kinds = {bool: "Boolean", int: "Number", float: "Decimal", str: "String"}
+
+def shown(declared: Declared[Any], value: Any) -> dict[str, Any]:
+    """A setting as callers see it."""
+    group, subgroup = group_of(declared)
     shape: dict[str, Any] = {
         "name": declared.name,
-        "category": "Advanced",
-        "group": declared.group,
-        "subgroup": "Others",
-        "value": text(value),
-        "defaultvalue": text(declared.default),
+        "category": declared.category,
+        "group": group,
+        "subgroup": subgroup,
+        "value": declared.text(value),
+        "defaultvalue": declared.text(declared.default),
         "description": declared.doc,
-        "scope": " ".join(("Global", *declared.scopes)).title(),
-        "isdynamic": True,
-        "type": kinds[type(declared.default)],
+        "scope": ",".join(SHOWN_SCOPES.get(s, s.title()) for s in declared.scopes) or "Global",
+        "isdynamic": not declared.restart,
+        "type": _type(declared),
         "displaytext": declared.name.replace(".", " ").capitalize(),
     }
-    if declared.choices:
-        shape["options"] = ",".join(declared.choices)
-    return shape
+    more = {
+        "parent": declared.parent,
+        "unit": declared.unit,
+        "options": ",".join(declared.choices),
+    }
+    return {**shape, **{k: v for k, v in more.items() if v}}
 
 
 Zoned = Annotated[Resource | None, Param(of="zone", access="see")]
 Clustered = Annotated[Resource | None, Param(of="cluster", access="see")]
-Stored = Annotated[Resource | None, Param(of="storagepool", access="see")]
+Pooled = Annotated[Resource | None, Param(of="storagepool", access="see")]
+Stored = Annotated[Resource | None, Param(of="imagestore", access="see")]
 Accounted = Annotated[Resource | None, Param(of="account", access="see")]
 Domained = Annotated[Resource | None, Param(of="domain", access="see")]
-ELSEWHERE = {
-    "imagestoreuuid:uuid": "not offered yet: no setting is for an image store",
-    "managementserverid:uuid": "not offered: settings are the same on every manager",
-}
+MANAGED = {"managementserverid:uuid": "not offered: settings are the same on every manager"}
 SCOPED = {
     "zoneid": "zone",
     "clusterid": "cluster",
     "storageid": "storage",
+    "imagestoreuuid": "imagestore",
+    "imagestoreid": "imagestore",
     "accountid": "account",
     "domainid": "domain",
 }
 
 
-MAY = frozenset({RoleType.ADMIN, RoleType.DOMAIN})
-
-
-def _tenants_only(ctx: Ctx, scope: str) -> None:
-    """A domain admin sees and changes what is set for her own domains and accounts, nothing else."""
-    if not (ctx.caller.root or ctx.caller.internal) and scope not in ("account", "domain"):
-        raise Denied("Say for which account or domain (accountid or domainid); other settings are the root admins'.")
-
-
-def _scope(given: dict[str, Resource | None]) -> tuple[str, str]:
-    chosen = [(SCOPED[k], v.id) for k, v in given.items() if v is not None]
+def _scope(ctx: Ctx, **given: Resource | None) -> tuple[str, Resource | None]:
+    """Scope and thing; Invalid when two are named, Denied when a domain admin names none."""
+    chosen = [(SCOPED[k], v) for k, v in given.items() if v is not None]
     if len(chosen) > 1:
-        raise Invalid("Give one scope only: zoneid, clusterid, storageid, accountid or domainid.")
-    return chosen[0] if chosen else ("Global", "")
+        raise Invalid(f"Give one scope only: {', '.join(given)}.")
+    scope, thing = chosen[0] if chosen else ("Global", None)
+    if not ctx.caller.root and scope not in ("account", "domain"):
+        raise Denied(
+            "Admins of a domain see and change the settings of domains and accounts; give domainid or accountid.",
+            parameter="domainid",
+        )
+    return scope, thing
 
 
-@command(
-    "listConfigurations",
-    roles=MAY,
-    shape="list",
-    key="configuration",
-    reads=True,
-    fields=FIELDS,
-    refused=ELSEWHERE,
-)
+def _at(tx: Tx, declared: Declared[Any], scope: str, thing: Resource | None) -> Any:
+    return declared.get(tx, **({scope: thing.id} if thing is not None else {}))
+
+
+@command("listConfigurations", roles=MAY, shape="list", key="configuration", reads=True, fields=FIELDS, refused=MANAGED)
 def list_settings(
     ctx: Ctx,
     name: str | None = None,
@@ -234,99 +189,148 @@ def list_settings(
     parent: str | None = None,
     zoneid: Zoned = None,
     clusterid: Clustered = None,
-    storageid: Stored = None,
+    storageid: Pooled = None,
+    imagestoreuuid: Stored = None,
     accountid: Accounted = None,
     domainid: Domained = None,
     page: int | None = None,
     pagesize: int | None = None,
 ) -> dict[str, Any]:
-    """Lists settings with their values.
+    """Lists settings with their values: global ones, or those that can be set for one zone, cluster, storage, account or domain.
 
-    category: category of settings; there is Advanced
-    group: group of settings
-    subgroup: subgroup of settings; there is Others
-    parent: settings that depend on this one; none do
+    category: category of settings, as Advanced, Network or Storage
+    group: group of settings; listConfigurationGroups names them
+    subgroup: subgroup of settings
+    parent: only settings that have no effect without this one
+    imagestoreuuid: id of the secondary storage
     """
-    scope, scope_id = _scope(
-        {"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid}
-    )
-    _tenants_only(ctx, scope)
-    found = [
-        _shown(s, s.get(ctx.tx, **({scope: scope_id} if scope_id else {})))
-        for s in sorted(SETTINGS.values(), key=lambda s: s.name)
-        if (name is None or s.name == name)
-        and (keyword is None or keyword.lower() in s.name.lower())
-        and (group is None or s.group.lower() == group.lower())
-        and (category is None or category.lower() == "advanced")
-        and (subgroup is None or subgroup.lower() == "others")
-        and not parent
-        and (scope == "Global" or scope in s.scopes)
-    ]
+    scope, thing = _scope(
+        ctx, zoneid=zoneid, clusterid=clusterid, storageid=storageid, imagestoreuuid=imagestoreuuid,
+        accountid=accountid, domainid=domainid,
+    )  # fmt: skip
+    wanted = known(name).name if name is not None and _is_known(name) else name
+    word = keyword.lower() if keyword is not None else ""
+
+    def fits(s: Declared[Any]) -> bool:
+        where = group_of(s)
+        return (
+            s.category != "Hidden"
+            and (wanted is None or s.name == wanted)
+            and (not word or word in s.name.lower() or word in s.doc.lower())
+            and (category is None or category.lower() == s.category.lower())
+            and (group is None or where[0].lower() == group.lower())
+            and (subgroup is None or where[1].lower() == subgroup.lower())
+            and (parent is None or s.parent == parent)
+            and (thing is None or s.may(ctx.tx, scope))
+        )
+
+    found = [shown(s, _at(ctx.tx, s, scope, thing)) for _, s in sorted(SETTINGS.items()) if fits(s)]
     return paged("configuration", found, page, pagesize)
 
 
+def _is_known(name: str) -> bool:
+    try:
+        known(name)
+    except Invalid:
+        return False
+    return True
+
+
+def _tell(ctx: Ctx, declared: Declared[Any], scope: str, thing: Resource | None, before: Any) -> dict[str, Any]:
+    """The setting as it is now, and what the event says of the change."""
+    now = _at(ctx.tx, declared, scope, thing)
+    label = "" if thing is None else f" of the {type(thing).title} {thing.__dict__.get('name') or thing.id}"
+    change = "has been changed" if declared.secret else f"is {declared.text(now)!r}, it was {declared.text(before)!r}"
+    ctx.tell(f"The setting {declared.name}{label} {change}.", about=thing)
+    return {"configuration": shown(declared, now)}
+
+
 @command(
-    "updateConfiguration",
-    roles=MAY,
-    shape="object",
-    key="configuration",
-    event="CONFIGURATION.VALUE.EDIT",
-    fields=FIELDS,
-    refused=ELSEWHERE,
-)
+    "updateConfiguration", roles=MAY, shape="object", key="configuration", event="CONFIGURATION.VALUE.EDIT",
+    fields=FIELDS, refused=MANAGED,
+)  # fmt: skip
 def update_setting(
     ctx: Ctx,
     name: str,
     value: Annotated[str | None, Param(length=4096)] = None,
     zoneid: Zoned = None,
     clusterid: Clustered = None,
-    storageid: Stored = None,
+    storageid: Pooled = None,
+    imagestoreuuid: Stored = None,
     accountid: Accounted = None,
     domainid: Domained = None,
 ) -> dict[str, Any]:
     """Changes a setting, globally or for one zone, cluster, storage, account or domain.
 
     value: the new value
+    imagestoreuuid: id of the secondary storage
     """
-    scope, scope_id = _scope(
-        {"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid}
-    )
-    _tenants_only(ctx, scope)
-    store(ctx.tx, name, value or "", scope, scope_id)
-    return {"configuration": _shown(SETTINGS[name], SETTINGS[name].read(value or ""))}
+    scope, thing = _scope(
+        ctx, zoneid=zoneid, clusterid=clusterid, storageid=storageid, imagestoreuuid=imagestoreuuid,
+        accountid=accountid, domainid=domainid,
+    )  # fmt: skip
+    declared = known(name)
+    before = _at(ctx.tx, declared, scope, thing)
+    store(ctx.tx, name, value or "", scope, thing.id if thing is not None else "")
+    return _tell(ctx, declared, scope, thing, before)
 
 
 @command(
-    "resetConfiguration",
-    roles=ROOT,
-    shape="object",
-    key="configuration",
-    event="CONFIGURATION.VALUE.EDIT",
-    fields=FIELDS,
-    refused={
-        "imagestoreid:uuid": ELSEWHERE["imagestoreuuid:uuid"],
-        "managementserverid:uuid": ELSEWHERE["managementserverid:uuid"],
-    },
-)
+    "resetConfiguration", roles=ROOT, shape="object", key="configuration", event="CONFIGURATION.VALUE.EDIT",
+    fields=FIELDS, refused=MANAGED,
+)  # fmt: skip
 def reset_setting(
     ctx: Ctx,
     name: str,
     zoneid: Zoned = None,
     clusterid: Clustered = None,
-    storageid: Stored = None,
+    storageid: Pooled = None,
+    imagestoreid: Stored = None,
     accountid: Accounted = None,
     domainid: Domained = None,
 ) -> dict[str, Any]:
-    """Takes a changed setting back: to its default, or for one zone, cluster, storage, account or domain to the global value."""
-    scope, scope_id = _scope(
-        {"zoneid": zoneid, "clusterid": clusterid, "storageid": storageid, "accountid": accountid, "domainid": domainid}
-    )
-    reset(ctx.tx, name, scope, scope_id)
-    declared = SETTINGS[name]
-    return {"configuration": _shown(declared, declared.get(ctx.tx))}
+    """Takes a changed setting back: to its default, or for one zone, cluster, storage, account or domain to what holds above it."""
+    scope, thing = _scope(
+        ctx, zoneid=zoneid, clusterid=clusterid, storageid=storageid, imagestoreid=imagestoreid,
+        accountid=accountid, domainid=domainid,
+    )  # fmt: skip
+    declared = known(name)
+    before = _at(ctx.tx, declared, scope, thing)
+    reset(ctx.tx, name, scope, thing.id if thing is not None else "")
+    return _tell(ctx, declared, scope, thing, before)
 
 
-PAGE_SIZE = setting(
-    "default.ui.page.size", 20, "How many rows a console shows on a page.", group="Miscellaneous", low=1
+GROUP_FIELDS = (
+    Field("name"),
+    Field("description"),
+    Field("precedence", "long"),
+    Field("subgroup", "list", of=(Field("name"), Field("precedence", "long"))),
 )
+
+
+@command(
+    "listConfigurationGroups", roles=ROOT, shape="list", key="configurationgroup", reads=True, fields=GROUP_FIELDS
+)
+def list_groups(
+    ctx: Ctx,
+    group: str | None = None,
+    keyword: str | None = None,
+    page: int | None = None,
+    pagesize: int | None = None,
+) -> dict[str, Any]:
+    """Lists the groups of settings with their subgroups.
+
+    group: name of the group
+    """
+    used = {group_of(s) for s in SETTINGS.values() if s.category != "Hidden"}
+    rows = []
+    for name, (place, subgroups) in sorted(GROUPS.items(), key=lambda g: g[1][0]):
+        inside = [s for s in subgroups if (name, s) in used]
+        if (group is None or group.lower() == name.lower()) and (keyword is None or keyword.lower() in name.lower()) and inside:
+            below = [{"name": s, "precedence": 999 if s == "Others" else n} for n, s in enumerate(inside, 1)]
+            rows.append({"name": name, "description": ABOUT[name], "precedence": place, "subgroup": below})
+    return paged("configurationgroup", rows, page, pagesize)
+
+
+PAGE_SIZE = setting("default.ui.page.size", 20, "How many rows a console shows on a page.", low=1, shape="Long")
 capability("defaultuipagesize", lambda tx, caller: PAGE_SIZE.get(tx))

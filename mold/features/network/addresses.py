@@ -308,6 +308,7 @@ def take(tx: Tx, zone_id: str, owner: Owned, *, source_nat: bool = False, networ
             public="No public IP address is free in this zone.",
         )
     limits.reserve(tx, account, public_ip=1)
+    tx.noted(Address, row.id, "state", "account_id", "network_id")
     return Address.from_row(row)
 
 

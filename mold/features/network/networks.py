@@ -35,13 +35,27 @@ from mold.work import Operation, change, look, operation, reconciler, step
 
 DOMAIN_SUFFIX = setting(
     "guest.domain.suffix",
-    "cs.internal",
+    "cloud.internal",
     "DNS suffix of networks whose domain, account and zone have none.",
-    group="Network",
+    category="Network",
     scopes=("zone",),
 )
 GC_WAIT = setting(
-    "network.gc.wait", 600, "Seconds that a network without running machines keeps its router.", group="Network", low=0
+    "network.gc.wait", 600, "Seconds that a network without running machines keeps its router.", low=0, unit="seconds"
+)
+CIDR_LIMIT = setting(
+    "network.guest.cidr.limit",
+    22,
+    "Largest guest network that may be made, as the length of its prefix.",
+    category="Network",
+    low=8,
+    high=29,
+)
+SAME_NAMES = setting(
+    "allow.duplicate.networkname", True, "Whether an account may give one name to several networks.", scopes=("account",)
+)
+GC_INTERVAL = setting(
+    "network.gc.interval", 600, "Seconds between looks for networks that run no machine.", low=5, unit="seconds"
 )
 
 
@@ -318,6 +332,16 @@ def create(
         raise Invalid(
             f"{block} will not do for a guest network: it must be private and between /8 and /29.", parameter="gateway"
         )
+    if netmask and block.prefixlen < CIDR_LIMIT.get(tx):
+        raise Invalid(
+            f"{block} is too large for a guest network: the cidr size can't be less than {CIDR_LIMIT.get(tx)} (network.guest.cidr.limit).",
+            parameter="netmask",
+            limit=CIDR_LIMIT.get(tx),
+        )
+    if not SAME_NAMES.get(tx, account=owner.account_id) and tx.first(
+        Network, Network.c.account_id == owner.account_id, Network.c.zone_id == zone.id, Network.c.name == name
+    ):
+        raise Conflict(f"The account already has a network {name} in this zone (allow.duplicate.networkname is false).")
     if startip or endip:
         net.span(startip or net.dotted(int(block.network_address) + 1), endip or startip, block)
     if networkdomain is not None and (
@@ -649,6 +673,7 @@ def _take_tag(tx: Tx, network: Network) -> None:
         except IntegrityError:
             continue
         network.physical_network_id, network.tag = physical.id, tag
+        tx.noted(Network, network.id, "physical_network_id", "tag")
         return
     raise NoCapacity(
         f"No id of the physical network {physical.name} could be taken.", public="The zone has no network segment left."
@@ -756,7 +781,7 @@ def running(tx: Tx, network_id: str) -> bool:
     )
 
 
-@reconciler(every=10)
+@reconciler(every=GC_INTERVAL)
 async def shut_idle_networks() -> int:
     """Networks on which nothing has run for a while give their router and segment back."""
 

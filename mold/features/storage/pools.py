@@ -31,25 +31,28 @@ OVERCOMMIT = setting(
     "storage.overprovisioning.factor",
     2.0,
     "How often thin primary storage may be promised.",
-    group="Storage",
+    category="Storage",
     scopes=("storage",),
     low=1,
+    shape="Double",
 )
 USED_LIMIT = setting(
     "pool.storage.capacity.disablethreshold",
     0.85,
     "Share of a pool that may be in use before nothing new is put there.",
-    group="Storage",
+    category="Alert",
     scopes=("zone", "storage"),
     low=0,
+    shape="Double",
 )
 ALLOCATED_LIMIT = setting(
     "pool.storage.allocated.capacity.disablethreshold",
     0.85,
     "Share of a pool's promised size that may be given out.",
-    group="Storage",
+    category="Alert",
     scopes=("zone", "storage"),
     low=0,
+    shape="Double",
 )
 
 
@@ -483,6 +486,7 @@ def choose(tx: Tx, host: Host, found: list[StoragePool], wish: Wish) -> StorageP
                 pool.disk_size_total * OVERCOMMIT.get(tx, storage=pool.id) * ALLOCATED_LIMIT.get(tx, storage=pool.id)
             )
             if tx.done(_RESERVE, {"pool_": pool.id, "more_": wish.size, "most_": limit}):
+                tx.noted(StoragePool, pool.id, "reserved")
                 return pool
             why = "capacity was taken by another request"
         verdicts.append({"pool": pool.name, "reason": why})
@@ -545,6 +549,7 @@ def unfit(tx: Tx, pool: StoragePool, wish: Wish, promised: int = 0) -> str | Non
 
 def release(tx: Tx, pool_id: str, size: int) -> None:
     """Give reserved bytes back."""
+    tx.noted(StoragePool, pool_id, "reserved")
     tx.execute(
         sa.update(StoragePool.table)
         .where(StoragePool.c.id == pool_id)

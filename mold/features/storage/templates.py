@@ -34,15 +34,14 @@ from mold.wire import calls as w
 from mold.work import Operation, ask, change, look, operation, progress, step
 
 log = structlog.get_logger()
-MAX_SIZE = setting("max.template.iso.size", 50, "GiB that a template may have.", group="Images", low=1)
+MAX_SIZE = setting("max.template.iso.size", 50, "GiB that a template may have.", low=1, unit="GiB", shape="Long")
 ALLOWED = setting(
     "secstorage.allowed.internal.sites",
     "",
     "CIDRs, comma separated, that templates may be fetched from although they are private.",
-    group="Images",
 )
 PUBLIC_BY_USERS = setting(
-    "allow.public.user.templates", True, "Whether users may make templates public.", group="Images", scopes=("account",)
+    "allow.public.user.templates", True, "Whether users may make templates public.", scopes=("account",)
 )
 
 

@@ -48,8 +48,8 @@ MINUTES = setting(
     "upload.operation.timeout",
     60,
     "Minutes within which the upload of a file must begin; then it is given up.",
-    group="Images",
     low=1,
+    unit="minutes",
 )
 AHEAD = 8
 """How many pieces wait between HTTP and the host."""

@@ -22,7 +22,7 @@ def test_the_document(cloud: Cloud) -> None:
     )
     assert shown["publicip"] == "203.0.112.11" and shown["hostid"] in site.hosts
     spec = cloud.simulator.boxes[shown["hostid"]].routers[shown["id"]]
-    assert (spec.gateway, spec.prefix, spec.domain) == ("10.1.1.1", 24, "cs.internal")
+    assert (spec.gateway, spec.prefix, spec.domain) == ("10.1.1.1", 24, "cloud.internal")
     assert spec.segment.method == "vxlan" and 1000 <= spec.segment.tag <= 3999
     assert (
         set(spec.services) == {"Dhcp", "Dns", "UserData", "SourceNat"}

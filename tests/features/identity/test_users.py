@@ -130,6 +130,20 @@ def test_locking_leaves_machines_running_and_disabling_stops_them(cloud: Cloud) 
             admin.call(command, id=admin.account, **params)
 
 
+def test_what_could_not_be_stopped_is_stopped_later(cloud: Cloud) -> None:
+    site = cloud.zone(hosts=1)
+    tenant = cloud.tenant()
+    vm = site.deploy(tenant)["id"]
+    cloud.simulator.plant(call="StopMachine", text="a stuck plug")
+    with pytest.raises(ApiError, match="a stuck plug"):
+        cloud.admin.disableAccount(id=tenant.account, lock=False)
+    assert cloud.admin.one("listAccounts", id=tenant.account)["state"] == "disabled", "nobody signs in all the same"
+    assert cloud.admin.one("listVirtualMachines", id=vm)["state"] == "Running"
+    assert cloud.reconcile("halt_again") == 1
+    assert cloud.admin.one("listVirtualMachines", id=vm)["state"] == "Stopped"
+    assert cloud.reconcile("halt_again") == 0
+
+
 def test_a_default_zone(cloud: Cloud) -> None:
     zone = cloud.zone(hosts=0)
     tenant = cloud.tenant()

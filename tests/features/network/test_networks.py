@@ -55,7 +55,7 @@ def test_a_network_has_no_router_until_a_machine_starts(cloud: Cloud, site: Site
 def test_suffixes(cloud: Cloud, site: Site) -> None:
     domain = cloud.admin.createDomain(name=cloud.name("suffixed"), networkdomain="of-the-domain.example")["id"]
     assert site.network(cloud.tenant(domain))["networkdomain"] == "of-the-domain.example"
-    assert site.network(cloud.tenant())["networkdomain"] == "cs.internal"
+    assert site.network(cloud.tenant())["networkdomain"] == "cloud.internal"
     cloud.admin.updateZone(id=site.zone, domain="of-the-zone.example")
     assert site.network(cloud.tenant())["networkdomain"] == "of-the-zone.example"
 

@@ -13,7 +13,7 @@ from mold.base import ids
 from mold.base.errors import Conflict, Invalid, NotFound, Unsupported
 from mold.features.compute.keys import SshKeyPair, UserData, check_userdata
 from mold.features.compute.machines.deploy import _json, _kept, _sizes, _tags, free_name
-from mold.features.compute.machines.row import VirtualMachine, disks_of, nics_of
+from mold.features.compute.machines.row import PASSWORD_LENGTH, VirtualMachine, disks_of, nics_of
 from mold.features.compute.machines.start import MODELS
 from mold.features.identity import limits
 from mold.features.identity.accounts import Account
@@ -210,7 +210,7 @@ def reset_password(
         raise Conflict(f"The machine {id.name} is {id.state}; stop it first.", state=id.state)
     if password is not None and (not 1 <= len(password) <= 128 or any(ord(c) < 33 or ord(c) > 126 for c in password)):
         raise Invalid("A password must have 1 to 128 printable ASCII characters without spaces.", parameter="password")
-    ctx.tx.set(id, password=password or ids.password(), password_serial=ids.token(8))
+    ctx.tx.set(id, password=password or ids.password(PASSWORD_LENGTH.get(ctx.tx)), password_serial=ids.token(8))
     ctx.start(TellNetworks(vm=id.id, reveals=True))
     return id
 

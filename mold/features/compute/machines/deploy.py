@@ -20,6 +20,7 @@ from mold.features.compute.machines.row import (
     DENIED,
     INSTANCE_NAME,
     NAME_FLAG,
+    PASSWORD_LENGTH,
     READ_ONLY,
     Disk,
     Nic,
@@ -31,7 +32,7 @@ from mold.features.compute.placement import Need
 from mold.features.identity import limits
 from mold.features.infra.clusters import Cluster, hypervisor_named
 from mold.features.infra.hosts import Host
-from mold.features.infra.offerings import DiskOffering, ServiceOffering, ids_of, root_size
+from mold.features.infra.offerings import VOLUME_MAX, DiskOffering, ServiceOffering, ids_of, root_size
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
@@ -48,10 +49,10 @@ GUESSES = 4
 """How many addresses are tried blindly: right at once in a network that is not nearly full, and costs no look at it."""
 FORBIDDEN_DETAILS = ("extraconfig",)
 DISK_MIN = setting(
-    "custom.diskoffering.size.min", 1, "Smallest disk that may be asked for, GiB.", group="Storage", low=1
+    "custom.diskoffering.size.min", 1, "Smallest disk that may be asked for, GiB.", low=1, unit="GiB", shape="Long"
 )
 DISK_MAX = setting(
-    "custom.diskoffering.size.max", 1024, "Largest disk that may be asked for, GiB.", group="Storage", low=1
+    "custom.diskoffering.size.max", 1024, "Largest disk that may be asked for, GiB.", low=1, unit="GiB", shape="Long"
 )
 capability("customdiskofferingminsize", lambda tx, caller: DISK_MIN.get(tx))
 capability("customdiskofferingmaxsize", lambda tx, caller: DISK_MAX.get(tx))
@@ -195,6 +196,12 @@ def deploy(
     if password is not None and not template.password_enabled:
         raise Invalid("The template does not support passwords; leave password out.", parameter="password")
     bytes_ = _root(tx, offering, template, rootdisksize, overridediskofferingid).size
+    if bytes_ > (most := VOLUME_MAX.get(tx)) * GIB:
+        raise Invalid(
+            f"The root disk would have {bytes_ // GIB} GiB; the largest volume has {most} (storage.max.volume.size).",
+            parameter="rootdisksize",
+            limit=most,
+        )
     vm = VirtualMachine(
         name=host_name,
         display_name=displayname or host_name,
@@ -214,7 +221,7 @@ def deploy(
         ha_enabled=offering.offer_ha,
         is_dynamically_scalable=template.is_dynamically_scalable,
         password_enabled=template.password_enabled,
-        password=(password or ids.password()) if template.password_enabled else None,
+        password=(password or ids.password(PASSWORD_LENGTH.get(tx))) if template.password_enabled else None,
         password_serial=ids.token(8) if template.password_enabled else "",
         vnc_password=ids.token(6)[:8],
         userdata=data,
@@ -342,7 +349,7 @@ def _root(
 
 def check_disk_size(tx: Tx, gib: int) -> None:
     """Refuse a chosen disk size outside the installation's limits."""
-    low, high = DISK_MIN.get(tx), DISK_MAX.get(tx)
+    low, high = DISK_MIN.get(tx), min(DISK_MAX.get(tx), VOLUME_MAX.get(tx))
     if not low <= gib <= high:
         raise Invalid(f"The size must lie between {low} and {high} GiB.", parameter="rootdisksize", low=low, high=high)
 

@@ -32,45 +32,36 @@ from mold.features.storage.templates import Template
 from mold.features.storage.volumes import Volume
 from mold.store import Prepared, Resource, Tx, column, created, refers
 
-INSTANCE_NAME = setting("instance.name", "VM", "Last part of machines' internal names.", group="Compute")
-NAME_FLAG = setting(
-    "vm.instancename.flag", False, "Put the display name, if one was given, into the internal name.", group="Compute"
-)
+INSTANCE_NAME = setting("instance.name", "VM", "Last part of machines' internal names.")
+NAME_FLAG = setting("vm.instancename.flag", False, "Put the display name, if one was given, into the internal name.")
 EXPUNGE_DELAY = setting(
-    "expunge.delay", 86400, "Seconds that a destroyed machine can be recovered.", group="Compute", low=0
+    "expunge.delay", 86400, "Seconds that a destroyed machine can be recovered.", low=0, unit="seconds"
 )
 EXPUNGE_INTERVAL = setting(
-    "expunge.interval", 86400, "Seconds between looks for machines to expunge.", group="Compute", low=1
+    "expunge.interval", 86400, "Seconds between looks for machines to expunge.", low=1, unit="seconds"
 )
 USERS_EXPUNGE = setting(
-    "allow.user.expunge.recover.vm",
-    False,
-    "Whether users expunge and recover their machines.",
-    group="Compute",
-    scopes=("account",),
+    "allow.user.expunge.recover.vm", False, "Whether users expunge and recover their machines.", scopes=("account",)
 )
 USERS_SEE_DESTROYED = setting(
-    "allow.user.view.destroyed.vm",
-    False,
-    "Whether users see their destroyed machines.",
-    group="Compute",
-    scopes=("account",),
+    "allow.user.view.destroyed.vm", False, "Whether users see their destroyed machines.", scopes=("account",)
 )
 READ_ONLY = setting(
     "user.vm.readonly.details",
-    "dataDiskController, rootDiskController",
+    "dataDiskController, rootDiskController, backupValidationCommandTimeout, backupValidationScreenshotWait, backupValidationBootTimeout",
     "Details of machines that users see and do not change, comma separated.",
-    group="Compute",
+    many=True,
 )
 DENIED = setting(
     "user.vm.denied.details",
     "rootdisksize, cpuOvercommitRatio, memoryOvercommitRatio, Message.ReservedCapacityFreed.Flag",
     "Details of machines that users neither see nor set, comma separated.",
-    group="Compute",
+    many=True,
 )
-USERS_FORCE = setting(
-    "allow.user.force.stop.vm", True, "Whether users pull their machines' plug.", group="Compute", scopes=("account",)
+PASSWORD_LENGTH = setting(
+    "vm.password.length", 12, "Characters of the passwords that machines get.", low=6, high=64, unit="characters"
 )
+USERS_FORCE = setting("allow.user.force.stop.vm", True, "Whether users pull their machines' plug.", scopes=("account",))
 capability("allowuserexpungerecovervm", lambda tx, caller: USERS_EXPUNGE.get(tx, account=caller.account_id))
 capability("allowuserviewdestroyedvm", lambda tx, caller: USERS_SEE_DESTROYED.get(tx, account=caller.account_id))
 capability("allowuserforcestopvm", lambda tx, caller: USERS_FORCE.get(tx, account=caller.account_id))
@@ -78,8 +69,8 @@ STOP_GRACE = setting(
     "vm.stop.grace.seconds",
     60,
     "Seconds that a guest may take to shut down before it is forced.",
-    group="Compute",
     low=0,
+    unit="seconds",
 )
 
 

@@ -14,6 +14,7 @@ from mold.base.units import MIB
 from mold.features.compute import placement
 from mold.features.compute.machines.row import (
     EXPUNGE_DELAY,
+    EXPUNGE_INTERVAL,
     STOP_GRACE,
     USERS_EXPUNGE,
     USERS_FORCE,
@@ -317,22 +318,27 @@ def _running(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
     return [(vm.id, StopVm(vm=vm.id)) for vm in found]
 
 
-@reconciler(every=5)
+def _expunge(tx: Tx, state: str, seconds: float) -> int:
+    """Begin to expunge machines that have been in a state for so long; returns how many."""
+    engine, c = Engine.here, VirtualMachine.c
+    assert engine is not None
+    busy = sa.select(Job.c.instance_id).where(Job.c.phase != "over", Job.c.instance_id.is_not(None))
+    found = tx.find(VirtualMachine, c.state == state, c.state_since <= clock.ago(seconds), c.id.not_in(busy), limit=100)
+    for vm in found:
+        engine.enqueue(tx, ExpungeVm(vm=vm.id))
+    return len(found)
+
+
+@reconciler(every=EXPUNGE_INTERVAL)
 async def expunge_destroyed() -> int:
     """Machines destroyed longer ago than expunge.delay are expunged."""
+    count = 0
+    while done := await change(lambda tx: _expunge(tx, "Destroyed", EXPUNGE_DELAY.get(tx))):
+        count += done
+    return count
 
-    def go(tx: Tx) -> int:
-        engine = Engine.here
-        assert engine is not None
-        count = 0
-        c = VirtualMachine.c
-        overdue = sa.and_(c.state == "Destroyed", c.state_since <= clock.ago(EXPUNGE_DELAY.get(tx)))
-        # A machine stays Expunging when its disk could not be removed then: try again.
-        stuck = sa.and_(c.state == "Expunging", c.state_since <= clock.ago(30))
-        for vm in tx.find(VirtualMachine, sa.or_(overdue, stuck), limit=100):
-            if tx.first(Job, Job.c.phase != "over", Job.c.instance_id == vm.id) is None:
-                engine.enqueue(tx, ExpungeVm(vm=vm.id))
-                count += 1
-        return count
 
-    return await change(go)
+@reconciler(every=30)
+async def expunge_again() -> int:
+    """Machines that stayed Expunging, because their disks could not be removed then, are tried again."""
+    return await change(lambda tx: _expunge(tx, "Expunging", 30))

@@ -1,0 +1,72 @@
+import { To, useGo } from "../parts/To";
+import { ActionIcon, Button, Group, Menu, Stack, Text, Title } from "@mantine/core";
+import { IconChevronDown, IconDots, IconPlus } from "@tabler/icons-react";
+import { useParams, useSearch } from "@tanstack/react-router";
+import { useEffect } from "react";
+import type { Row } from "../api/client";
+import { nounBySlug, useModel, type Noun } from "../api/model";
+import { useRows } from "../api/rows";
+import { scoped, useScope } from "../api/scope";
+import { columnsOf, useDeclared } from "../nouns";
+import { act, DANGEROUS, follow } from "../parts/act";
+import { DataTable } from "../parts/DataTable";
+import { ActionMenu } from "../parts/ActionMenu";
+import { fieldsOf, FILTERS } from "../parts/fields";
+
+import { useWords } from "../words";
+import { NotFound } from "./NotFound";
+
+export default function NounListPage() {
+  const { slug } = useParams({ strict: false }) as { slug: string };
+  const noun = nounBySlug(useModel(), slug);
+  return noun ? <NounList key={noun.slug} noun={noun} /> : <NotFound />;
+}
+
+function NounList({ noun }: { noun: Noun }) {
+  const w = useWords();
+  const model = useModel();
+  const go = useGo();
+  const scope = useScope();
+  const search = useSearch({ strict: false }) as Record<string, string>;
+  const about = useDeclared(noun);
+  const narrowed = Object.fromEntries(noun.list.params.filter((p) => p.type === "uuid" && p.name !== "id" && search[p.name]).map((p) => [p.name, search[p.name]]));
+  const needs = fieldsOf(noun.list).filter((f) => f.required && !FILTERS[noun.list.name]?.[f.param.name]);
+  const params = { ...scoped(noun.list, scope), ...FILTERS[noun.list.name], ...about?.params, ...narrowed };
+  const found = useRows(noun.list.name, params, Boolean(about) && !needs.length);
+  const title = w.noun(noun.name);
+  useEffect(() => void (document.title = `${title} · Mold`), [title]);
+  if (!about) return null;
+  const { columns, shown } = columnsOf(noun, about);
+  const create = (about.create ?? noun.create.map((c) => c.name)).filter((c) => model.commands.has(c));
+  const make = (command: string) => act({ command, noun, first: about.first?.[command], onDone: (ran) => ran.job === undefined && follow(ran) });
+  const bulk = (about.bulk ?? noun.actions.filter((c) => /^(start|stop|reboot|delete|destroy)/.test(c.name) && !fieldsOf(c, { id: "" }).some((f) => f.required)).map((c) => c.name)).filter((c) => model.commands.has(c));
+  const to = (r: Row) => (r.id ? { slug: noun.slug, id: String(r.id) } : undefined);
+  return (
+    <Stack gap="lg">
+      <Group justify="space-between">
+        <Title order={1} fz={26}>{title}</Title>
+        {about.createPage && create.length > 0 ? (
+          <Button leftSection={<IconPlus size={17} aria-hidden />} renderRoot={(p) => <To {...p} to={about.createPage} />}>{w.command(create[0])}</Button>
+        ) : create.length === 1 ? (
+          <Button leftSection={<IconPlus size={17} aria-hidden />} onClick={() => make(create[0])}>{w.command(create[0])}</Button>
+        ) : create.length > 1 ? (
+          <Menu position="bottom-end">
+            <Menu.Target><Button leftSection={<IconPlus size={17} aria-hidden />} rightSection={<IconChevronDown size={16} aria-hidden />}>{w.t("create")}</Button></Menu.Target>
+            <Menu.Dropdown>{create.map((c) => <Menu.Item key={c} onClick={() => make(c)}>{w.command(c)}</Menu.Item>)}</Menu.Dropdown>
+          </Menu>
+        ) : null}
+      </Group>
+      {about.banner?.()}
+      {needs.length ? (
+        <Stack><Text>{w.t("list.needs", { what: needs.map((f) => w.field(f.param.name)).join(", ") })}</Text><Button w="fit-content" variant="light" onClick={() => go(`/commands/${noun.list.name}`)}>{w.command(noun.list.name)}</Button></Stack>
+      ) : (
+        <DataTable
+          title={title} columns={columns} shown={shown} {...found} to={to}
+          bulk={bulk.map((c) => ({ label: w.action(c, noun.name), danger: DANGEROUS.test(c) && !/^stop/.test(c), run: (rows) => act({ command: c, noun, rows }) }))}
+          menu={noun.actions.length ? (row) => <ActionMenu noun={noun} about={about} row={row}><ActionIcon variant="subtle" color="gray" aria-label={w.t("row.menu", { name: String(row.name ?? row.id ?? "") })}><IconDots size={18} /></ActionIcon></ActionMenu> : undefined}
+          empty={<><Text c="dimmed">{w.t("list.empty", { name: title })}</Text>{create.length === 1 && !about.createPage && <Button variant="light" onClick={() => make(create[0])}>{w.command(create[0])}</Button>}</>}
+        />
+      )}
+    </Stack>
+  );
+}

@@ -1,0 +1,69 @@
+// Choosing one or several things of a list. It is asked for when opened, narrowed by what the form says already.
+
+import { Loader, MultiSelect, Select, Text } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { call, rows, type Params, type Row } from "../api/client";
+import { useModel } from "../api/model";
+import { scoped, useScope } from "../api/scope";
+import { useWords } from "../words";
+import { FILTERS } from "./fields";
+import { nameOf } from "./Value";
+
+interface Props {
+  list: string;
+  value: unknown;
+  onChange: (value: unknown, row?: Row) => void;
+  many?: boolean;
+  /** Narrowing parameters; those that the list command does not have are left out. */
+  near?: Params;
+  label?: string;
+  description?: string;
+  error?: string;
+  required?: boolean;
+  placeholder?: string;
+  "aria-label"?: string;
+  size?: string;
+}
+
+export function Pick({ list, value, onChange, many, near = {}, ...input }: Props) {
+  const w = useWords();
+  const command = useModel().commands.get(list);
+  const scope = useScope();
+  const [opened, setOpened] = useState(Boolean(value && (!Array.isArray(value) || value.length)));
+  const [search, setSearch] = useState("");
+  const [typed] = useDebouncedValue(search, 250);
+  const fit = Object.fromEntries(Object.entries(near).filter(([k, v]) => v && k !== "id" && command?.params.some((p) => p.name === k && p.type !== "map")));
+  const asked: Params = { ...(command ? scoped(command, scope) : {}), ...FILTERS[list], ...fit, pagesize: 200, page: 1 };
+  const first = useQuery({
+    queryKey: [list, "choose", asked],
+    queryFn: async ({ signal }) => rows(await call(list, asked, signal)),
+    enabled: opened && Boolean(command),
+  });
+  const more = (first.data?.count ?? 0) > 200 && typed;
+  const searched = useQuery({
+    queryKey: [list, "choose", { ...asked, keyword: typed }],
+    queryFn: async ({ signal }) => rows(await call(list, { ...asked, keyword: typed }, signal)),
+    enabled: Boolean(more),
+  });
+  const found = [...(first.data?.rows ?? []), ...(more ? (searched.data?.rows ?? []) : [])];
+  const seen = new Map(found.filter((r) => r.id).map((r) => [String(r.id), r]));
+  const data = [...seen.values()].map((r) => ({ value: String(r.id), label: nameOf(r) }));
+  const missing = (Array.isArray(value) ? value : [value]).filter((v) => v && !seen.has(String(v))).map((v) => ({ value: String(v), label: String(v) }));
+  const common = {
+    ...input,
+    data: [...data, ...missing],
+    searchable: true,
+    clearable: !input.required,
+    onDropdownOpen: () => setOpened(true),
+    onSearchChange: setSearch,
+    nothingFoundMessage: first.isFetching ? w.t("loading") : first.isError ? w.t("pick.failed") : w.t("pick.none", { name: w.noun(list.slice(4)) }),
+    rightSection: opened && first.isFetching ? <Loader size={16} /> : undefined,
+    placeholder: input.placeholder ?? w.t("pick"),
+    maxDropdownHeight: 280,
+  };
+  if (!command) return <Text size="sm" c="dimmed">{input.label}: {w.t("pick.denied")}</Text>;
+  if (many) return <MultiSelect {...common} value={(value as string[]) ?? []} onChange={(v) => onChange(v)} />;
+  return <Select {...common} value={(value as string) ?? null} onChange={(v) => onChange(v ?? undefined, v ? seen.get(v) : undefined)} />;
+}

@@ -1,0 +1,67 @@
+// Several steps to one end. What was entered is kept in this browser until the end, so a closed page loses nothing.
+
+import { Button, Group, Paper, Stack, Stepper, Title } from "@mantine/core";
+import { useMediaQuery } from "@mantine/hooks";
+import { useEffect, useRef, useState, type ReactNode } from "react";
+import { useWords } from "../words";
+
+export interface Step<T> {
+  id: string;
+  title: string;
+  /** A sentence when the step is not complete; undefined when one may go on. */
+  missing?: (values: T) => string | undefined;
+  render: (values: T, set: (change: Partial<T>) => void) => ReactNode;
+}
+
+export function Wizard<T extends object>({ id, title, steps, initial, review, finish, onFinish }: { id: string; title: string; steps: Step<T>[]; initial: T; review: (values: T, go: (step: number) => void) => ReactNode; finish: string; onFinish: (values: T) => Promise<void> }) {
+  const w = useWords();
+  const phone = useMediaQuery("(max-width: 48em)");
+  const drawer = `mold.wizard.${id}`;
+  const [kept] = useState(() => {
+    try {
+      return JSON.parse(sessionStorage.getItem(drawer) ?? "null") as { step: number; values: T } | null;
+    } catch {
+      return null;
+    }
+  });
+  const [values, setValues] = useState<T>({ ...initial, ...kept?.values });
+  const [step, setStep] = useState(Math.min(kept?.step ?? 0, steps.length));
+  const [busy, setBusy] = useState(false);
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => sessionStorage.setItem(drawer, JSON.stringify({ step, values })), [step, values]);
+  const go = (to: number) => {
+    setStep(to);
+    requestAnimationFrame(() => heading.current?.focus());
+  };
+  const last = step === steps.length;
+  const missing = last ? undefined : steps[step].missing?.(values);
+  return (
+    <Stack maw={880}>
+      <Title order={1} fz={24}>{title}</Title>
+      <Stepper active={step} onStepClick={(to) => to < step && go(to)} size="sm" orientation={phone ? "vertical" : "horizontal"}>
+        {steps.map((s) => <Stepper.Step key={s.id} label={s.title} allowStepSelect />)}
+        <Stepper.Step label={w.t("wizard.review")} />
+      </Stepper>
+      <Paper p={phone ? "md" : "xl"}>
+        <Title order={2} fz={18} mb="md" ref={heading} tabIndex={-1} style={{ outline: "none" }}>{last ? w.t("wizard.review") : steps[step].title}</Title>
+        {last ? review(values, go) : steps[step].render(values, (change) => setValues((old) => ({ ...old, ...change })))}
+      </Paper>
+      <Group justify="space-between">
+        <Button variant="default" disabled={step === 0} onClick={() => go(step - 1)}>{w.t("wizard.back")}</Button>
+        {last ? (
+          <Button loading={busy} onClick={async () => {
+            setBusy(true);
+            try {
+              await onFinish(values);
+              sessionStorage.removeItem(drawer);
+            } finally {
+              setBusy(false);
+            }
+          }}>{finish}</Button>
+        ) : (
+          <Button disabled={Boolean(missing)} title={missing} onClick={() => go(step + 1)}>{w.t("wizard.next")}</Button>
+        )}
+      </Group>
+    </Stack>
+  );
+}

@@ -1,0 +1,39 @@
+// Doing something to one thing or to many: `act(...)` opens the dialog, which is loaded when it is first wanted.
+
+import { notifications } from "@mantine/notifications";
+import type { Params, Row } from "../api/client";
+import type { Job, Ran } from "../api/jobs";
+import type { Noun } from "../api/model";
+import { store } from "../api/store";
+import { words } from "../words";
+
+export interface Act {
+  command: string;
+  noun?: Noun;
+  rows?: Row[];
+  /** The parameter that carries the row's id; default `id`. */
+  param?: string;
+  fixed?: Params;
+  first?: string[];
+  without?: string[];
+  onDone?: (ran: Ran) => void;
+}
+
+export const asked = store<(Act & { number: number }) | null>(null);
+let number = 0;
+export const act = (what: Act) => asked.set({ ...what, number: ++number });
+
+/** What cannot be undone and takes much with it wants its name typed. */
+export const IRREVERSIBLE = /^(expunge|purge)|^(delete|remove)(Zone|Pod|Cluster|Host|StoragePool|ImageStore|Domain|Account|Project|User|Network|VPC|Volume|Snapshot|VMSnapshot|Backup|Template|Iso|KubernetesCluster|PhysicalNetwork|Role)$/;
+export const DANGEROUS = /^(delete|destroy|expunge|remove|purge|release|revoke|stop|detach|disable|archive|reset|revert|restore|disassociate|unmanage)/;
+
+/** Tell the end of a job in a corner of the screen, and to screen readers. */
+export function announce(job: Job): void {
+  const w = words();
+  const name = `${job.subject ? `${job.subject} · ` : ""}${w.command(job.command)}`;
+  if (job.status === 2) notifications.show({ color: "red", title: w.t("job.failed"), message: `${name}. ${w.language === "en" ? (job.error?.text ?? "") : (w.maybe(`fault.${job.error?.key ?? job.error?.code}`) ?? "")}`, autoClose: 10_000 });
+  else notifications.show({ color: "mold", title: w.t("job.done"), message: name, autoClose: 4000 });
+}
+export function follow(ran: Ran): void {
+  void ran.ended.then((job) => job && announce(job));
+}

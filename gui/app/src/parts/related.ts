@@ -1,0 +1,11 @@
+import type { Noun } from "../api/model";
+
+/** Nouns whose list can be narrowed to this one, and the parameter that does it. */
+export function relatedOf(nouns: Noun[], noun: Noun): { noun: Noun; param: string }[] {
+  const stem = noun.name.replace(/ies$/, "y").replace(/s$/, "").toLowerCase();
+  return nouns.flatMap((n) => {
+    if (n === noun || /^list(Events|AsyncJobs|Capacity|Annotations|Configurations|Alerts|Tags)$/.test(n.list.name)) return [];
+    const p = n.list.params.find((x) => x.type === "uuid" && !x.refused && x.related?.split(",").includes(noun.list.name) && (x.name === `${stem}id` || !/^(account|domain|project)id$/.test(x.name)) && x.name !== "id");
+    return p ? [{ noun: n, param: p.name }] : [];
+  });
+}

@@ -1,0 +1,63 @@
+// What is said on the screen. Sentences come from gui/words/<language>.json, names of commands, fields and states are
+// put together from gui/words/glossary.json. `useWords()` gives both and draws again when the language changes.
+
+import { useSyncExternalStore } from "react";
+import glossary from "../../../words/glossary.json";
+import { particle } from "./josa";
+import { composer, type Glossary } from "./names";
+
+export type Language = "ko" | "en";
+export type Facts = Record<string, string | number | undefined>;
+
+const KEPT = "mold.language";
+const loaders = { ko: () => import("../../../words/ko.json"), en: () => import("../../../words/en.json") };
+const listeners = new Set<() => void>();
+
+function preferred(): Language {
+  const kept = localStorage.getItem(KEPT);
+  if (kept === "ko" || kept === "en") return kept;
+  const first = navigator.languages.find((each) => /^(ko|en)\b/i.test(each)) ?? "ko";
+  return first.slice(0, 2).toLowerCase() as Language;
+}
+
+/** A sentence with its facts in: `{name}` and, in Korean, `{name|을/를}`. */
+export function fill(text: string, facts: Facts = {}): string {
+  return text.replace(/\{(\w+)(?:\|([^}]+))?\}/g, (_, name: string, pair?: string) => {
+    const value = String(facts[name] ?? "");
+    return pair ? value + particle(value, pair) : value;
+  });
+}
+
+function made(language: Language, sentences: Record<string, string>) {
+  return {
+    language,
+    /** The sentence of a key. */
+    t: (key: string, facts?: Facts) => fill(sentences[key] ?? key, facts),
+    /** The sentence of a key that may be missing. */
+    maybe: (key: string, facts?: Facts) => (key in sentences ? fill(sentences[key], facts) : undefined),
+    ...composer(glossary as unknown as Glossary, language),
+    number: (value: number, options?: Intl.NumberFormatOptions) => new Intl.NumberFormat(language, options).format(value),
+  };
+}
+export type Words = ReturnType<typeof made>;
+
+let now: Words;
+
+/** Speak this language from now on. Rejects when its words cannot be loaded. */
+export async function speak(language: Language): Promise<void> {
+  now = made(language, (await loaders[language]()).default as Record<string, string>);
+  document.documentElement.lang = language;
+  localStorage.setItem(KEPT, language);
+  listeners.forEach((tell) => tell());
+}
+
+export const begin = () => speak(preferred());
+/** The words outside of components. */
+export const words = () => now;
+
+export function useWords(): Words {
+  return useSyncExternalStore((tell) => {
+    listeners.add(tell);
+    return () => listeners.delete(tell);
+  }, words);
+}
