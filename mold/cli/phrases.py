@@ -135,6 +135,7 @@ SPECIAL: dict[str, Pair] = {
     "project-role allow": ("Allow a role of a project the commands of a rule", "프로젝트 역할에 규칙의 명령 허용"),
     "project-role deny": ("Deny a role of a project the commands of a rule", "프로젝트 역할에 규칙의 명령 거부"),
     "project-role rules": ("List the rules of a role of a project", "프로젝트 역할의 규칙 목록"),
+    "project-role remove-rule": ("Remove a rule of a role of a project", "프로젝트 역할의 규칙 제거"),
     "invitation accept": ("Accept the invitation to a project", "프로젝트 초대 수락"),
     "invitation decline": ("Decline the invitation to a project", "프로젝트 초대 거절"),
     "domain move": ("Move a domain into another one", "도메인을 다른 도메인 아래로 이동"),
