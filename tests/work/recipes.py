@@ -18,6 +18,7 @@ from mold.base import clock
 from mold.features.care.usage import GenerateUsage, UsageEvent
 from mold.features.care.webhooks.deliveries import DeliverWebhook, WebhookDelivery
 from mold.features.care.webhooks.hooks import Webhook
+from mold.features.identity.forgotten import MailResetLink
 from mold.features.infra.certificates import Certificate
 from mold.features.network.networks import ShutNetwork
 from mold.store import Tx
@@ -314,7 +315,7 @@ async def revoke_certificate(cloud: Cloud) -> Want:
 # -- people --------------------------------------------------------------------------------------------------------------
 
 
-@recipe("RegisterKeys")
+@recipe("RegisterKeys", grows=("keypair",))
 async def register_keys(cloud: Cloud) -> Want:
     user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
     return "registerUserKeys", {"id": user}
@@ -325,6 +326,19 @@ async def delete_keys(cloud: Cloud) -> Want:
     user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
     made = (await cloud.done("registerUserKeys", id=user))["userkeys"]
     return "deleteUserKeys", {"keypairid": made["id"]}
+
+
+@recipe("MailResetLink", grows=("password_reset",))
+async def forgot_password(cloud: Cloud) -> Want:
+    port = str(MailServer().port)
+    for name, value in (("smtp.host", "127.0.0.1"), ("smtp.port", port), ("email.sender", "cloud@example.org")):
+        await cloud.done("updateConfiguration", name=f"user.password.reset.{name}", value=value)
+    user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
+
+    async def want(cloud: Cloud) -> None:
+        await cloud.engine.writing(lambda tx: cloud.engine.enqueue(tx, MailResetLink(user=user)))
+
+    return want
 
 
 @recipe("ChangeProject")
