@@ -168,8 +168,8 @@ def instead(part: Part, function: Callable[..., Any]) -> Iterator[None]:
 def impatient() -> Iterator[None]:
     """Hosts that do not answer are given up soon, by the operation and by those that it starts."""
     kept = {kind: kind.patience for kind in OPERATIONS.values()}
-    for kind in kept:
-        kind.patience = min(kept[kind], 0.3)
+    for kind, patience in kept.items():
+        kind.patience = min(patience, 0.3)
     try:
         yield
     finally:
@@ -409,7 +409,9 @@ def broken(part: Part, kind: str) -> Callable[..., Any]:
     return lose if kind == "lost" else refuse_world if part.world else refuse
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if r.slow else []) for n, r in RECIPES.items()]
+)
 def test_drill(name: str, small_cloud: tuple[Path, Simulator, dict[str, str]], tmp_path: Path) -> None:
     async def go() -> Drill:
         assert Engine.here is None
