@@ -205,7 +205,7 @@ async def delete_traffic_type(cloud: Cloud) -> Want:
 # -- storage -------------------------------------------------------------------------------------------------------------
 
 
-@recipe("FetchTemplate")
+@recipe("FetchTemplate", grows=("template", "usage_count"))
 async def register_template(cloud: Cloud) -> Want:
     return "registerTemplate", {
         "name": "new", "displaytext": "new", "url": "http://images.invalid/new.qcow2", "format": "QCOW2",

@@ -22,9 +22,10 @@ from workkit import Killed
 
 from mold.base.errors import Failed, Unreachable
 from mold.features.compute.machines.row import VirtualMachine
-from mold.features.compute.machines.stop import expunge_destroyed
+from mold.features.compute.machines.stop import expunge_again, expunge_destroyed
 from mold.features.identity.removal import finish_removals, halt_again
 from mold.features.network import networks
+from mold.features.storage import templates
 from mold.plugins.simulator import Simulator
 from mold.server.app import load
 from mold.store import Tx
@@ -84,6 +85,7 @@ async def prepared(recipe: Recipe, small_cloud: tuple[Path, Simulator, dict[str,
         cloud.ids = dict(small_cloud[2])
         want = await recipe.prepare(cloud)
         await cloud.engine.idle()
+        await networks.follow_networks()  # routers learn of what has gone within seconds: at rest, they have
         return Prepared(folder, simulator, cloud.ids, want)
 
 
@@ -196,6 +198,7 @@ async def settle(cloud: Cloud, *, idle: bool) -> None:
     await cloud.engine.idle()
     await cloud.engine.writing(age)
     await expunge_destroyed()
+    await expunge_again()
     await cloud.engine.idle()
     await cloud.engine.writing(lambda tx: tx.execute(failed_removals))
     await finish_removals()
@@ -203,6 +206,8 @@ async def settle(cloud: Cloud, *, idle: bool) -> None:
     await halt_again()
     await cloud.engine.idle()
     await networks.follow_networks()
+    await networks.finish_networks()
+    await templates.finish_template_removals()
     await cloud.engine.idle()
     if idle:
         await networks.shut_idle_networks()

@@ -36,7 +36,7 @@ from mold.features.network.offerings import NetworkOffering
 from mold.features.network.physical import public_segment
 from mold.store import Prepared, Resource, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Operation, ask, change, look, operation, step
+from mold.work import ask, change, look, operation
 
 
 class Served(Policy):
@@ -380,23 +380,12 @@ ELEMENTS.append(RouterElement())
 
 
 @operation
-class RebootRouter(Operation):
+class RebootRouter(networks.RestartNetwork, kw_only=True):
     """Make a router anew: away with it, and back out of the rows."""
 
-    locks = ("network",)
     answers = (Router, "router")
     router: str
-    network: str
-
-    @step
-    def bump(self, tx: Tx) -> None:
-        networks.bump(tx, self.network)
-
-    @step
-    async def again(self) -> None:
-        for each in ELEMENTS:
-            await each.remove(self.network)
-        await networks.apply(self.network)
+    cleanup: bool = True
 
 
 @command("rebootRouter", roles=ADMINS, answers=Router, job=True, event="ROUTER.REBOOT")

@@ -123,6 +123,11 @@ class MountImageStore(Operation):
         facts: w.PoolFacts = await ask(choose, w.MountStore(store=spec))
         return facts
 
+    @mount.undo
+    async def unmount(self, choose: str) -> None:
+        spec = await look(lambda tx: tx.one(ImageStore, self.store).spec())
+        await ask(choose, w.UnmountPool(pool=spec, force=True))
+
     @step
     def settle(self, tx: Tx, mount: w.PoolFacts) -> None:
         tx.move(tx.one(ImageStore, self.store), "mounted", disk_size_total=mount.capacity, disk_size_used=mount.used)

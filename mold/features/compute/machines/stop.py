@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from mold.api.command import Ctx, command
 from mold.base import clock
@@ -28,7 +27,7 @@ from mold.features.storage import pools
 from mold.features.storage.pools import StoragePool
 from mold.store import Tx
 from mold.wire import calls as w
-from mold.work import Engine, Job, Operation, ask, change, look, operation, reconciler, step
+from mold.work import Engine, Job, Operation, ask, change, look, operation, reconciler, step, unattended
 
 
 def settle_stopped(tx: Tx, vm: VirtualMachine, move: str) -> None:
@@ -322,8 +321,7 @@ def _expunge(tx: Tx, state: str, seconds: float) -> int:
     """Begin to expunge machines that have been in a state for so long; returns how many."""
     engine, c = Engine.here, VirtualMachine.c
     assert engine is not None
-    busy = sa.select(Job.c.instance_id).where(Job.c.phase != "over", Job.c.instance_id.is_not(None))
-    found = tx.find(VirtualMachine, c.state == state, c.state_since <= clock.ago(seconds), c.id.not_in(busy), limit=100)
+    found = unattended(tx, VirtualMachine, c.state == state, c.state_since <= clock.ago(seconds))
     for vm in found:
         engine.enqueue(tx, ExpungeVm(vm=vm.id))
     return len(found)
