@@ -679,12 +679,6 @@ class RemoveTemplate(Operation):
         tx.remove(template)
 
 
-@removal.leaves(Template, order=50)
-def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
-    found = tx.find(Template, whose(Template.c.account_id), limit=most)
-    return [(t.id, RemoveTemplate(template=t.id)) for t in found]
-
-
 @reconciler(every=60)
 async def finish_template_removals() -> int:
     """Templates whose removal began and failed, because a host was away, are removed now."""
@@ -697,6 +691,12 @@ async def finish_template_removals() -> int:
         return len(stuck)
 
     return await change(go)
+
+
+@removal.leaves(Template, order=50)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    found = tx.find(Template, whose(Template.c.account_id), limit=most)
+    return [(t.id, RemoveTemplate(template=t.id)) for t in found]
 
 
 blockers: list[Any] = []
