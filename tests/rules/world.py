@@ -73,7 +73,10 @@ INFRA = {
     "vlaniprange",
     "router",
     "networkserviceprovider",
+    "hypervisorcapabilities",
 }
+OF_DOMAIN = {"ldapconfiguration"}
+"""For operators and the admins of the domain, and for no user."""
 EVERYBODYS = {"ostype", "oscategory"}
 
 
@@ -143,6 +146,11 @@ def may(person: Person, need: Need, row: Row, members: frozenset[str]) -> bool:
     if row.kind in ("account", "user"):
         reach = operator or admin_of_it or row.owner == person.name
         return reach and (need != "change" or not above(person.title, row.role))
+    if row.kind in OF_DOMAIN:
+        return operator or admin_of_it
+    if row.kind == "keypair":  # a secret's other half: for the user herself, and who may change her
+        reach = operator or admin_of_it or row.owner == person.name
+        return reach and not above(person.title, row.role)
     if row.kind == "role":
         seen = person.role == "Admin" or (
             person.role != "User" and row.open and RANK[row.role] <= RANK[person.role]
@@ -235,6 +243,7 @@ class World:
             about = {"owner": p.name, "place": p.place, "role": p.title}
             self.add("account", p.actor.account, p.name, **about)
             self.add("user", p.actor.user, p.name, **about)
+            self.add("keypair", self.cloud.admin.listUserKeys(userid=p.actor.user)[0]["id"], p.name, **about)
 
     def _project(self) -> None:
         alice = self.people["alice"].actor
@@ -273,8 +282,16 @@ class World:
             ("networkserviceprovider", root.listNetworkServiceProviders(physicalnetworkid=s.physical)[0]["id"]),
         ):  # fmt: skip
             self.add(kind, id, "the site's")
+        row = REGISTRY["ldapconfiguration"]
+        made = self.cloud.run(  # the command that adds one asks the server first, and there is none here
+            self.cloud.manager.engine.writing(
+                lambda tx: tx.add(row(hostname="ldap.invalid", port=389, domain_id=self.domains["ROOT/A"]))
+            )
+        )
+        self.add("ldapconfiguration", made.id, "of A", place="ROOT/A")
         self.add("ostype", root.listOsTypes()[0]["id"], "first")
         self.add("oscategory", root.listOsCategories()[0]["id"], "first")
+        self.add("hypervisorcapabilities", root.listHypervisorCapabilities()[0]["id"], "first")
         site_template = {"owner": "root", "place": "ROOT", "open": True}
         self.add("template", s.template, "public", **site_template)
 

@@ -316,6 +316,13 @@ async def register_keys(cloud: Cloud) -> Want:
     return "registerUserKeys", {"id": user}
 
 
+@recipe("DeleteKeys")
+async def delete_keys(cloud: Cloud) -> Want:
+    user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
+    made = (await cloud.done("registerUserKeys", id=user))["userkeys"]
+    return "deleteUserKeys", {"keypairid": made["id"]}
+
+
 @recipe("ChangeProject")
 async def create_project(cloud: Cloud) -> Want:
     return "createProject", {"name": "p1", "displaytext": "p1"}

@@ -26,6 +26,7 @@ from mold.base.errors import Conflict, Failed, InUse, Invalid, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
 from mold.features.infra.clusters import CPU_FACTOR, MEMORY_FACTOR, Cluster, factors, hypervisor_named
+from mold.features.infra.hypervisors import max_hosts
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import CHANGED, setting
 from mold.features.infra.zones import Allocation, Zone
@@ -504,6 +505,15 @@ def add(
         raise Invalid("url must be http:// and the host's name or address.", parameter="url")
     if ctx.tx.first(Host, Host.c.url == parts.hostname) is not None:
         raise Conflict(f"The host {parts.hostname} has been added already.", url=parts.hostname)
+    most = max_hosts(ctx.tx, kind)
+    if most is not None:
+        ctx.tx.locked(Cluster, clusterid.id)  # whoever adds one at the same moment waits and counts this one
+        if (there := ctx.tx.count(Host, Host.c.cluster_id == clusterid.id)) >= most:
+            raise Conflict(
+                f"The cluster {clusterid.name} has {there} hosts; {kind} clusters have {most} at most (updateHypervisorCapabilities).",
+                limit=most,
+                used=there,
+            )
     made = ctx.tx.add(
         Host(
             zone_id=zoneid.id,

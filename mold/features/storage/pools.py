@@ -27,6 +27,14 @@ from mold.wire import calls as w
 from mold.work import Operation, ask, look, operation, reconciler, step
 from mold.work import change as write
 
+MEASURE = setting(
+    "storage.stats.interval",
+    60000,
+    "Milliseconds between looks at how full primary storage is.",
+    category="Storage",
+    low=5000,
+    unit="milliseconds",
+)
 OVERCOMMIT = setting(
     "storage.overprovisioning.factor",
     2.0,
@@ -576,7 +584,7 @@ def release(tx: Tx, pool_id: str, size: int) -> None:
     )
 
 
-@reconciler(every=60)
+@reconciler(every=MEASURE)
 async def measure_pools() -> int:
     """Measure how full primary storage is."""
 

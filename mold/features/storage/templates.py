@@ -620,14 +620,13 @@ def share(
 
 
 @counted("template")
-def _count(tx: Tx, accounts: Any) -> int:
-    return tx.count(Template, Template.c.account_id.in_(accounts))
+def _count(tag: str | None) -> Any:
+    return sa.select(Template.c.account_id, sa.func.count()).group_by(Template.c.account_id)
 
 
 @counted("secondary_storage")
-def _sum(tx: Tx, accounts: Any) -> int:
-    size = sa.func.coalesce(sa.func.sum(Template.c.physical_size), 0)
-    return int(tx.execute(sa.select(size).where(Template.c.account_id.in_(accounts))).scalar_one())
+def _sum(tag: str | None) -> Any:
+    return sa.select(Template.c.account_id, sa.func.sum(Template.c.physical_size)).group_by(Template.c.account_id)
 
 
 capability("userpublictemplateenabled", lambda tx, caller: PUBLIC_BY_USERS.get(tx, account=caller.account_id))
