@@ -42,6 +42,7 @@ class Recipe:
     grows: tuple[str, ...] = ()
     idle: bool = False
     once: bool = False
+    slow: bool = False
 
 
 RECIPES: dict[str, Recipe] = {}
@@ -50,12 +51,12 @@ HALTED = ("virtualmachine", "world machines", "host")
 
 
 def recipe(
-    operation: str, *, grows: tuple[str, ...] = (), idle: bool = False, once: bool = False
+    operation: str, *, grows: tuple[str, ...] = (), idle: bool = False, once: bool = False, slow: bool = False
 ) -> Callable[[Any], Any]:
-    """Register a recipe for an operation."""
+    """Register a recipe for an operation; a slow one takes minutes."""
 
     def keep(prepare: Any) -> Any:
-        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle, once)
+        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle, once, slow)
         return prepare
 
     return keep
@@ -386,6 +387,13 @@ async def remove_a_project(cloud: Cloud) -> Want:
 
 @recipe("RemoveAccount")
 async def remove_an_account(cloud: Cloud) -> Want:
+    made = await tenant(cloud, "leaver")
+    await cloud.done("createSSHKeyPair", name="k", account="leaver", domainid=made["domainid"])
+    return "deleteAccount", {"id": made["id"]}
+
+
+@recipe("RemoveAccount", slow=True)
+async def remove_an_account_with_machines(cloud: Cloud) -> Want:
     made = await tenant(cloud, "leaver")
     whose = {"account": "leaver", "domainid": made["domainid"]}
     await cloud.done("createSSHKeyPair", name="k", **whose)
