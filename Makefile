@@ -20,6 +20,8 @@ READY := $(VENV)/.ready-$(subst $() ,-,$(strip $(ROLES)))
 COLLECTION := $(VENV)/ansible/ansible_collections/ngine_io/cloudstack/MANIFEST.json
 PAGES := mold/gui/static/app/THIRD_PARTY.txt
 PYTEST := $(BIN)/pytest
+# Tests wait more than they compute: three processes on two cores, a file in one of them.
+AT_ONCE ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system gui run test lint test-fast test-postgres test-host test-browser test-slow bench lock clean
@@ -76,10 +78,10 @@ lint: setup
 	@if grep -q '^\[tool.importlinter' pyproject.toml || [ -e .importlinter ]; then $(BIN)/lint-imports; fi
 
 test-fast: setup
-	$(PYTEST) -m "not host and not postgres and not browser and not slow"
+	$(PYTEST) $(AT_ONCE) -m "not host and not postgres and not browser and not slow"
 
 test-postgres: setup
-	$(PYTEST) --database postgres -m "postgres and not host and not browser"
+	$(PYTEST) $(AT_ONCE) --database postgres -m "postgres and not host and not browser and not slow"
 
 test-host: setup
 	$(PYTEST) -m host
@@ -89,7 +91,7 @@ test-browser: setup
 	$(PYTEST) -m "browser and not host" || { [ $$? -eq 5 ] && echo "No test is marked browser."; }
 
 test-slow: setup
-	$(PYTEST) -m "slow and not host and not postgres and not browser" || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
+	$(PYTEST) $(AT_ONCE) --database sqlite --database postgres -m "slow and not host and not browser" || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
 
 bench: setup
 	$(BIN)/python tools/bench.py $(ARGS)
