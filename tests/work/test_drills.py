@@ -414,9 +414,8 @@ def broken(part: Part, kind: str) -> Callable[..., Any]:
     return lose if kind == "lost" else refuse_world if part.world else refuse
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if r.slow else []) for n, r in RECIPES.items()]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(RECIPES))
 def test_drill(name: str, small_cloud: tuple[Path, Simulator, dict[str, str]], tmp_path: Path) -> None:
     async def go() -> Drill:
         assert Engine.here is None
