@@ -11,7 +11,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -109,6 +109,8 @@ class Command:
     since: str = ""
     source: Callable[..., Any] | None = None
     """The function as written, where `function` wraps it (lists)."""
+    asks: Callable[..., Awaitable[Any]] | None = None
+    """What is asked of the world before the command's transaction begins; see `command`."""
 
 
 COMMANDS: dict[str, Command] = {}
@@ -389,6 +391,7 @@ def command(
     refused: dict[str, str] | None = None,
     takes: tuple[Param, ...] = (),
     wait_seconds: float = 300,
+    asks: Callable[..., Awaitable[Any]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a command.
 
@@ -397,6 +400,11 @@ def command(
     `waits` makes a synchronous command wait for the operation it started.  `refused` names parameters of the API
     that are known but not offered, written `name:type` -> reason.  `takes` describes the parameters of an `open` command,
     which reads the request by itself.
+
+    `asks` is for the few commands whose answer lies outside, in a company's directory say: a function with the command's
+    own parameters, called in a reading transaction with the caller already permitted.  It reads what it needs and returns
+    an awaitable, which is awaited when that transaction is over; the command's own begins after that, permits the caller
+    anew and finds what came back in `ctx.heard`.  So no transaction is ever open while the world is talked to.
     """
 
     def keep(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -421,6 +429,7 @@ def command(
             listed=listed,
             fields=fields,
             wait_seconds=wait_seconds,
+            asks=asks,
         )
         access: Access = "see" if reads else "use"
         made.params.update((p.name, p) for p in takes)
@@ -501,6 +510,7 @@ class Ctx:
         engine: Engine | None,
         asked: Asked,
         given: frozenset[str] = frozenset(),
+        may: Callable[[Command], bool] = lambda made: True,
     ) -> None:
         self.caller = caller
         self.tx = tx
@@ -509,6 +519,10 @@ class Ctx:
         self.asked = asked
         self.given = given
         """Names of the parameters that were given."""
+        self.heard: Any = None
+        """What the world answered before this transaction began; see `asks` of `command`."""
+        self.may = may
+        """Whether the caller may call a command."""
         self.job: Job | None = None
         self.custom_job_id: str | None = None
         self.told: tuple[str, Resource | None] | None = None

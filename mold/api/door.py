@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -79,6 +79,17 @@ class Request:
     cookies: dict[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     """By their names in lower case; what proxies say of the caller is among them."""
+    foreign: str = ""
+    """The origin of the page that made the browser ask, when that is not this server's own page."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether it came encrypted."""
+        return self.base_url.startswith("https://")
+
+    def given(self, name: str) -> str:
+        """The parameter of this name, however it is spelled; empty when it is not there."""
+        return next((v for k, v in self.params.items() if k.lower() == name.lower()), "")
 
 
 @dataclass
@@ -94,16 +105,27 @@ class Answer:
 
 @dataclass
 class Entry:
-    """What a command that works on the request itself (login, logout) gets and may set."""
+    """What a command that works on the request itself (login, logout) gets and may set.
+
+    With `redirect` the answer sends the browser there and has no body.
+    """
 
     request: Request
     cookies: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     caller: Caller | None = None
     etag: str = ""
+    redirect: str = ""
+    kind: str = "text/plain; charset=UTF-8"
+    """What a body is that the command gives as text."""
 
 
 Authenticator = Callable[[Tx, Request], Caller | None]
-Rule = Callable[[Caller, Command], bool]
+Rule = Callable[[Tx, Caller, Command], Refusal | None]
+"""Why a caller may not call a command, or None."""
+Narrow = Callable[[Tx, Caller, Command, dict[str, str]], Caller]
+"""The caller as far as she goes with this command; may refuse."""
+Guard = Callable[[Tx, Command, dict[str, Any]], None]
+"""Refuses what must not be done to the rows that a request names."""
 
 
 class Door:
@@ -117,12 +139,16 @@ class Door:
         authenticators: list[Authenticator],
         system: Callable[[Tx], Caller],
         rule: Rule,
+        narrow: Narrow,
+        guard: Guard,
     ) -> None:
         self.store = store
         self.engine = engine
         self.authenticators = authenticators
         self.system = system
         self.rule = rule
+        self.narrow = narrow
+        self.guard = guard
         self.lower = {n.lower(): n for n, c in COMMANDS.items() if c.open}
         self.observe: Callable[[str, int, float], None] | None = None
         self._big = asyncio.Semaphore(4)
@@ -182,8 +208,11 @@ class Door:
             address=request.address, caller=self._called(entry), **({"post": True} if request.post else {}),
         )  # fmt: skip
         headers = self._headers(status, body)
+        if entry.redirect and status == 200:
+            return Answer(302, b"", "text/plain; charset=UTF-8", entry.cookies, {**headers, "Location": entry.redirect})
         if isinstance(body, str):
-            return Answer(status, body.encode(), "text/plain; charset=UTF-8", entry.cookies, headers)
+            kind = entry.kind if status == 200 else "text/plain; charset=UTF-8"
+            return Answer(status, body.encode(), kind, entry.cookies, headers)
         if entry.etag and status == 200:
             headers["ETag"] = f'W/"{entry.etag}-{"json" if form == "json" else "xml"}"'
             if headers["ETag"] in request.headers.get("if-none-match", ""):
@@ -250,16 +279,28 @@ class Door:
         work = self.engine.reading if made.reads else self.engine.writing
         state: dict[str, Any] = {}
 
-        def go(tx: Tx) -> Any:
+        def admitted(tx: Tx) -> tuple[Ctx, dict[str, Any]]:
             caller = self._enter(tx, made, request, entry)
-            if not caller.internal and (caller.role not in made.roles or not self.rule(caller, made)):
-                raise UnknownCommand(
-                    f"The API [{made.name}] does not exist or is not available for the account {caller.account}.",
-                    command=made.name,
-                )
+            state["caller"] = caller
+            no = self.rule(tx, caller, made)
+            if no is not None:
+                raise no
+            caller = self.narrow(tx, caller, made, request.params)
             found, given = arguments(made, request.params, tx, caller)
+            self.guard(tx, made, found)
             asked = Asked(request.base_url, request.address, request.post, caller.session)
-            ctx = Ctx(caller, tx, made, self.engine, asked, given)
+            may: Callable[[Command], bool] = lambda other: self.rule(tx, caller, other) is None  # noqa: E731
+            return Ctx(caller, tx, made, self.engine, asked, given, may), found
+
+        def question(tx: Tx) -> Awaitable[Any]:
+            assert made.asks is not None
+            ctx, found = admitted(tx)
+            return made.asks(ctx, **found)
+
+        def go(tx: Tx) -> Any:
+            ctx, found = admitted(tx)
+            caller = ctx.caller
+            ctx.heard = state.get("heard")
             custom = {k.lower(): v for k, v in request.params.items()}.get("customjobid")
             if made.job and custom:
                 if not ids.UUID.match(custom):
@@ -277,6 +318,8 @@ class Door:
             return self.shape(tx, made, out, caller)
 
         try:
+            if made.asks is not None:
+                state["heard"] = await (await self.engine.reading(question))
             if made.shape == "list":
                 async with self._big:
                     body = await work(go)

@@ -157,14 +157,12 @@ def _brief(shown: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _callable(caller: Caller, name: str | None = None) -> list[Shown]:
+def _callable(ctx: Ctx, name: str | None = None) -> list[Shown]:
     word = name.lower() if name is not None else None
     return [
-        _shown(made, caller)
+        _shown(made, ctx.caller)
         for made in COMMANDS.values()
-        if made.listed
-        and (caller.role in made.roles or caller.internal)
-        and (word is None or made.name.lower() == word)
+        if made.listed and (made.open or ctx.may(made)) and (word is None or made.name.lower() == word)
     ]
 
 
@@ -215,7 +213,7 @@ def list_apis(
     brief: without the descriptions of answers, and of related commands only the lists; with a hash of the whole
     modelhash: the hash of an earlier brief answer; when it still is the same, only the hash is answered
     """
-    found = _callable(ctx.caller, name)
+    found = _callable(ctx, name)
     if not found:
         return {}
     if not brief:
@@ -362,7 +360,7 @@ def capabilities(
             "supportELB": "false",
             "cloudstackversion": VERSION,
             "moldversion": release(),
-            "apihash": _mark(_callable(ctx.caller)),
+            "apihash": _mark(_callable(ctx)),
             **said,
         }
     }

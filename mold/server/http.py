@@ -8,7 +8,7 @@ import ipaddress
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -30,20 +30,14 @@ from mold.features.identity import signin
 from mold.server import feed, screens, upload
 from mold.server.app import Manager
 from mold.server.pages import Pages
-from mold.store.settings import setting
 
 log = structlog.get_logger()
 BODY_MAX = 1 << 20
 KEYS_MAX = 5000
 HEAD_MAX = BODY_MAX + (64 << 10)
 HEAD_SECONDS = 30.0
-INTEGRATION_PORT = setting(
-    "integration.api.port",
-    0,
-    "Port on this machine that answers without sign-in, as the system; 0 or less: none. --integration-port goes first.",
-    high=65535,
-    restart=True,
-)
+TOUCH_SECONDS = 15.0
+"""How often the use of a session is noted: often enough for a session.timeout of one minute."""
 STATIC = Path(__file__).parent.parent / "gui" / "static"
 POLICY = "; ".join(
     (
@@ -189,6 +183,7 @@ async def read_request(http: HttpRequest, *, integration: bool) -> Request | Non
     address = http.client.host if http.client else ""
     host = http.headers.get("host", "localhost")
     return Request(
+        foreign=asked_by(http, host),
         params=params,
         post=post,
         peer=address,
@@ -198,6 +193,34 @@ async def read_request(http: HttpRequest, *, integration: bool) -> Request | Non
         integration=integration,
         cookies=dict(http.cookies),
     )
+
+
+def asked_by(http: HttpRequest, host: str) -> str:
+    """The origin of the page that made the browser ask, if that is not a page of this host; else empty.
+
+    Only browsers say it, and only they have cookies that somebody else can make them send.  A browser that follows a link
+    and says nothing of where it was (it wants a page, not data) may have been sent by anybody: `unknown`.
+    """
+    origin = http.headers.get("origin") or http.headers.get("referer")
+    if origin is not None:
+        theirs = _place(origin, None)
+        # Behind a proxy that ends TLS our own scheme is not known: a host without a port has that of theirs.
+        ours = _place(f"//{host}", theirs[1] if theirs is not None else None)
+        return "" if theirs is not None and theirs == ours else origin[:200]
+    site = http.headers.get("sec-fetch-site")
+    if site is not None:
+        return "" if site in ("same-origin", "none") else site[:20]
+    return signin.UNKNOWN_PAGE if "text/html" in http.headers.get("accept", "") else ""
+
+
+def _place(url: str, port: int | None) -> tuple[str, int | None] | None:
+    """Host and port of a URL, `port` if it names none; None without a host, as the origin `null` of a page in a sandbox."""
+    try:
+        parts = urlsplit(url)
+        named = parts.port or {"http": 80, "https": 443}.get(parts.scheme, port)
+    except ValueError:
+        return None
+    return (parts.hostname, named) if parts.hostname else None
 
 
 def too_large() -> Response:
@@ -329,13 +352,13 @@ def application(manager: Manager) -> Starlette:
             return too_large()
         answer = await manager.door.answer(request)
         cookie = request.cookies.get("JSESSIONID")
-        if cookie and answer.status == 200 and time.monotonic() - touched.get(cookie, -1e9) > 60:
+        if cookie and answer.status == 200 and time.monotonic() - touched.get(cookie, -1e9) > TOUCH_SECONDS:
             touched[cookie] = time.monotonic()
             if len(touched) > 10_000:
                 touched.clear()
             await signin.keep_alive(manager.door, cookie)
-        if cookie and answer.status == 401:
-            # A cookie without its session key is a foreign page's, or a guess: the API ends the session then.
+        if cookie and answer.status == 401 and not request.foreign:
+            # A cookie without its session key is a guess: the API ends the session then. A foreign page ends nothing.
             await signin.end(manager.door, cookie)
         return response(answer)
 

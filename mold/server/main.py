@@ -59,7 +59,9 @@ def options(argv: list[str]) -> Options:
         "--advertise", default="127.0.0.1", help="address at which agents and other managers reach this one"
     )
     parser.add_argument(
-        "--integration-port", type=int, default=0, help="port without sign-in, on loopback only; 0: none"
+        "--integration-port",
+        type=int,
+        help="port without sign-in, on loopback only; 0: none; default: what the setting integration.api.port says",
     )
     given = parser.parse_args(argv)
     return Options(
@@ -91,7 +93,8 @@ def sole(folder: Path) -> Any:
 
 async def run(chosen: Options) -> int:
     """Serve until a signal comes."""
-    from mold.server.http import INTEGRATION_PORT, application, integration
+    from mold.features.identity.signin import INTEGRATION_PORT
+    from mold.server.http import application, integration
 
     try:
         manager = Manager(chosen)
@@ -108,7 +111,9 @@ async def run(chosen: Options) -> int:
         )
         return 1
     servers = [uvicorn.Server(_config(application(manager), chosen.bind, chosen.port))]
-    inner = chosen.integration_port or await manager.engine.reading(INTEGRATION_PORT.get)
+    inner = chosen.integration_port
+    if inner is None:
+        inner = await manager.engine.reading(INTEGRATION_PORT.get)
     if inner > 0:
         servers.append(uvicorn.Server(_config(integration(manager), "127.0.0.1", inner)))
     for each in servers:

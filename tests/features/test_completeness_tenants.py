@@ -104,6 +104,7 @@ async def test_roles_users_and_keys(tmp_path: Path) -> None:
         assert (keys["userid"], keys["domainpath"], keys["rolename"]) == (user["id"], "ROOT/d", "Domain Admin")
         found = (await cloud.call("getUser", userapikey=keys["apikey"]))["user"]
         assert (found["id"], found["apikey"]) == (user["id"], keys["apikey"])
+        await cloud.call("deleteUserKeys", keypairid=started["userkeys"]["id"])
         with pytest.raises(Refused, match="No user has this API key"):
             await cloud.call("getUser", userapikey=started["userkeys"]["apikey"])
         (admin,) = (await cloud.call("listAccounts", name="admin"))["account"]

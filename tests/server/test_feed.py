@@ -202,7 +202,7 @@ def test_headers_heartbeat_and_refusals(cloud: Cloud, base: str, listen: Listen)
 def test_a_session_and_its_key_are_both_needed_and_its_end_ends_the_stream(cloud: Cloud, base: str) -> None:
     tenant = cloud.tenant()
     web, key = sign_in(base)
-    cookies = {"JSESSIONID": web.cookies["JSESSIONID"]}
+    cookies = {n: web.cookies[n] for n in ("JSESSIONID", "sessionkey")}
     assert Listener(base, {}, cookies=cookies).status == 401
     assert Listener(base, {"sessionkey": key}).status == 401
     with Listener(base, {"sessionkey": key}, cookies=cookies) as ear:
@@ -222,7 +222,7 @@ def test_a_disabled_user_and_ended_keys_hear_nothing_more(cloud: Cloud, listen: 
             httpx.post(base + "/client/api", data={**wrong, "domainId": tenant.domain})
         assert cloud.admin.one("listUsers", id=tenant.user)["state"] == "disabled"
         assert ear.ended.wait(6)
-        cloud.admin.registerUserKeys(id=second.user)
+        cloud.admin.deleteUserKeys(keypairid=second.one("listUserKeys")["id"])
         assert other.ended.wait(6), "the key that it was signed with is no more"
 
 

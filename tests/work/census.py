@@ -42,7 +42,7 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "placed": ("Ready", "Wanted"),
     "storagepool": ("Up",),
     "imagestore": ("Up",),
-    "project": ("Active",),
+    "project": ("Active", "Suspended"),
 }
 """States that a thing may rest in; all others are on the way to somewhere."""
 

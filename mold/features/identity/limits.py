@@ -21,11 +21,12 @@ from mold.api.command import Ctx, Long, Param, command
 from mold.api.lists import paged
 from mold.api.permit import ADMINS, RoleType, below
 from mold.base.errors import Denied, Invalid, NotFound, OverLimit
-from mold.features.identity.accounts import Account, Project
-from mold.features.identity.domains import Domain
-from mold.features.infra.settings import setting
+from mold.features.identity.accounts import Account
+from mold.features.identity.domains import Domain, above, moving
+from mold.features.identity.projects import Project
 from mold.store import Prepared, Tx, metadata
 from mold.store.resource import NUMBER
+from mold.store.settings import setting
 from mold.store.store import GOES_WITH
 from mold.work import change, look, reconciler
 
@@ -285,6 +286,37 @@ def give_back(
             .where(usage.c.owner == owner, usage.c.resource.in_(sorted(less)))
             .values(used=sa.case((usage.c.used > minus, usage.c.used - minus), else_=0))
         )
+
+
+def move_counts(tx: Tx, domain: Domain, old: Domain, new: Domain) -> None:
+    """A domain moves: what it has counts for the domains above its new place; OverLimit when that is too much for one."""
+    have = tx.execute(
+        sa.select(usage.c.resource, usage.c.used).where(usage.c.owner == domain.id, usage.c.used > 0).with_for_update()
+    ).all()
+    # ROOT has no counts of its own.
+    before, after = ({d.id for d in above(tx, place) if d.parent_id is not None} for place in (old, new))
+    insert: Any = (postgresql if tx.postgres else sqlite).insert(usage)
+    for kind, amount in sorted((r.resource, r.used) for r in have):
+        for owner in sorted(before - after):
+            less = sa.case((usage.c.used > amount, usage.c.used - amount), else_=0)
+            tx.execute(sa.update(usage).where(usage.c.owner == owner, usage.c.resource == kind).values(used=less))
+        for owner in sorted(after - before):
+            tx.execute(insert.values(owner=owner, resource=kind, used=0).on_conflict_do_nothing())
+            most = sa.func.coalesce(usage.c.most, default(tx, "domain", kind))
+            done = tx.execute(
+                sa.update(usage)
+                .where(
+                    usage.c.owner == owner,
+                    usage.c.resource == kind,
+                    sa.or_(most < 0, usage.c.used + amount <= most),
+                )
+                .values(used=usage.c.used + amount)
+            )
+            if not done.rowcount:
+                raise _over(tx, owner, "domain", kind, amount)
+
+
+moving.append(move_counts)
 
 
 def _goes(tx: Tx, owner: str) -> None:

@@ -20,7 +20,7 @@ from mold.base import clock, ids, net
 from mold.base.errors import Conflict, Denied, InUse, Invalid, NoCapacity
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
-from mold.features.identity import limits
+from mold.features.identity import limits, removal
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.tags import tags_of, untag
@@ -537,6 +537,12 @@ class RemoveNetwork(Operation):
         limits.give_back(tx, network.account_id, network=1)
         untag(tx, "network", network.id)
         tx.remove(network)
+
+
+@removal.leaves(Network, order=30)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    found = tx.find(Network, whose(Network.c.account_id), limit=most)
+    return [(n.id, RemoveNetwork(network=n.id)) for n in found]
 
 
 @limits.counted("network")

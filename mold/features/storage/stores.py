@@ -84,7 +84,7 @@ def list_providers(
     return paged("dataStoreProvider", rows, page, pagesize)
 
 
-@lists("listImageStores", ImageStore, roles=OPERATORS)
+@lists("listImageStores", ImageStore, roles=ROOT)
 def _list(q: Query, provider: str | None = None, readonly: bool | None = None) -> None:
     """Lists secondary storages."""
     if provider is not None:

@@ -17,9 +17,10 @@ from mold.base import net
 from mold.base.errors import Conflict, Denied, InUse, Invalid, NotFound, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
-from mold.features.identity import limits
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity import limits, removal
+from mold.features.identity.accounts import Account
 from mold.features.identity.limits import counted
+from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of, untag
 from mold.features.infra.clusters import hypervisor_named
 from mold.features.infra.guest_os import OsType
@@ -689,6 +690,12 @@ async def finish_template_removals() -> int:
         return len(stuck)
 
     return await change(go)
+
+
+@removal.leaves(Template, order=50)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    found = tx.find(Template, whose(Template.c.account_id), limit=most)
+    return [(t.id, RemoveTemplate(template=t.id)) for t in found]
 
 
 blockers: list[Any] = []

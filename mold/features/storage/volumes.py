@@ -12,6 +12,7 @@ from mold.api.lists import Query, lists
 from mold.api.permit import Owned
 from mold.base import clock
 from mold.base.states import machine
+from mold.features.identity import removal
 from mold.features.identity.limits import counted, with_tag
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
@@ -189,6 +190,12 @@ def _count(tag: str | None) -> Any:
 @counted("primary_storage")
 def _sum(tag: str | None) -> Any:
     return _by_account(sa.func.sum(Volume.c.size), tag)
+
+
+@removal.leaves(Volume, order=20)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, None]]:
+    """Disks go with their machines, before this."""
+    return [(v.id, None) for v in tx.find(Volume, whose(Volume.c.account_id), limit=most)]
 
 
 def pool_of_host(host: Host) -> Any:

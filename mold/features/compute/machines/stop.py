@@ -21,6 +21,7 @@ from mold.features.compute.machines.row import (
     disks_of,
 )
 from mold.features.compute.machines.start import forget
+from mold.features.identity import removal
 from mold.features.infra.hosts import Host
 from mold.features.storage import pools
 from mold.features.storage.pools import StoragePool
@@ -299,6 +300,21 @@ def expunge(ctx: Ctx, id: VirtualMachine) -> VirtualMachine:
         raise Conflict(f"The machine {id.name} is {id.state}; destroy it first.", state=id.state)
     ctx.start(ExpungeVm(vm=id.id))
     return id
+
+
+@removal.leaves(VirtualMachine, order=10)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    """A removed account's machines are expunged, protected ones too: whoever removes the account means it."""
+    found = tx.find(VirtualMachine, whose(VirtualMachine.c.account_id), limit=most)
+    return [(vm.id, ExpungeVm(vm=vm.id)) for vm in found]
+
+
+@removal.halts
+def _running(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    """A disabled account's machines are stopped."""
+    up = VirtualMachine.c.state.in_(("Running", "Starting", "Stopping", "Unknown"))
+    found = tx.find(VirtualMachine, whose(VirtualMachine.c.account_id), up, limit=most)
+    return [(vm.id, StopVm(vm=vm.id)) for vm in found]
 
 
 def _expunge(tx: Tx, state: str, seconds: float) -> int:
