@@ -478,6 +478,10 @@ def _kept(made: Command) -> Callable[..., Any]:
 LATER = "not offered by this version"
 
 
+SETTLED: list[Callable[[], None]] = []
+"""What is still to be done once every slice is loaded, each once."""
+
+
 def settle() -> None:
     """Find the resources that parameters name by their kind, and since when they are; called when every slice is loaded."""
     from mold.store import REGISTRY
@@ -487,6 +491,8 @@ def settle() -> None:
         for name, spec in made.params.items():
             resource = REGISTRY[spec.of] if spec.of and spec.resource is None else spec.resource
             made.params[name] = _with(spec, resource=resource, since=spec.since or since(made.name, name))
+    while SETTLED:
+        SETTLED.pop(0)()
 
 
 @dataclass

@@ -108,6 +108,7 @@ class Manager:
         self.hub = Hub(simulator)
         self.engine = Engine(self.store, self.hub, manager=self._identity())
         from mold.features.identity import access, signin
+        from mold.features.infra import alerts
 
         self.door = Door(
             self.store,
@@ -122,6 +123,7 @@ class Manager:
         assertions.installed[:] = [Saml()] if ready() else []
         self.engine.on_begin.append(begin_event)
         self.engine.on_finish.append(finish_event)
+        self.engine.on_finish.append(alerts.job_over)
         self.feed = Feed(self.door, self.engine)
         self.first_password: str | None = None
         self._task: asyncio.Task[None] | None = None

@@ -86,6 +86,7 @@ def test_commands_that_make_one_thing_and_answer_a_list(cloud: Cloud, site: Site
 
 
 IRREGULAR = {
+    "cleanVMReservations": "cleanvmreservationresponse",
     "updateImageStore": "updateImageStoreresponse",
     **dict.fromkeys(
         ("addLdapConfiguration", "deleteLdapConfiguration", "listLdapConfigurations"), "ldapconfigurationresponse"

@@ -40,7 +40,8 @@ ROWLESS = {
     "listAsyncJobs.managementserverid", "listHosts.managementserverid",
     "listManagementServers.id", "listNics.nicid", "updateProjectInvitation.projectid",
     "listProjectAccounts.userid", "updateProject.userid", "deleteUserFromProject.userid",
-    "listAndSwitchSamlAccount.userid", "listAndSwitchSamlAccount.domainid",
+    "listAndSwitchSamlAccount.userid", "listAndSwitchSamlAccount.domainid", "listWebhookDeliveries.managementserverid",
+    "deleteWebhookDelivery.managementserverid",
 }  # fmt: skip
 """Ids of things that are no resource of their own: managers, and cards, which are asked for with their machine; and the
 project that one is invited to but does not see yet, fellow members, whom one does not see otherwise; and the
@@ -60,7 +61,11 @@ def test_asynchronous_commands_leave_an_event() -> None:
 
 def test_commands_that_change_something_leave_an_event() -> None:
     quiet = {c.name for c in COMMANDS.values() if not c.reads and not c.event and not c.open}
-    assert quiet == {"createConsoleEndpoint", "updateResourceCount", "deleteEvents", "archiveEvents"}, (
+    looking_after_records = {
+        "deleteEvents", "archiveEvents", "deleteAlerts", "archiveAlerts", "generateUsageRecords", "removeRawUsageRecords",
+        "executeWebhookDelivery", "deleteWebhookDelivery", "updateAnnotationVisibility",
+    }  # fmt: skip
+    assert quiet - looking_after_records == {"createConsoleEndpoint", "updateResourceCount"}, (
         "give the command an event, or say here why not"
     )
 

@@ -27,6 +27,7 @@ def _facts() -> dict[str, dict[str, str]]:
 FACTS = _facts()
 
 OURS = {
+    "webhook.allowed.internal.sites": "webhooks of tenants do not reach private networks unless an operator says so",
     "session.timeout": "in a file of the server there, a setting here",
     "consoleproxy.session.ticket.seconds": "consoles are opened with tickets",
     "power.report.grace.seconds": "hosts' reports are believed after a while",
@@ -39,6 +40,7 @@ OURS = {
 """Settings that nobody else has, and why there is one."""
 DIFFERENT: dict[tuple[str, str], str] = {
     ("cluster.threshold.enabled", "default"): "a cloud of one host is to be filled; who keeps room asks for it",
+    ("alert.smtp.useAuth", "scope"): "all managers send through the same mail server",
     ("ping.interval", "default"): "a dead host is to be noticed within a minute",
     ("vm.network.throttling.rate", "default"): "nothing is held back that nobody asked to hold back",
     ("storage.stats.interval", "type"): "a number, although it is kept as a text there",

@@ -327,3 +327,22 @@ def fresh(cloud: Cloud) -> None:
     end = time.monotonic() + 10
     while cloud.manager.feed.streams and time.monotonic() < end:
         time.sleep(0.1)
+
+
+def test_alerts_are_heard_by_operators_when_they_come_and_when_they_are_over(
+    cloud: Cloud, listen: Listen, site: Site
+) -> None:
+    name = "cluster.cpu.allocated.capacity.notificationthreshold"
+    cloud.reconcile("watch_troubles")
+    site.deploy(cloud.tenant())
+    with listen(cloud.admin) as root, listen(cloud.tenant(role="DomainAdmin")) as chief:
+        cloud.set(name, 0.0)
+        try:
+            cloud.reconcile("watch_troubles")
+            told = root.until(lambda h: h.name == "alert" and h.body["type"] == 1)
+            assert told.body["name"] == "ALERT.CPU" and told.body == cloud.admin.one("listAlerts", id=told.body["id"])
+        finally:
+            cloud.admin.resetConfiguration(name=name)
+        cloud.reconcile("watch_troubles")
+        assert "resolved" in root.of(told.body["id"]).body["changed"]
+        assert not any(h.name == "alert" for h in chief.heard) and not chief.about(told.body["id"])

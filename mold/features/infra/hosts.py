@@ -25,6 +25,7 @@ from mold.base import clock, net
 from mold.base.errors import Conflict, Failed, InUse, Invalid, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
+from mold.features.infra.alerts import Trouble, watched
 from mold.features.infra.clusters import CPU_FACTOR, MEMORY_FACTOR, Cluster, factors, hypervisor_named
 from mold.features.infra.hypervisors import max_hosts
 from mold.features.infra.pods import Pod
@@ -778,6 +779,17 @@ async def watch_hosts() -> int:
         return count
 
     return await change(go)
+
+
+@watched
+def _hosts_away(tx: Tx) -> list[Trouble]:
+    away = Host.c.state.in_(("Alert", "Down")) | ((Host.c.state == "Disconnected") & (Host.c.state_since < clock.ago(60)))
+    out = []
+    for host in tx.find(Host, away):
+        why = f": {'; '.join(host.problems)}" if host.problems else ""
+        text = f"Host {host.name} is {host.state}{why}. Look at its agent, its power and its network."
+        out.append(Trouble("COMPUTE.HOST", f"host:{host.id}", text, host.zone_id, host.pod_id))
+    return out
 
 
 def free_text(host: Host) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from mold.features.identity import limits, removal
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.tags import tags_of, untag
+from mold.features.infra.alerts import failing
 from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
@@ -836,3 +837,6 @@ async def shut_idle_networks() -> int:
         return count + int(fresh)
 
     return await change(go)
+
+
+failing("SERVICE.DOMAINROUTER", RestartNetwork, ApplyNetwork, text="Could not set up network")

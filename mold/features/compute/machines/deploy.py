@@ -30,6 +30,7 @@ from mold.features.compute.machines.row import (
 from mold.features.compute.machines.start import StartVm, forget
 from mold.features.compute.placement import Need
 from mold.features.identity import limits
+from mold.features.infra.alerts import failing
 from mold.features.infra.clusters import Cluster, hypervisor_named
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import VOLUME_MAX, DiskOffering, ServiceOffering, ids_of, root_size
@@ -645,3 +646,6 @@ def _quota(tx: Tx, owner: Owner, cores: int, memory: int, size: int, tags: dict[
     except OverLimit as no:
         return {"fits": False, "reason": no.text}
     return {"fits": True}
+
+
+failing("USERVM", CreateVm, text="Could not deploy machine", new="deployVirtualMachine")

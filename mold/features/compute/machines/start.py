@@ -18,6 +18,7 @@ from mold.features.compute.machines.row import Nic, VirtualMachine, disks_of, ni
 from mold.features.compute.placement import Need
 from mold.features.identity import limits
 from mold.features.identity.tags import untag
+from mold.features.infra.alerts import failing
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.hosts import Host
@@ -393,3 +394,6 @@ def start(
         )
     )
     return id
+
+
+failing("USERVM", StartVm, text="Could not start machine", new="deployVirtualMachine")
