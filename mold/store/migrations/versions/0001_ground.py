@@ -1,8 +1,7 @@
-"""ground"""
+"""Ground"""
 
 import sqlalchemy as sa
 from alembic import op
-
 
 revision = '0001'
 down_revision = None
