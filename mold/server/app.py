@@ -142,6 +142,10 @@ class Manager:
 
         await asyncio.get_running_loop().run_in_executor(self.engine.writes, migrate.upgrade, self.store)
         self.first_password = await self.engine.writing(lambda tx: bootstrap(tx, self.options.admin_password))
+        if not self.hub.simulator.boxes:
+            from mold.server.recall import recall
+
+            await self.engine.reading(lambda tx: recall(tx, self.hub.simulator))
         self.hub.engine = self.engine
         if agents:
             port = await self.hub.start(
