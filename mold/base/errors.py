@@ -92,7 +92,7 @@ class BadRequest(Refusal):
 
 
 class TooMany(Refusal):
-    """The account has called too often; `retryafter` says in how many milliseconds it may again."""
+    """Too often, or too many at once; `retryafter`, where it is known, says in how many milliseconds it may be tried again."""
 
     code, cs = 429, 4545
 

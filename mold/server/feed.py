@@ -33,7 +33,7 @@ from mold.api.command import COMMANDS, Command
 from mold.api.door import Door, Request
 from mold.api.permit import TRUE, Caller, condition, gone, judged
 from mold.base import ids
-from mold.base.errors import Refusal, Unauthorized, Unavailable
+from mold.base.errors import Refusal, TooMany, Unauthorized, Unavailable
 from mold.features.identity import signin
 from mold.store import REGISTRY, Resource, Tx
 from mold.store.store import Change
@@ -66,12 +66,6 @@ NOTICES_MOST = 40
 """Notices in one go; with more to tell the others are told to start anew."""
 RECORDS = ("event", "alert")
 """Kinds whose new rows are told whole, as their list shows them, as events of that name."""
-
-
-class TooMany(Refusal):
-    """No further stream."""
-
-    code, cs = 429, 4350
 
 
 @dataclass(frozen=True)

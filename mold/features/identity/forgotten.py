@@ -6,7 +6,6 @@ Nobody learns here who is a user: asking always looks the same, and the mail goe
 from __future__ import annotations
 
 import asyncio
-import smtplib
 import time
 from email.message import EmailMessage
 from typing import Any
@@ -20,6 +19,7 @@ from mold.api.door import Door, Entry, Request
 from mold.api.permit import Policy
 from mold.base import ids
 from mold.base.errors import Denied, Failed, Invalid, Refusal
+from mold.base.mail import NOT_TAKEN, MailServer
 from mold.features.identity import lockout, passwords, signin
 from mold.features.identity.domains import Domain
 from mold.features.identity.users import User
@@ -63,7 +63,6 @@ NAME = setting(f"{PREFIX}.smtp.username", "", "User name at the mail server.", g
 PASSWORD = setting(
     f"{PREFIX}.smtp.password", "", "Password at the mail server.", category="Secure", group="Access", secret=True
 )
-MAIL_SECONDS = 20.0
 
 
 class PasswordReset(Resource):
@@ -91,7 +90,7 @@ class MailResetLink(Operation):
     async def send(self) -> None:
         token = ids.token(32)
 
-        def note(tx: Tx) -> tuple[EmailMessage, tuple[Any, ...]] | None:
+        def note(tx: Tx) -> tuple[EmailMessage, MailServer] | None:
             user = tx.get(User, self.user)
             if user is None or "@" not in user.email or not HOST.get(tx) or "@" not in SENDER.get(tx):
                 return None
@@ -101,18 +100,19 @@ class MailResetLink(Operation):
                 tx.add(PasswordReset(user_id=user.id, token_digest=ids.digest(token), until=until))
             else:
                 tx.set(found, token_digest=ids.digest(token), until=until)
-            server = (HOST.get(tx), PORT.get(tx), STARTTLS.get(tx), AUTH.get(tx), NAME.get(tx), PASSWORD.get(tx))
+            name = NAME.get(tx) if AUTH.get(tx) else ""
+            server = MailServer(HOST.get(tx), PORT.get(tx), STARTTLS.get(tx), name, PASSWORD.get(tx))
             return _mail(tx, user, token), server
 
         noted = await change(note)
         if noted is None:
             return
-        mail, (host, port, *rest) = noted
+        mail, server = noted
         try:
-            await asyncio.to_thread(_send, mail, host, port, *rest)
-        except (OSError, smtplib.SMTPException, ValueError) as broken:
-            log.warning("password reset mail not sent", server=f"{host}:{port}", error=str(broken)[:200])
-            raise Failed(f"The mail server {host}:{port} did not take the mail.") from broken
+            await asyncio.to_thread(server.send, [mail])
+        except NOT_TAKEN as broken:
+            log.warning("password reset mail not sent", server=f"{server.host}:{server.port}", error=str(broken)[:200])
+            raise Failed(f"The mail server {server.host}:{server.port} did not take the mail.") from broken
 
 
 def _mail(tx: Tx, user: User, token: str) -> EmailMessage:
@@ -135,16 +135,6 @@ def _mail(tx: Tx, user: User, token: str) -> EmailMessage:
     mail["From"], mail["To"] = SENDER.get(tx), user.email
     mail.set_content(text)
     return mail
-
-
-def _send(mail: EmailMessage, host: str, port: int, tls: bool, auth: bool, name: str, password: str) -> None:
-    connect = smtplib.SMTP_SSL if port == 465 and not tls else smtplib.SMTP
-    with connect(host, port, timeout=MAIL_SECONDS) as server:
-        if tls:
-            server.starttls()
-        if auth:
-            server.login(name, password)
-        server.send_message(mail)
 
 
 def _off(tx: Tx) -> Denied | None:

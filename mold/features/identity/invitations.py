@@ -6,7 +6,6 @@ Who is invited by e-mail accepts with the token in the mail. Only its digest is 
 from __future__ import annotations
 
 import asyncio
-import smtplib
 from email.message import EmailMessage
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ from mold.api.model import capability
 from mold.api.permit import OPERATORS, TRUE, Caller, RoleType, below, owner_of
 from mold.base import clock, ids
 from mold.base.errors import Conflict, Invalid, NotFound, Unavailable
+from mold.base.mail import NOT_TAKEN, MailServer
 from mold.base.states import machine
 from mold.features.identity.accounts import PROJECT_TYPE, Account
 from mold.features.identity.domains import Domain
@@ -48,7 +48,6 @@ SMTP_HOST = setting(
 SMTP_PORT = setting("project.smtp.port", 465, "Port of that mail server.", category=OF, low=1, high=65535)
 SMTP_TLS = setting("project.smtp.useStartTLS", False, "Whether it is asked to encrypt (STARTTLS).")
 SENDER = setting("project.email.sender", "", "Sender of invitations to projects.", category=OF)
-MAIL_SECONDS = 20
 capability("projectinviterequired", lambda tx, caller: REQUIRED.get(tx))
 
 
@@ -119,27 +118,20 @@ class MailInvitation(Operation):
             return mail
 
         mail = await change(note)
-        host, port, tls = await look(lambda tx: (SMTP_HOST.get(tx), SMTP_PORT.get(tx), SMTP_TLS.get(tx)))
+        server = await look(lambda tx: MailServer(SMTP_HOST.get(tx), SMTP_PORT.get(tx), SMTP_TLS.get(tx)))
         if mail is None:
             return
         try:
-            await asyncio.to_thread(_send, mail, host, port, tls)
-        except (OSError, smtplib.SMTPException) as broken:
-            raise Unavailable(f"The mail server {host}:{port} did not take the invitation: {broken}") from broken
+            await asyncio.to_thread(server.send, [mail])
+        except NOT_TAKEN as broken:
+            where = f"{server.host}:{server.port}"
+            raise Unavailable(f"The mail server {where} did not take the invitation: {broken}") from broken
 
     @send.undo
     def forget(self, tx: Tx) -> None:
         found = tx.get(Invitation, self.invitation)
         if found is not None and found.state == "Pending":
             tx.remove(found)
-
-
-def _send(mail: EmailMessage, host: str, port: int, tls: bool) -> None:
-    connect = smtplib.SMTP_SSL if port == 465 and not tls else smtplib.SMTP
-    with connect(host, port, timeout=MAIL_SECONDS) as server:
-        if tls:
-            server.starttls()
-        server.send_message(mail)
 
 
 def _invite(

@@ -9,7 +9,7 @@ import ipaddress
 import time
 from collections import OrderedDict, deque
 
-from mold.base.errors import Refusal
+from mold.base.errors import TooMany
 from mold.store import Tx
 from mold.store.settings import setting
 
@@ -23,12 +23,6 @@ ALLOWED = setting(
 )
 WINDOW_SECONDS = 60.0
 ADDRESSES = 10_000
-
-
-class TooMany(Refusal):
-    """Too many attempts; wait."""
-
-    code, cs = 429, 4545
 
 
 class Failures:
@@ -86,5 +80,5 @@ def refuse(address: str, limit: int) -> None:
         raise TooMany(
             f"Too many failed sign-ins from {address or 'this address'}; wait a minute.",
             inner="signin.failures.per.minute is reached",
-            seconds=int(WINDOW_SECONDS),
+            retryafter=1000 * int(WINDOW_SECONDS),
         )

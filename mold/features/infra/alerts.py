@@ -11,8 +11,6 @@ E-mail is sent by a reconciler too: that a mail is due stands in the alert's row
 from __future__ import annotations
 
 import asyncio
-import smtplib
-import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +28,7 @@ from mold.api.lists import Query, lists
 from mold.api.permit import OPERATORS, ROOT, Infra
 from mold.base import clock, ids
 from mold.base.errors import Invalid
+from mold.base.mail import NOT_TAKEN, MailServer
 from mold.features.infra.settings import setting
 from mold.store import Resource, Tx, column, created
 from mold.work import Job, Operation, error_of, operation, step
@@ -83,7 +82,6 @@ USERNAME = setting("alert.smtp.username", "", "User name at the mail server.", c
 PASSWORD = setting("alert.smtp.password", "", "Password at the mail server.", secret=True, category="Secure")
 PURGE_DAYS = setting("alert.purge.delay", 0, "Days after which alerts are removed; 0: never.", low=0, unit="days")
 PURGE_EVERY = setting("alert.purge.interval", 86400, "How often old alerts are removed.", low=1, unit="seconds")
-TLS_PORT = 465
 MAIL_TRIES = 12
 MAIL_PAUSE_SECONDS = 15.0
 AT_ONCE = 200
@@ -216,43 +214,11 @@ async def watch_troubles() -> int:
 
 @dataclass(frozen=True)
 class Post:
-    """How mail is sent, as the settings say."""
+    """Who mails go from and to, and the server that takes them, as the settings say."""
 
-    host: str
-    port: int
+    server: MailServer
     sender: str
     to: tuple[str, ...]
-    connect_seconds: float
-    seconds: float
-    starttls: bool
-    auth: bool
-    username: str
-    password: str
-
-    def send(self, messages: list[EmailMessage]) -> dict[str, str]:
-        """Send messages over one connection, in a thread: what went wrong, by Message-ID. OSError, SMTPException: all."""
-        problems: dict[str, str] = {}
-        trust = ssl.create_default_context()
-        direct = not self.starttls and (self.auth or self.port == TLS_PORT)
-        made: smtplib.SMTP = (
-            smtplib.SMTP_SSL(self.host, self.port, timeout=self.connect_seconds, context=trust)
-            if direct
-            else smtplib.SMTP(self.host, self.port, timeout=self.connect_seconds)
-        )
-        with made as server:
-            if server.sock is not None:
-                server.sock.settimeout(self.seconds)
-            if self.starttls:
-                server.starttls(context=trust)
-            if self.auth:
-                server.login(self.username, self.password)
-            for each in messages:
-                try:
-                    server.send_message(each, self.sender, list(self.to))
-                except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as no:
-                    problems[str(each["Message-ID"])] = str(no)[:300]
-                    server.rset()
-        return problems
 
 
 def _post(tx: Tx) -> Post | None:
@@ -261,18 +227,16 @@ def _post(tx: Tx) -> Post | None:
     host = HOST.get(tx).strip()
     if not host or not to:
         return None
-    return Post(
-        host=host,
-        port=PORT.get(tx),
-        sender=parseaddr(SENDER.get(tx))[1] or f"mold@{host}",
-        to=to,
+    server = MailServer(
+        host,
+        PORT.get(tx),
+        starttls=STARTTLS.get(tx),
+        username=USERNAME.get(tx) if AUTH.get(tx) else "",
+        password=PASSWORD.get(tx),
         connect_seconds=CONNECT_TIMEOUT.get(tx) / 1000,
         seconds=TIMEOUT.get(tx) / 1000,
-        starttls=STARTTLS.get(tx),
-        auth=AUTH.get(tx),
-        username=USERNAME.get(tx),
-        password=PASSWORD.get(tx),
     )
+    return Post(server, parseaddr(SENDER.get(tx))[1] or f"mold@{host}", to)
 
 
 def letter(alert: Alert, post: Post) -> EmailMessage:
@@ -302,14 +266,14 @@ async def mail_alerts() -> int:
     if post is not None:
         letters = [letter(each, post) for each in waiting]
         try:
-            problems = await asyncio.get_running_loop().run_in_executor(_thread, post.send, letters)
-        except (OSError, smtplib.SMTPException, ValueError) as broken:
+            problems = await asyncio.get_running_loop().run_in_executor(_thread, post.server.send, letters)
+        except NOT_TAKEN as broken:
             why = str(broken)[:300] or type(broken).__name__
             problems = {str(each["Message-ID"]): why for each in letters}
         for alert, each in zip(waiting, letters, strict=True):
             if (problem := problems.get(str(each["Message-ID"]))) is not None:
                 tries = alert.mail_tries + 1
-                log.warning("alert could not be mailed", alert=alert.id, server=post.host, tries=tries, error=problem)
+                log.warning("alert could not be mailed", alert=alert.id, server=post.server.host, tries=tries, error=problem)
 
     def note(tx: Tx) -> int:
         count = 0
