@@ -5,9 +5,9 @@ import type { AnchorHTMLAttributes, Ref } from "react";
 
 export const keepScope = (old: Record<string, unknown>) => ({ project: old.project, domain: old.domain, account: old.account }) as Record<string, string>;
 
-type Props = Omit<AnchorHTMLAttributes<HTMLAnchorElement>, "href"> & { to: string; exact?: boolean; ref?: Ref<HTMLAnchorElement> };
-export function To({ to, exact, ...rest }: Props) {
-  return <Link {...(rest as LinkProps)} to={to as never} search={keepScope as never} activeOptions={{ exact: exact ?? false, includeSearch: false }} />;
+type Props = Omit<AnchorHTMLAttributes<HTMLAnchorElement>, "href"> & { to: string; exact?: boolean; /** Further words of the search. */ find?: Record<string, string>; ref?: Ref<HTMLAnchorElement> };
+export function To({ to, exact, find, ...rest }: Props) {
+  return <Link {...(rest as LinkProps)} to={to as never} search={(find ? (old: Record<string, unknown>) => ({ ...keepScope(old), ...find }) : keepScope) as never} activeOptions={{ exact: exact ?? false, includeSearch: false }} />;
 }
 
 /** The address of a list, or of one of it. */
