@@ -17,8 +17,11 @@ from mold.api.door import Request
 from mold.api.permit import RoleType
 from mold.base import ids, net
 from mold.features.compute.machines.row import Disk, Nic, VirtualMachine
-from mold.features.identity.accounts import ACCOUNT_TYPE, Account, KeyPair, User
+from mold.features.identity import roles
+from mold.features.identity.accounts import ACCOUNT_TYPE, Account
+from mold.features.identity.apikeys import KeyPair
 from mold.features.identity.domains import Domain, place
+from mold.features.identity.users import User
 from mold.features.infra.hosts import Host
 from mold.features.network.networks import Network
 from mold.features.network.offerings import NetworkOffering
@@ -136,6 +139,7 @@ async def build(made: Manager) -> dict[str, str]:
     await call(made, "addImageStore", provider="NFS", url="file:///bench/secondary", name="secondary1", zoneid=zone)
     for name in ("user.vms", "volumes", "cpus", "memory", "primary.storage", "networks"):
         await call(made, "updateConfiguration", name=f"max.account.{name}", value="-1")
+        await call(made, "updateConfiguration", name=f"max.domain.{name}", value="-1")
     os_type = (await call(made, "listOsTypes", description="Other Linux (64-bit)"))["ostype"][0]["id"]
     template = (
         await call(
@@ -194,6 +198,7 @@ def tenants(tx: Tx, here: dict[str, str], count: int) -> list[Tenant]:
     """So many accounts in domains of twenty, each with a user, keys and a network that is not implemented yet."""
     root = tx.first(Domain, Domain.c.parent_id.is_(None))
     assert root is not None
+    role = roles.default(tx, RoleType.USER).id
     domains = [place(tx, Domain(name=f"division-{n}", parent_id=root.id)) for n in range((count + 19) // 20)]
     out: list[Tenant] = []
     rows: dict[type[Resource], list[dict[str, Any]]] = {Account: [], User: [], KeyPair: [], Network: []}
@@ -201,7 +206,13 @@ def tenants(tx: Tx, here: dict[str, str], count: int) -> list[Tenant]:
         domain = domains[n // 20]
         who = Tenant(ids.new_id(), domain.id, ids.new_id(), ids.token(32), ids.token(48), ids.new_id())
         rows[Account].append(
-            {"id": who.account, "name": f"tenant-{n}", "domain_id": domain.id, "type": ACCOUNT_TYPE[RoleType.USER]}
+            {
+                "id": who.account,
+                "name": f"tenant-{n}",
+                "domain_id": domain.id,
+                "type": ACCOUNT_TYPE[RoleType.USER],
+                "role_id": role,
+            }
         )
         rows[User].append(
             {
@@ -215,7 +226,7 @@ def tenants(tx: Tx, here: dict[str, str], count: int) -> list[Tenant]:
                 "email": f"user-{n}@example.org",
             }
         )
-        rows[KeyPair].append({"user_id": who.user, "apikey": who.apikey, "secret": who.secret})
+        rows[KeyPair].append({"name": who.account, "user_id": who.user, "apikey": who.apikey, "secret": who.secret})
         rows[Network].append(
             {
                 "id": who.network,

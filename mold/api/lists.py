@@ -20,8 +20,8 @@ from mold.api.permit import EVERYONE, Caller, Owned, RoleType, below, condition,
 from mold.base.errors import Invalid, NotFound
 from mold.store import REGISTRY, Resource, Tx
 
-PAGE_MAX = 500
 MAX_ROWS = 100_000
+"""Rows of a list that everything is asked of (pagesize=-1)."""
 
 
 class Query:
@@ -37,6 +37,10 @@ class Query:
         self.order: list[Any] = [kind.c.number]
         self.details: frozenset[str] | None = None
         self.only_count = False
+        self.owned: Any = None
+        """Of a list with `for_whom`: which rows are the named account's, domain's or project's; None when none is named."""
+        self.holders: tuple[str, ...] = ()
+        """Of a list with `for_whom`: the ids of the named account or project."""
 
     def where(self, *clauses: Any) -> None:
         """Only rows that also meet these conditions."""
@@ -53,14 +57,10 @@ class Query:
             count = self._count()
             return {"count": count} if count else {}
         found: list[Resource]
-        if page is None or pagesize is None:
-            limit = MAX_ROWS if pagesize == -1 else PAGE_MAX
-            found = self._rows(limit, 0)
-            count = len(found) if len(found) < limit else self._count()
-        else:
-            offset = (page - 1) * pagesize
-            found = self._rows(pagesize, offset)
-            count = offset + len(found) if found and len(found) < pagesize else self._count()
+        offset, limit = window(page, pagesize)
+        found = self._rows(limit, offset)
+        full = len(found) == limit or (offset and not found)
+        count = self._count() if full else offset + len(found)
         if not count:
             return {}
         answer: dict[str, Any] = {"count": count}
@@ -102,17 +102,22 @@ def lists(
     refused: dict[str, str] | None = None,
     id_param: bool = True,
     everyones: bool = False,
+    for_whom: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Declare a list command; the function gets the query and the special filters, and narrows the query.
 
     `everyones`: without account, domain or project the list is of all that the caller may see, not of the caller's own.
+    `for_whom`: account, domain and project say for whom things are listed, not whose they are: the function narrows by
+    `Query.owned` and `Query.holders` itself.
     """
 
     def keep(function: Callable[..., None]) -> Callable[..., None]:
         doc, words = _docs(function)
         made = Command(
             name,
-            lambda ctx, **given: _list(ctx, kind, function, {**given, "listall": True} if everyones else given),
+            lambda ctx, **given: _list(
+                ctx, kind, function, {**given, "listall": True} if everyones else given, for_whom=for_whom
+            ),
             roles=roles,
             answers=kind,
             key=key or kind.kind,
@@ -182,7 +187,9 @@ def narrows(name: str, param: str, kind: type[Resource]) -> Callable[[Callable[[
     return keep
 
 
-def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: dict[str, Any]) -> dict[str, Any]:
+def _list(
+    ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: dict[str, Any], *, for_whom: bool = False
+) -> dict[str, Any]:
     page, pagesize = given.pop("page", None), given.pop("pagesize", None)
     window(page, pagesize)
     query = Query(ctx, kind)
@@ -193,11 +200,16 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
     if "ids" in given and "ids" not in special:
         query.where(ctx.tx.any_of(kind.c.id, [r.id for r in given.pop("ids")]))
         one = one or True
-    if issubclass(kind, Owned):
+    if issubclass(kind, Owned) and for_whom:
+        query.where(condition(kind, ctx.caller, "see"))
+        _for_whom(query, given)
+    elif issubclass(kind, Owned):
         scope(query, given, narrowed=one is not None)
     else:
         query.where(condition(kind, ctx.caller, "see"))
-    word = given.pop("keyword", None)
+        if given.get("projectid") == "-1":
+            del given["projectid"]  # all projects: no filter where things belong to none, or only to projects
+    word = given.pop("keyword", None) if "keyword" not in special else None
     if word:
         _keyword(query, word)
     for column, spec in kind.columns.items():
@@ -213,6 +225,8 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
     if isinstance(tags, dict) and tags and "tags" not in special:  # an offering's `tags` are a word of its own
         query.where(tagged(kind, tags))
     function(query, **{n: given.get(n, p.default) for n, p in [*inspect.signature(function).parameters.items()][1:]})
+    if given.get("showicon"):
+        query.details = (frozenset({"all"}) if query.details is None else query.details) | {"icon"}
     return query.run(page, pagesize)
 
 
@@ -232,14 +246,12 @@ def window(page: int | None, pagesize: int | None) -> tuple[int, int]:
         raise Invalid("pagesize=-1 (everything) must not be combined with page", parameter="page")
     if pagesize is not None and pagesize != -1 and page is None:
         raise Invalid('"page" parameter is required when "pagesize" is specified', parameter="page")
-    if pagesize is not None and pagesize > PAGE_MAX:
-        raise Invalid(f"Page size can't exceed max allowed page size value: {PAGE_MAX}", parameter="pagesize")
     if pagesize == 0 or (pagesize is not None and pagesize < -1):
         raise Invalid("pagesize must be at least 1, or -1 for everything", parameter="pagesize")
     if page is not None and page < 1:
         raise Invalid("page must be at least 1", parameter="page")
     if page is None or pagesize is None:
-        return 0, MAX_ROWS if pagesize == -1 else PAGE_MAX
+        return 0, MAX_ROWS
     return (page - 1) * pagesize, pagesize
 
 
@@ -277,13 +289,7 @@ def scope(query: Query, given: dict[str, Any], *, narrowed: bool) -> None:
                 )
             query.where(c.account_id == caller.account_id)
             return
-        kind = REGISTRY["account"]
-        found = query.tx.first(
-            kind, kind.c.name == account, kind.c.domain_id == domain.id, condition(kind, caller, "see")
-        )
-        if found is None:
-            raise NotFound(f"There is no account {account} in this domain, or you may not see it.", account=account)
-        query.where(c.account_id == found.id)
+        query.where(c.account_id == _account(query, account, domain))
         return
     if domain is not None:
         query.where(below(domain.trail, c.domain_id) if recursive else c.domain_id == domain.id)
@@ -300,6 +306,33 @@ def scope(query: Query, given: dict[str, Any], *, narrowed: bool) -> None:
         query.where(below(caller.domain_trail, c.domain_id), c.project_id.is_(None))
         return
     query.where(c.account_id == caller.account_id)
+
+
+def _account(query: Query, name: str, domain: Any) -> str:
+    """The id of the account of that name in the domain. NotFound when there is none that the caller may see."""
+    kind = REGISTRY["account"]
+    found = query.tx.first(
+        kind, kind.c.name == name, kind.c.domain_id == domain.id, condition(kind, query.ctx.caller, "see")
+    )
+    if found is None:
+        raise NotFound(f"There is no account {name} in this domain, or you may not see it.", account=name)
+    return str(found.id)
+
+
+def _for_whom(query: Query, given: dict[str, Any]) -> None:
+    """Whom account, domain or project name: kept on the query as a condition and as ids."""
+    c, caller = query.c, query.ctx.caller
+    account, domain, project = given.pop("account", None), given.pop("domainid", None), given.pop("projectid", None)
+    recursive = given.pop("isrecursive", False)
+    if project is not None and project != "-1":
+        query.owned, query.holders = c.project_id == project.id, (project.id,)
+    elif account is not None:
+        if domain is None and account != caller.account:
+            raise Invalid("account needs domainid: the same name may exist in several domains.", parameter="domainid")
+        id = _account(query, account, domain) if domain is not None else caller.account_id
+        query.owned, query.holders = c.account_id == id, (id,)
+    elif domain is not None:
+        query.owned = below(domain.trail, c.domain_id) if recursive else c.domain_id == domain.id
 
 
 def permitted(tx: Tx, kind: type[Resource], caller: Caller, value: str) -> Any:

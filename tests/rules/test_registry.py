@@ -37,10 +37,15 @@ def test_every_parameter_is_spelled_as_clients_send_it() -> None:
 
 
 ROWLESS = {
-    "createAccount.roleid", "listAsyncJobs.managementserverid", "listHosts.managementserverid",
-    "listManagementServers.id", "listNics.nicid", "listRoles.id",
+    "listAsyncJobs.managementserverid", "listHosts.managementserverid",
+    "listManagementServers.id", "listNics.nicid", "updateProjectInvitation.projectid",
+    "listProjectAccounts.userid", "updateProject.userid", "deleteUserFromProject.userid",
+    "listAndSwitchSamlAccount.userid", "listAndSwitchSamlAccount.domainid", "listWebhookDeliveries.managementserverid",
+    "deleteWebhookDelivery.managementserverid",
 }  # fmt: skip
-"""Ids of things that are no resource of their own: roles, managers, and cards, which are asked for with their machine."""
+"""Ids of things that are no resource of their own: managers, and cards, which are asked for with their machine; and the
+project that one is invited to but does not see yet, fellow members, whom one does not see otherwise; and the
+users that one person may go on as."""
 
 
 def test_every_list_of_ids_and_every_id_knows_its_resource() -> None:
@@ -56,7 +61,11 @@ def test_asynchronous_commands_leave_an_event() -> None:
 
 def test_commands_that_change_something_leave_an_event() -> None:
     quiet = {c.name for c in COMMANDS.values() if not c.reads and not c.event and not c.open}
-    assert quiet == {"createConsoleEndpoint", "updateResourceCount", "deleteEvents", "archiveEvents"}, (
+    looking_after_records = {
+        "deleteEvents", "archiveEvents", "deleteAlerts", "archiveAlerts", "generateUsageRecords", "removeRawUsageRecords",
+        "executeWebhookDelivery", "deleteWebhookDelivery", "updateAnnotationVisibility",
+    }  # fmt: skip
+    assert quiet - looking_after_records == {"createConsoleEndpoint", "updateResourceCount"}, (
         "give the command an event, or say here why not"
     )
 
@@ -64,8 +73,8 @@ def test_commands_that_change_something_leave_an_event() -> None:
 def test_commands_that_only_read_are_named_so_and_the_others_are_not() -> None:
     for made in COMMANDS.values():
         reading = made.name.startswith(("list", "query", "find", "get"))
-        if made.name in ("listCaCertificate", "getUploadParamsForTemplate"):
-            continue  # the first may make the authority, the second makes the template that is to be uploaded
+        if made.name in ("listCaCertificate", "getUploadParamsForTemplate", "searchLdap"):
+            continue  # searching is reading; the first may make the authority, the second makes the template that is to be uploaded
         assert made.reads == reading or made.open, made.name
 
 
@@ -160,3 +169,15 @@ def _site(cloud: Cloud) -> Any:
     if id(cloud) not in _sites:
         _sites[id(cloud)] = cloud.zone(hosts=1)
     return _sites[id(cloud)]
+
+
+def test_declared_roles_are_those_of_the_predefined_ones() -> None:
+    """`roles=` of a command says which of the four plain roles may call it; their rules, which are the API's facts, agree."""
+    from world import TITLES, calls
+
+    differ = {
+        name: sorted(r.value for r in made.roles)
+        for name, made in COMMANDS.items()
+        if not made.open and {t for t, title in TITLES.items() if calls(title, name)} != {r.value for r in made.roles}
+    }
+    assert differ == {}, differ

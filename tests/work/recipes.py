@@ -6,12 +6,19 @@ a coroutine function that wants the operation itself.  A new operation needs a l
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mails import MailServer
 from workcloud import Cloud, machine, network, template
 
+from mold.base import clock
+from mold.features.care.usage import GenerateUsage, UsageEvent
+from mold.features.care.webhooks.deliveries import DeliverWebhook, WebhookDelivery
+from mold.features.care.webhooks.hooks import Webhook
+from mold.features.identity.forgotten import MailResetLink
 from mold.features.infra.certificates import Certificate
 from mold.features.network.networks import ShutNetwork
 from mold.store import Tx
@@ -35,6 +42,7 @@ class Recipe:
     grows: tuple[str, ...] = ()
     idle: bool = False
     once: bool = False
+    slow: bool = False
 
 
 RECIPES: dict[str, Recipe] = {}
@@ -43,12 +51,12 @@ HALTED = ("virtualmachine", "world machines", "host")
 
 
 def recipe(
-    operation: str, *, grows: tuple[str, ...] = (), idle: bool = False, once: bool = False
+    operation: str, *, grows: tuple[str, ...] = (), idle: bool = False, once: bool = False, slow: bool = False
 ) -> Callable[[Any], Any]:
-    """Register a recipe for an operation."""
+    """Register a recipe for an operation; a slow one takes minutes."""
 
     def keep(prepare: Any) -> Any:
-        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle, once)
+        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle, once, slow)
         return prepare
 
     return keep
@@ -203,7 +211,7 @@ async def delete_traffic_type(cloud: Cloud) -> Want:
 # -- storage -------------------------------------------------------------------------------------------------------------
 
 
-@recipe("FetchTemplate")
+@recipe("FetchTemplate", grows=("template", "usage_count"))
 async def register_template(cloud: Cloud) -> Want:
     return "registerTemplate", {
         "name": "new", "displaytext": "new", "url": "http://images.invalid/new.qcow2", "format": "QCOW2",
@@ -308,19 +316,33 @@ async def revoke_certificate(cloud: Cloud) -> Want:
 # -- people --------------------------------------------------------------------------------------------------------------
 
 
-@recipe("Forgotten")
-async def delete_domain(cloud: Cloud) -> Want:
-    made = await cloud.done("createDomain", name="empty")
-    return "deleteDomain", {"id": made["domain"]["id"]}
-
-
-@recipe("RegisterKeys")
+@recipe("RegisterKeys", grows=("keypair",))
 async def register_keys(cloud: Cloud) -> Want:
     user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
     return "registerUserKeys", {"id": user}
 
 
-@recipe("OpenProject")
+@recipe("DeleteKeys")
+async def delete_keys(cloud: Cloud) -> Want:
+    user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
+    made = (await cloud.done("registerUserKeys", id=user))["userkeys"]
+    return "deleteUserKeys", {"keypairid": made["id"]}
+
+
+@recipe("MailResetLink", grows=("password_reset",))
+async def forgot_password(cloud: Cloud) -> Want:
+    port = str(MailServer().port)
+    for name, value in (("smtp.host", "127.0.0.1"), ("smtp.port", port), ("email.sender", "cloud@example.org")):
+        await cloud.done("updateConfiguration", name=f"user.password.reset.{name}", value=value)
+    user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
+
+    async def want(cloud: Cloud) -> None:
+        await cloud.engine.writing(lambda tx: cloud.engine.enqueue(tx, MailResetLink(user=user)))
+
+    return want
+
+
+@recipe("ChangeProject")
 async def create_project(cloud: Cloud) -> Want:
     return "createProject", {"name": "p1", "displaytext": "p1"}
 
@@ -330,3 +352,153 @@ async def tag(cloud: Cloud) -> Want:
     return "createTags", {
         "resourcetype": "UserVm", "resourceids": await vm(cloud), "tags[0].key": "a", "tags[0].value": "b"
     }  # fmt: skip
+
+
+@recipe("ChangeMembers")
+async def leave_a_project(cloud: Cloud) -> Want:
+    project, name = await shared(cloud), "member"
+    await tenant(cloud, name)
+    await cloud.done("addAccountToProject", projectid=project, account=name)
+    return "deleteAccountFromProject", {"projectid": project, "account": name}
+
+
+@recipe("MailInvitation", grows=("projectinvitation",))
+async def invite_by_mail(cloud: Cloud) -> Want:
+    await cloud.done("updateConfiguration", name="project.smtp.host", value="127.0.0.1")
+    await cloud.done("updateConfiguration", name="project.smtp.port", value=str(MailServer().port))
+    await cloud.done("updateConfiguration", name="project.email.sender", value="cloud@example.org")
+    return "addAccountToProject", {"projectid": await shared(cloud), "email": "a@example.org"}
+
+
+@recipe("SuspendProject", grows=HALTED)
+async def suspend(cloud: Cloud) -> Want:
+    project = await shared(cloud)
+    own = await network(cloud.done, cloud.ids, "of the project", projectid=project)
+    await vm(cloud, networkids=own, projectid=project)
+    return "suspendProject", {"id": project}
+
+
+@recipe("RemoveProject")
+async def remove_a_project(cloud: Cloud) -> Want:
+    project = await shared(cloud)
+    await cloud.done("createSSHKeyPair", name="k", projectid=project)
+    return "deleteProject", {"id": project, "cleanup": "true"}
+
+
+@recipe("RemoveAccount")
+async def remove_an_account(cloud: Cloud) -> Want:
+    made = await tenant(cloud, "leaver")
+    await cloud.done("createSSHKeyPair", name="k", account="leaver", domainid=made["domainid"])
+    return "deleteAccount", {"id": made["id"]}
+
+
+@recipe("RemoveAccount", slow=True)
+async def remove_an_account_with_machines(cloud: Cloud) -> Want:
+    made = await tenant(cloud, "leaver")
+    whose = {"account": "leaver", "domainid": made["domainid"]}
+    await cloud.done("createSSHKeyPair", name="k", **whose)
+    await vm(cloud, networkids=await network(cloud.done, cloud.ids, "own", **whose), **whose)
+    return "deleteAccount", {"id": made["id"]}
+
+
+@recipe("RemoveDomain")
+async def remove_a_domain(cloud: Cloud) -> Want:
+    domain = (await cloud.done("createDomain", name="d"))["domain"]["id"]
+    await tenant(cloud, "leaver", domainid=domain)
+    return "deleteDomain", {"id": domain, "cleanup": "true"}
+
+
+@recipe("DisableAccount", grows=HALTED)
+async def disable_an_account(cloud: Cloud) -> Want:
+    made = await tenant(cloud, "stopped")
+    whose = {"account": "stopped", "domainid": made["domainid"]}
+    await vm(cloud, networkids=await network(cloud.done, cloud.ids, "own", **whose), **whose)
+    return "disableAccount", {"id": made["id"], "lock": "false"}
+
+
+@recipe("DisableUser")
+async def disable_a_user(cloud: Cloud) -> Want:
+    return "disableUser", {"id": (await tenant(cloud, "out"))["user"][0]["id"]}
+
+
+@recipe("MarkZone")
+async def mark_a_default_zone(cloud: Cloud) -> Want:
+    made = await tenant(cloud, "settler")
+    return "markDefaultZoneForAccount", {
+        "account": "settler", "domainid": made["domainid"], "zoneid": cloud.ids["zone"]
+    }  # fmt: skip
+
+
+async def tenant(cloud: Cloud, name: str, **other: Any) -> dict[str, Any]:
+    """An account with a user."""
+    made = await cloud.done(
+        "createAccount", username=name, password="p", email="e@x.org", firstname="F", lastname="L", **other
+    )
+    return dict(made["account"])
+
+
+async def shared(cloud: Cloud) -> str:
+    """A project of the admin."""
+    made = await cloud.done("createProject", name="shared", displaytext="shared")
+    id: str = made["project"]["id"] if "project" in made else made["id"]
+    return id
+
+
+# -- what is noted, told and counted ---------------------------------------------------------------------------------------
+
+
+@recipe("Detailed")
+async def detail(cloud: Cloud) -> Want:
+    return "addResourceDetail", {
+        "resourcetype": "UserVm", "resourceid": await vm(cloud), "details[0].key": "a", "details[0].value": "b"
+    }  # fmt: skip
+
+
+@recipe("RaiseAlert")
+async def raise_alert(cloud: Cloud) -> Want:
+    return "generateAlert", {"type": 14, "name": "Generator", "description": "it smokes"}
+
+
+@recipe("PurgeExpunged")
+async def purge_expunged(cloud: Cloud) -> Want:
+    return "purgeExpungedResources", {}
+
+
+@recipe("CountReservations")
+async def count_reservations(cloud: Cloud) -> Want:
+    await vm(cloud)
+    return "cleanVMReservations", {}
+
+
+@recipe("DeliverWebhook", grows=("webhookdelivery",))
+async def deliver_webhook(cloud: Cloud) -> Want:
+    made = await cloud.done("createWebhook", name="nowhere", payloadurl="https://192.0.2.1/", state="Disabled")
+
+    async def want(cloud: Cloud) -> None:
+        def write(tx: Tx) -> None:
+            hook = tx.one(Webhook, made["webhook"]["id"])
+            whose = {"account_id": hook.account_id, "domain_id": hook.domain_id}
+            row = tx.add(WebhookDelivery(webhook_id=hook.id, payload="{}", **whose))
+            cloud.engine.enqueue(tx, DeliverWebhook(delivery=row.id))
+
+        await cloud.engine.writing(write)
+
+    return want
+
+
+@recipe("GenerateUsage", grows=("usagerecord",))
+async def generate_usage(cloud: Cloud) -> Want:
+    await vm(cloud)
+    noon = time.time() // 86400 * 86400
+
+    def age(tx: Tx) -> None:
+        for each in tx.find(UsageEvent):
+            tx.set(each, at=clock.at(noon - 2 * 86400))
+
+    await cloud.engine.writing(age)
+
+    async def want(cloud: Cloud) -> None:
+        op = GenerateUsage(start=noon - 86400, end=noon)
+        await cloud.engine.writing(lambda tx: cloud.engine.enqueue(tx, op))
+
+    return want

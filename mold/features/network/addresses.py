@@ -12,9 +12,10 @@ from mold.api.lists import Query, lists, tagged
 from mold.api.permit import ROOT, Infra, Owned, Private, below
 from mold.base import clock, ids, net
 from mold.base.errors import Conflict, InUse, Invalid, NoCapacity
-from mold.features.identity import limits
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity import limits, removal
+from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of
 from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.pods import Pod
@@ -329,6 +330,14 @@ def give_back(tx: Tx, address: Address) -> None:
     )
 
 
+@removal.leaves(Address, order=40)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, None]]:
+    """Addresses that no network holds any more are free at once."""
+    for each in tx.find(Address, whose(Address.c.account_id)):
+        give_back(tx, each)
+    return []
+
+
 @shown(
     Address,
     *(Field(n, "boolean") for n in FLAGS),
@@ -434,8 +443,10 @@ def _addresses(
 
 
 @limits.counted("public_ip")
-def _count(tx: Tx, accounts: Any) -> int:
-    return tx.count(Address, Address.c.account_id.in_(accounts), Address.c.state != "Free")
+def _count(tag: str | None) -> Any:
+    c = Address.c
+    taken = sa.select(c.account_id, sa.func.count()).where(c.state != "Free", c.account_id.is_not(None))
+    return taken.group_by(c.account_id)
 
 
 @gauge

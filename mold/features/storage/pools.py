@@ -15,6 +15,7 @@ from mold.api.permit import ADMINS, OPERATORS, ROOT, Infra
 from mold.base import net, units
 from mold.base.errors import Conflict, Failed, InUse, Invalid, NoCapacity, Unreachable
 from mold.base.states import machine
+from mold.features.infra.alerts import Trouble, watched
 from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
@@ -27,6 +28,14 @@ from mold.wire import calls as w
 from mold.work import Operation, ask, look, operation, reconciler, step
 from mold.work import change as write
 
+MEASURE = setting(
+    "storage.stats.interval",
+    60000,
+    "Milliseconds between looks at how full primary storage is.",
+    category="Storage",
+    low=5000,
+    unit="milliseconds",
+)
 OVERCOMMIT = setting(
     "storage.overprovisioning.factor",
     2.0,
@@ -377,11 +386,20 @@ def update(
 
 @operation
 class RemoveStorage(Operation):
-    """Unmount a primary storage everywhere and forget it."""
+    """Unmount a primary storage everywhere and forget it. `was` is its state before the request."""
 
     locks = ("pool",)
     patience = 5
     pool: str
+    was: str = "Up"
+
+    @step
+    def begin(self, tx: Tx) -> None:
+        """Nothing yet: its undo comes last."""
+
+    @begin.undo
+    def back(self, tx: Tx) -> None:
+        tx.set(tx.one(StoragePool, self.pool), state=self.was)
 
     @step
     def who(self, tx: Tx) -> list[str]:
@@ -398,6 +416,15 @@ class RemoveStorage(Operation):
                 await ask(host, w.UnmountPool(pool=spec, force=True))
             except Unreachable:
                 continue  # a host that is away has nothing running on it that is ours to keep
+
+    @unmount.undo
+    async def mount(self, who: list[str]) -> None:
+        spec = await look(lambda tx: tx.one(StoragePool, self.pool).spec())
+        for host in who[:100]:
+            try:
+                await ask(host, w.MountPool(pool=spec))
+            except Unreachable:
+                continue  # it mounts what it lacks when it is next asked for a disk there
 
     @step
     def forget(self, tx: Tx) -> None:
@@ -426,8 +453,9 @@ def delete(ctx: Ctx, id: StoragePool) -> None:
         text = used(ctx.tx, id)
         if text:
             raise InUse(text, poolid=id.id)
+    was = id.state
     ctx.tx.set(id, state="Disabled")
-    ctx.start(RemoveStorage(pool=id.id))
+    ctx.start(RemoveStorage(pool=id.id, was=was))
 
 
 blockers: list[Any] = []
@@ -557,7 +585,20 @@ def release(tx: Tx, pool_id: str, size: int) -> None:
     )
 
 
-@reconciler(every=60)
+@watched
+def _pools_away(tx: Tx) -> list[Trouble]:
+    """Storage that is to be used and that no host which is Up has mounted."""
+    out = []
+    for pool in tx.find(StoragePool, StoragePool.c.state == "Up"):
+        hosts = tx.count(Host, usable_of(pool), Host.c.hypervisor == pool.hypervisor)
+        up = tx.count(Host, usable_of(pool), Host.c.hypervisor == pool.hypervisor, Host.c.state == "Up")
+        if hosts and not up:
+            text = f"No host that can use the primary storage {pool.name} is Up; bring one of {hosts} back."
+            out.append(Trouble("STORAGE.MISC", f"pool:{pool.id}", text, pool.zone_id, pool.pod_id))
+    return out
+
+
+@reconciler(every=MEASURE)
 async def measure_pools() -> int:
     """Measure how full primary storage is."""
 

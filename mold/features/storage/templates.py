@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 import structlog
 
+from mold.api import events
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
@@ -17,10 +18,12 @@ from mold.base import net
 from mold.base.errors import Conflict, Denied, InUse, Invalid, NotFound, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
-from mold.features.identity import limits
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity import limits, removal
+from mold.features.identity.accounts import Account
 from mold.features.identity.limits import counted
+from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of, untag
+from mold.features.infra.alerts import failing
 from mold.features.infra.clusters import hypervisor_named
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.hosts import Host
@@ -30,7 +33,7 @@ from mold.features.storage.pools import StoragePool, usable_of
 from mold.features.storage.stores import ImageStore, any_host, of_zone
 from mold.store import Resource, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Operation, ask, change, look, operation, progress, step
+from mold.work import Engine, Operation, ask, change, look, operation, progress, reconciler, step, unattended
 
 log = structlog.get_logger()
 MAX_SIZE = setting("max.template.iso.size", 50, "GiB that a template may have.", low=1, unit="GiB", shape="Long")
@@ -75,7 +78,7 @@ class Template(Owned):
         retry="Failed>Creating",
         receive="NotUploaded>UploadInProgress",
         abandon="NotUploaded>UploadAbandoned",
-        drop="Creating|Ready|Failed|NotUploaded|UploadAbandoned>Removing",
+        drop="Creating|Ready|Failed|NotUploaded|UploadAbandoned|Removing>Removing",
     )
 
     name: str = column(filter=True, keyword=True)
@@ -194,6 +197,7 @@ FILTERS = ("featured", "self", "selfexecutable", "sharedexecutable", "executable
     "listTemplates",
     Template,
     everyones=True,
+    for_whom=True,
     refused={
         "extensionid:uuid": LATER,
         "forcks:boolean": LATER,
@@ -225,11 +229,10 @@ def _list(
     details: sets of fields, comma separated: min, resource, all; templates have one set, so nothing is left out
     """
     c, caller = Template.c, q.ctx.caller
-    mine = c.account_id.in_((caller.account_id, *caller.projects))
+    holders = q.holders if q.owned is not None else (caller.account_id, *caller.projects)
+    mine = q.owned if q.owned is not None else c.account_id.in_(holders)
     ready = c.state == "Ready"
-    shared = c.id.in_(
-        sa.select(Launch.c.template_id).where(Launch.c.account_id.in_((caller.account_id, *caller.projects)))
-    )
+    shared = c.id.in_(sa.select(Launch.c.template_id).where(Launch.c.account_id.in_(holders)))
     match templatefilter:
         case "featured":
             q.where(c.is_featured, c.is_public)
@@ -240,12 +243,15 @@ def _list(
         case "sharedexecutable" | "shared":
             q.where(shared, *([ready] if templatefilter == "sharedexecutable" else []))
         case "executable":
-            q.where(sa.or_(mine, c.is_public, shared) if not caller.root else sa.true(), ready)
+            every = caller.root and q.owned is None
+            q.where(sa.true() if every else sa.or_(mine, c.is_public, shared), ready)
         case "community":
             q.where(c.is_public, ~c.is_featured)
         case "all":
             if caller.role is RoleType.USER:
                 raise Denied("templatefilter=all is for admins; say executable.", parameter="templatefilter")
+            if q.owned is not None:
+                q.where(q.owned)
     if ids is not None:
         q.where(q.tx.any_of(c.id, [t.id for t in ids]))
     if hypervisor is not None:
@@ -278,7 +284,7 @@ class FetchTemplate(Operation):
     @step
     def begin(self, tx: Tx) -> None:
         """Apart from the choice of a host, so that the template says why when there is none."""
-        tx.one(Template, self.template)
+        told(tx, tx.one(Template, self.template), "START", "Fetching the image of template {}")
 
     @begin.undo
     def blame(self, tx: Tx, error: str) -> None:
@@ -318,10 +324,22 @@ class FetchTemplate(Operation):
         settled(tx, self.template, fetch)
 
 
+events.ALSO |= {f"TEMPLATE.DOWNLOAD.{word}" for word in ("START", "SUCCESS", "FAILED")}
+
+
+def told(tx: Tx, template: Template, word: str, text: str, level: str = "INFO") -> None:
+    """Record how the fetching of a template goes; `text` holds {} for its name."""
+    whose: dict[str, Any] = {n: template.__dict__[n] for n in ("account_id", "domain_id", "project_id")}
+    said = text.replace("{}", template.name, 1)
+    events.record(tx, f"TEMPLATE.DOWNLOAD.{word}", said, resource=template, level=level, **whose)
+
+
 def blamed(tx: Tx, template_id: str, error: str) -> None:
     """An image that did not arrive: its template says why."""
     template = tx.get(Template, template_id)
     if template is not None and template.state in ("Creating", "UploadInProgress"):
+        if template.state == "Creating":
+            told(tx, template, "FAILED", f"Could not fetch the image of template {{}}: {error}", level="ERROR")
         tx.move(template, "fail", status=error)
 
 
@@ -330,6 +348,8 @@ def settled(tx: Tx, template_id: str, facts: w.ImageFacts) -> None:
     template = tx.one(Template, template_id)
     account = tx.one(Account, template.account_id)
     limits.reserve(tx, account, secondary_storage=facts.physical)
+    if template.state == "Creating":
+        told(tx, template, "SUCCESS", "Fetched the image of template {}")
     tx.move(
         template,
         "ready",
@@ -619,14 +639,13 @@ def share(
 
 
 @counted("template")
-def _count(tx: Tx, accounts: Any) -> int:
-    return tx.count(Template, Template.c.account_id.in_(accounts))
+def _count(tag: str | None) -> Any:
+    return sa.select(Template.c.account_id, sa.func.count()).group_by(Template.c.account_id)
 
 
 @counted("secondary_storage")
-def _sum(tx: Tx, accounts: Any) -> int:
-    size = sa.func.coalesce(sa.func.sum(Template.c.physical_size), 0)
-    return int(tx.execute(sa.select(size).where(Template.c.account_id.in_(accounts))).scalar_one())
+def _sum(tag: str | None) -> Any:
+    return sa.select(Template.c.account_id, sa.func.sum(Template.c.physical_size)).group_by(Template.c.account_id)
 
 
 capability("userpublictemplateenabled", lambda tx, caller: PUBLIC_BY_USERS.get(tx, account=caller.account_id))
@@ -634,9 +653,10 @@ capability("userpublictemplateenabled", lambda tx, caller: PUBLIC_BY_USERS.get(t
 
 @operation
 class RemoveTemplate(Operation):
-    """Remove a template: its copies on primary storage, its image, its row."""
+    """Remove a template: its copies on primary storage, its image, its row. What fails is tried again."""
 
     locks = ("template",)
+    instance = (Template, "template")
     patience = 60
     template: str
 
@@ -675,6 +695,26 @@ class RemoveTemplate(Operation):
         limits.give_back(tx, template.account_id, template=1, secondary_storage=template.physical_size)
         untag(tx, "template", template.id)
         tx.remove(template)
+
+
+@reconciler(every=60)
+async def finish_template_removals() -> int:
+    """Templates whose removal began and failed, because a host was away, are removed now."""
+
+    def go(tx: Tx) -> int:
+        assert Engine.here is not None
+        stuck = unattended(tx, Template, Template.c.state == "Removing")
+        for template in stuck:
+            Engine.here.enqueue(tx, RemoveTemplate(template=template.id))
+        return len(stuck)
+
+    return await change(go)
+
+
+@removal.leaves(Template, order=50)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    found = tx.find(Template, whose(Template.c.account_id), limit=most)
+    return [(t.id, RemoveTemplate(template=t.id)) for t in found]
 
 
 blockers: list[Any] = []
@@ -732,3 +772,6 @@ async def _noting(template_id: str, pool_id: str, size: int, *, ready: bool = Fa
         await change(note)
     except Conflict:
         log.debug("another operation placed the same template", template=template_id, pool=pool_id)
+
+
+failing("UPLOAD.FAILED", FetchTemplate, text="Could not fetch template")

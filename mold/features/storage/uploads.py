@@ -23,8 +23,8 @@ from mold.api.permit import find
 from mold.base import clock
 from mold.base.errors import Conflict, Denied, Failed, Invalid, Refusal, Unauthorized
 from mold.base.units import GIB, MIB
-from mold.features.identity.accounts import User
 from mold.features.identity.signin import caller_of
+from mold.features.identity.users import User
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
@@ -44,6 +44,9 @@ from mold.wire import calls as w
 from mold.work import Job, Operation, change, look, operation, pour, progress, reconciler, step
 from mold.work.engine import Engine
 
+LOOK_SECONDS = setting(
+    "upload.monitoring.interval", 60, "Seconds between looks for uploads that never came.", low=5, unit="seconds"
+)
 MINUTES = setting(
     "upload.operation.timeout",
     60,
@@ -275,7 +278,7 @@ def _call(template: Template, store: w.PoolSpec, max_size: int, address: str, ti
     )
 
 
-@reconciler(every=30)
+@reconciler(every=LOOK_SECONDS)
 async def give_up_uploads() -> int:
     """Templates whose file never came are given up, once the right to send it has expired."""
 
