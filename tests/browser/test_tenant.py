@@ -365,8 +365,11 @@ def test_many_at_once_and_only_the_failed_again(browser: Browser, running: Runni
 
 
 def test_a_template_by_address_and_by_file_and_shared(
-    browser: Browser, running: Running, tenant: Any, tmp_path: Path
-) -> None:  # noqa: F811
+    browser: Browser,
+    running: Running,  # noqa: F811
+    tenant: Any,
+    tmp_path: Path,
+) -> None:
     with window(browser, **KOREAN, storage_state=tenant) as (_, page):
         page.set_default_timeout(15_000)
         page.goto(url(running, "templates"))
