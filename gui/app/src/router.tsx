@@ -17,9 +17,12 @@ const list = page("/$slug", () => import("./pages/NounList"));
 const detail = page("/$slug/$id", () => import("./pages/NounDetail"));
 const others = [
   page("/me", () => import("./pages/Me")),
+  page("/networks-new", () => import("./pages/NetworkNew")),
   page("/nouns", () => import("./pages/Nouns")),
   page("/commands", () => import("./pages/Commands")),
   page("/commands/$name", () => import("./pages/Commands")),
+  page("/templates-new", () => import("./pages/TemplateNew")),
+  page("/virtualmachines-new", () => import("./pages/Deploy")),
 ];
 
 export const router = createRouter({

@@ -17,6 +17,10 @@ export interface Declared {
   list: string;
   /** Further parameters of the list command, as templatefilter. */
   params?: Params;
+  /** Parts of the list to choose from above the table, by a parameter that it must have; the first unless the address says another. */
+  views?: { param: string; values: () => string[]; label: (value: string) => string };
+  /** Further parameters with which one is looked for, each until it is found. */
+  sought?: () => Params[];
   /** Fields shown in the table; a Column where the field alone will not do. Default: what most nouns have. */
   columns?: (string | Column)[];
   /** Of these fields the table offers a filter. */
@@ -33,6 +37,16 @@ export interface Declared {
   ready?: Record<string, (row: Row) => true | string>;
   /** Parameters shown first in the form of a command. */
   first?: Record<string, string[]>;
+  /** Parameters that are not asked for in the form of a command. */
+  without?: Record<string, string[]>;
+  /** Stands in the dialog of a command, above its form: what goes and what stays. */
+  asks?: Record<string, (row: Row) => ReactNode>;
+  /** Stands before the buttons of the page of one. */
+  buttons?: (row: Row, noun: Noun) => ReactNode;
+  /** False: no tab with the lists that can be narrowed to this one, because the other tabs have them. */
+  related?: false;
+  /** What the settings cannot change now, and why. */
+  locked?: (row: Row) => { params: string[]; why: string } | undefined;
   /** Fields on the overview, in groups. Default: all. */
   overview?: { title: () => string; fields: string[] }[];
   /** Stands above the overview: charts, warnings. */

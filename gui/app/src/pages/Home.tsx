@@ -4,8 +4,8 @@ import { To } from "../parts/To";
 import { Group, Paper, Progress, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
-import { useEffect } from "react";
-import { call, rows, type Row } from "../api/client";
+import { lazy, Suspense, useEffect } from "react";
+import { call, rows } from "../api/client";
 import { useModel } from "../api/model";
 import { scoped, useScope } from "../api/scope";
 import { isAdmin, useSession } from "../api/session";
@@ -15,6 +15,7 @@ import { ago, bytes, instant } from "../parts/Value";
 import { State } from "../parts/State";
 import { useWords } from "../words";
 
+const HomeTenant = lazy(() => import("./HomeTenant"));
 const COUNTED = ["listVirtualMachines", "listVolumes", "listNetworks", "listTemplates", "listHosts", "listStoragePools"];
 
 export default function Home() {
@@ -25,11 +26,12 @@ export default function Home() {
   return (
     <Stack gap="xl">
       <Title order={1} fz={26}>{w.t("home.hello", { name: me?.firstname || me?.username || "" })}</Title>
-      <SimpleGrid cols={{ base: 2, md: 3, xl: 6 }} spacing="md">{COUNTED.filter((l) => model.nouns.has(l)).map((l) => <Count key={l} list={l} />)}</SimpleGrid>
+      {!isAdmin() && <Suspense><HomeTenant /></Suspense>}
+      {isAdmin() && <><SimpleGrid cols={{ base: 2, md: 3, xl: 6 }} spacing="md">{COUNTED.filter((l) => model.nouns.has(l)).map((l) => <Count key={l} list={l} />)}</SimpleGrid>
       <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="lg">
-        {isAdmin() && model.commands.has("listCapacity") ? <Capacity /> : model.commands.has("listResourceLimits") ? <Limits /> : null}
+        {isAdmin() && model.commands.has("listCapacity") ? <Capacity /> : null}
         {model.commands.has("listEvents") && <Events />}
-      </SimpleGrid>
+      </SimpleGrid></>}
     </Stack>
   );
 }
@@ -82,32 +84,6 @@ function Capacity() {
         <Stack gap="md">
           {found.data?.filter(([, s]) => s.total > 0).map(([type, s]) => <Bar key={type} label={w.t(`capacity.${type}`)} {...s} of={(n) => (SIZES.has(type) ? bytes(n, w) : type === 1 ? `${w.number(n / 1000, { maximumFractionDigits: 1 })} GHz` : w.number(n))} />)}
           {found.data?.length === 0 && <Text c="dimmed" size="sm">{w.t("home.capacity.none")}</Text>}
-        </Stack>
-      )}
-    </Paper>
-  );
-}
-
-function Limits() {
-  const w = useWords();
-  const me = useSession();
-  const scope = useScope();
-  const asked = scope.project ? { projectid: scope.project } : { account: me?.account, domainid: me?.domainid };
-  const found = useQuery({
-    queryKey: ["listResourceLimits", "mine", asked],
-    queryFn: async () => ({ limits: rows(await call("listResourceLimits", asked)).rows, account: rows(await call(scope.project ? "listProjects" : "listAccounts", scope.project ? { id: scope.project } : { name: me?.account, domainid: me?.domainid })).rows[0] as Row | undefined }),
-  });
-  const USED: Record<string, string> = { user_vm: "vmtotal", public_ip: "iptotal", volume: "volumetotal", snapshot: "snapshottotal", template: "templatetotal", network: "networktotal", vpc: "vpctotal", cpu: "cputotal", memory: "memorytotal", primary_storage: "primarystoragetotal", secondary_storage: "secondarystoragetotal", project: "projecttotal" };
-  return (
-    <Paper p="lg">
-      <Title order={2} fz={16} mb="md">{w.t("home.limits")}</Title>
-      {found.isError ? <FaultNote fault={found.error} again={() => void found.refetch()} /> : (
-        <Stack gap="md">
-          {found.data?.limits.filter((l) => USED[l.resourcetypename]).map((l) => {
-            const name = String(l.resourcetypename);
-            const of = (n: number) => (name === "memory" ? bytes(n * 1024 ** 2, w) : /storage/.test(name) ? `${w.number(n, { maximumFractionDigits: 1 })} GiB` : w.number(n));
-            return <Bar key={name} label={w.phrase(name)} used={Number(found.data?.account?.[USED[name]] ?? 0)} total={Number(l.max)} of={of} />;
-          })}
         </Stack>
       )}
     </Paper>

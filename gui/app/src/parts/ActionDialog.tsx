@@ -2,14 +2,14 @@
 
 import { Alert, Badge, Button, Drawer, Group, List, Loader, Modal, Stack, Text, TextInput } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
-import { notifications } from "@mantine/notifications";
 import { IconCheck, IconX } from "@tabler/icons-react";
 import { useState } from "react";
-import type { Params, Row } from "../api/client";
+import { Fault, type Params, type Row } from "../api/client";
 import { run } from "../api/jobs";
+import { useDeclared } from "../nouns";
 import { useModel } from "../api/model";
 import { useWords } from "../words";
-import { DANGEROUS, follow, IRREVERSIBLE, type Act } from "./act";
+import { DANGEROUS, follow, IRREVERSIBLE, tell, type Act } from "./act";
 import { CommandForm, initialOf } from "./CommandForm";
 import { explain } from "./FaultNote";
 import { fieldsOf } from "./fields";
@@ -20,7 +20,8 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
   const phone = useMediaQuery("(max-width: 48em)");
   const command = useModel().commands.get(what.command);
   const [typed, setTyped] = useState("");
-  if (!command) return null;
+  const about = useDeclared(what.noun);
+  if (!command || (what.noun && !about)) return null;
   const rows = what.rows ?? [];
   const row = rows.length === 1 ? rows[0] : undefined;
   const subject = row ? nameOf(row) : undefined;
@@ -29,7 +30,8 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
 
   const param = what.param ?? "id";
   const fixed: Params = { ...(row ? { [param]: row.id } : {}), ...what.fixed };
-  const fields = fieldsOf(command, fixed);
+  const without = [...(what.without ?? []), ...(about?.without?.[what.command] ?? [])];
+  const fields = fieldsOf(command, fixed).filter((f) => !without.includes(f.param.name));
   const asks = fields.some((f) => f.required);
   const updates = /^update|^configure/.test(what.command);
   const final = IRREVERSIBLE.test(what.command) && subject;
@@ -39,8 +41,8 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
       command={command}
       fixed={fixed}
       initial={row && updates && param === "id" ? initialOf(command, row) : undefined}
-      first={what.first ?? (updates ? fields.slice(0, 6).map((f) => f.param.name) : undefined)}
-      without={what.without}
+      first={what.first ?? about?.first?.[what.command] ?? (updates ? fields.slice(0, 6).map((f) => f.param.name) : undefined)}
+      without={without}
       subject={subject}
       list={what.noun?.list.name}
       target={row?.id}
@@ -50,13 +52,14 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
       onCancel={close}
       onDone={(ran) => {
         close();
-        follow(ran);
-        if (!ran.job) notifications.show({ color: "mold", message: w.t("done", { what: subject ? `${subject} · ${title}` : title }), autoClose: 3000 });
+        follow(ran, subject);
+        if (!ran.job) tell({ color: "mold", message: w.t("done", { what: subject ? `${subject} · ${title}` : w.command(what.command) }), autoClose: 3000 });
         what.onDone?.(ran);
       }}
     >
       {row && !updates && <Text>{w.verb(what.command) === title ? w.t("ask", { subject, verb: title.toLowerCase() }) : w.t("ask.other", { subject, action: title })}</Text>}
       {w.maybe(`about.${what.command}`) && <Text size="sm" c="dimmed">{w.t(`about.${what.command}`)}</Text>}
+      {row && about?.asks?.[what.command]?.(row)}
       {final && (
         <>
           <Alert color="red" variant="light">{w.t("ask.final")}</Alert>
@@ -71,7 +74,7 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
   return <Modal opened onClose={close} fullScreen={phone && fields.length > 2} title={heading} size="md" closeButtonProps={{ "aria-label": w.t("close") }}>{body}</Modal>;
 }
 
-type Outcome = { row: Row; state: "waiting" | "busy" | "good" | "bad"; why?: string };
+type Outcome = { row: Row; state: "waiting" | "busy" | "good" | "bad"; why?: string; said?: string };
 
 function Many({ what, title, close }: { what: Act; title: string; close: () => void }) {
   const w = useWords();
@@ -81,18 +84,22 @@ function Many({ what, title, close }: { what: Act; title: string; close: () => v
   const failed = out.filter((o) => o.state === "bad");
   const mark = (row: Row, change: Partial<Outcome>) => setOut((all) => all.map((o) => (o.row === row ? { ...o, ...change } : o)));
 
+  const told = (no: unknown) => {
+    const { why, said } = explain(no, w);
+    return { why, said };
+  };
   async function each(rows: Row[]) {
     setBegun(true);
     const queue = [...rows];
     const worker = async () => {
       for (let row = queue.shift(); row; row = queue.shift()) {
         const now = row;
-        mark(now, { state: "busy", why: undefined });
+        mark(now, { state: "busy", why: undefined, said: undefined });
         try {
           const job = await (await run(what.command, { [what.param ?? "id"]: now.id, ...what.fixed }, { subject: nameOf(now), list: what.noun?.list.name, target: now.id })).ended;
-          mark(now, job?.status === 2 ? { state: "bad", why: job.error?.text } : { state: "good" });
+          mark(now, job?.status === 2 ? { state: "bad", ...told(new Fault(job.error?.text ?? "", { code: job.error?.code ?? 530, key: job.error?.key, params: job.error?.params, command: what.command })) } : { state: "good" });
         } catch (no) {
-          mark(now, { state: "bad", why: explain(no, w).said ?? explain(no, w).why });
+          mark(now, { state: "bad", ...told(no) });
         }
       }
     };
@@ -108,7 +115,7 @@ function Many({ what, title, close }: { what: Act; title: string; close: () => v
             <List.Item key={o.row.id}>
               <Group gap={8} wrap="nowrap" align="flex-start">
                 {o.state === "busy" ? <Loader size={16} /> : o.state === "good" ? <IconCheck size={18} color="var(--mold-good)" aria-label={w.t("many.good")} /> : o.state === "bad" ? <IconX size={18} color="var(--mold-bad)" aria-label={w.t("many.bad")} /> : <Badge variant="light" color="gray" size="sm">{w.t("many.waiting")}</Badge>}
-                <div><Text size="sm">{nameOf(o.row)}</Text>{o.why && <Text size="xs" c="red">{o.why}</Text>}</div>
+                <div><Text size="sm">{nameOf(o.row)}</Text>{o.why && <Text size="xs" c="red">{o.why}</Text>}{o.said && <Text size="xs" c="dimmed" lang="en">“{o.said}”</Text>}</div>
               </Group>
             </List.Item>
           ))}
