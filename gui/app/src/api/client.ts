@@ -55,10 +55,12 @@ export function rows(answer: Row): { rows: Row[]; count: number } {
   return { rows: list, count: Number(answer.count ?? list.length) };
 }
 
-/** The first row of a list by id; null when there is none that the caller may see. */
+/** The row of a list by id; null when there is none that the caller may see. */
 export async function one(list: string, id: string, params: Params = {}, signal?: AbortSignal): Promise<Row | null> {
   try {
-    return rows(await send(list, { ...params, id }, signal)).rows[0] ?? null;
+    const found = rows(await send(list, { ...params, id }, signal)).rows;
+    // A list that cannot be asked for one of it answers with all.
+    return found.find((r) => String(r.id) === id) ?? null;
   } catch (no) {
     if (no instanceof Fault && (no.about.key === "NotFound" || no.about.params?.parameter === "id")) return null;
     throw no;

@@ -1,21 +1,24 @@
 // The first page: how the cloud is for an admin, what one has for a user. Every number is a link to what it counts.
 
 import { To } from "../parts/To";
-import { Group, Paper, Progress, SimpleGrid, Stack, Text, Title } from "@mantine/core";
+import { Group, Paper, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
-import { useEffect } from "react";
+import { lazy, Suspense, useEffect } from "react";
 import { call, rows, type Row } from "../api/client";
 import { useModel } from "../api/model";
 import { scoped, useScope } from "../api/scope";
-import { isAdmin, useSession } from "../api/session";
+import { useSession } from "../api/session";
+import { Bar } from "../parts/Bar";
 import { FILTERS } from "../parts/fields";
 import { FaultNote } from "../parts/FaultNote";
 import { ago, bytes, instant } from "../parts/Value";
 import { State } from "../parts/State";
 import { useWords } from "../words";
 
-const COUNTED = ["listVirtualMachines", "listVolumes", "listNetworks", "listTemplates", "listHosts", "listStoragePools"];
+const AdminHome = lazy(() => import("./AdminHome"));
+
+const COUNTED = ["listVirtualMachines", "listVolumes", "listNetworks", "listTemplates"];
 
 export default function Home() {
   const w = useWords();
@@ -25,11 +28,13 @@ export default function Home() {
   return (
     <Stack gap="xl">
       <Title order={1} fz={26}>{w.t("home.hello", { name: me?.firstname || me?.username || "" })}</Title>
-      <SimpleGrid cols={{ base: 2, md: 3, xl: 6 }} spacing="md">{COUNTED.filter((l) => model.nouns.has(l)).map((l) => <Count key={l} list={l} />)}</SimpleGrid>
+      {model.commands.has("listHosts") ? <Suspense fallback={null}><AdminHome /></Suspense> : <>
+      <SimpleGrid cols={{ base: 2, md: 4 }} spacing="md">{COUNTED.filter((l) => model.nouns.has(l)).map((l) => <Count key={l} list={l} />)}</SimpleGrid>
       <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="lg">
-        {isAdmin() && model.commands.has("listCapacity") ? <Capacity /> : model.commands.has("listResourceLimits") ? <Limits /> : null}
+        {model.commands.has("listResourceLimits") && <Limits />}
         {model.commands.has("listEvents") && <Events />}
       </SimpleGrid>
+      </>}
     </Stack>
   );
 }
@@ -44,46 +49,6 @@ function Count({ list }: { list: string }) {
     <Paper p="md" component={To} to={`/${noun.slug}`} className="plain">
       <Text size="sm" c="dimmed">{w.noun(noun.name)}</Text>
       <Text fz={28} fw={680} lh={1.3}>{found.data === undefined ? "–" : w.number(found.data)}</Text>
-    </Paper>
-  );
-}
-
-function Bar({ label, used, total, of }: { label: string; used: number; total: number; of: (n: number) => string }) {
-  const w = useWords();
-  const part = total > 0 ? (used / total) * 100 : 0;
-  return (
-    <div>
-      <Group justify="space-between" mb={4}><Text size="sm">{label}</Text><Text size="sm" c="dimmed">{total > 0 ? `${of(used)} / ${of(total)} (${w.number(part, { maximumFractionDigits: 0 })}%)` : of(used)}</Text></Group>
-      <Progress aria-label={label} value={part} color={part > 90 ? "red" : part > 75 ? "yellow" : "mold"} />
-    </div>
-  );
-}
-
-/** Numbers of listCapacity's types whose unit is bytes, and which is MHz. */
-const SIZES = new Set([0, 2, 3, 6, 9]);
-
-function Capacity() {
-  const w = useWords();
-  const found = useQuery({
-    queryKey: ["listCapacity", "sum"], refetchInterval: 60_000,
-    queryFn: async () => {
-      const by = new Map<number, { used: number; total: number }>();
-      for (const c of rows(await call("listCapacity", {})).rows) {
-        const sum = by.get(Number(c.type)) ?? { used: 0, total: 0 };
-        by.set(Number(c.type), { used: sum.used + Math.max(Number(c.capacityused), Number(c.capacityallocated ?? 0)), total: sum.total + Number(c.capacitytotal) });
-      }
-      return [...by];
-    },
-  });
-  return (
-    <Paper p="lg">
-      <Title order={2} fz={16} mb="md">{w.t("home.capacity")}</Title>
-      {found.isError ? <FaultNote fault={found.error} again={() => void found.refetch()} /> : (
-        <Stack gap="md">
-          {found.data?.filter(([, s]) => s.total > 0).map(([type, s]) => <Bar key={type} label={w.t(`capacity.${type}`)} {...s} of={(n) => (SIZES.has(type) ? bytes(n, w) : type === 1 ? `${w.number(n / 1000, { maximumFractionDigits: 1 })} GHz` : w.number(n))} />)}
-          {found.data?.length === 0 && <Text c="dimmed" size="sm">{w.t("home.capacity.none")}</Text>}
-        </Stack>
-      )}
     </Paper>
   );
 }
@@ -106,7 +71,7 @@ function Limits() {
           {found.data?.limits.filter((l) => USED[l.resourcetypename]).map((l) => {
             const name = String(l.resourcetypename);
             const of = (n: number) => (name === "memory" ? bytes(n * 1024 ** 2, w) : /storage/.test(name) ? `${w.number(n, { maximumFractionDigits: 1 })} GiB` : w.number(n));
-            return <Bar key={name} label={w.phrase(name)} used={Number(found.data?.account?.[USED[name]] ?? 0)} total={Number(l.max)} of={of} />;
+            return <Bar key={name} name={w.phrase(name)} label={w.phrase(name)} used={Number(found.data?.account?.[USED[name]] ?? 0)} total={Number(l.max)} of={of} />;
           })}
         </Stack>
       )}

@@ -5,9 +5,15 @@ import type { AnchorHTMLAttributes, Ref } from "react";
 
 export const keepScope = (old: Record<string, unknown>) => ({ project: old.project, domain: old.domain, account: old.account }) as Record<string, string>;
 
+/** A link may end in `?name=value`, which comes on top of the scope. */
+function parted(to: string) {
+  const [path, query] = to.split("?", 2);
+  return { to: path as never, search: (query ? (old: Record<string, unknown>) => ({ ...keepScope(old), ...Object.fromEntries(new URLSearchParams(query)) }) : keepScope) as never };
+}
+
 type Props = Omit<AnchorHTMLAttributes<HTMLAnchorElement>, "href"> & { to: string; exact?: boolean; ref?: Ref<HTMLAnchorElement> };
 export function To({ to, exact, ...rest }: Props) {
-  return <Link {...(rest as LinkProps)} to={to as never} search={keepScope as never} activeOptions={{ exact: exact ?? false, includeSearch: false }} />;
+  return <Link {...(rest as LinkProps)} {...parted(to)} activeOptions={{ exact: exact ?? false, includeSearch: false }} />;
 }
 
 /** The address of a list, or of one of it. */
@@ -15,7 +21,7 @@ export const pageOf = ({ slug, id }: { slug: string; id?: string }) => `/${slug}
 
 export function useGo(): (to: string) => void {
   const navigate = useNavigate();
-  return (to) => void navigate({ to: to as never, search: keepScope as never });
+  return (to) => void navigate(parted(to));
 }
 /** Change the search of this page; undefined takes a word out. */
 export function useSearchWriter(): (change: Record<string, string | undefined>) => void {
