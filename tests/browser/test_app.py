@@ -79,7 +79,7 @@ def no_english(page: Page, name: str) -> None:
           const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
           while (walk.nextNode()) {
             const parent = walk.currentNode.parentElement;
-            if (parent.closest("code, pre, script, style, [lang=en], td, [role=cell], .card dd, .facts dd, kbd, h1, [role=listitem]")) continue;
+            if (parent.closest("code, pre, script, style, [lang=en], [translate=no], td, [role=cell], .card dd, .facts dd, kbd, h1, [role=listitem]")) continue;
             if (parent.checkVisibility()) out.push(walk.currentNode.textContent.trim());
           }
           return out;

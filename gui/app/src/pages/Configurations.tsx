@@ -8,17 +8,19 @@ import { IconArrowBackUp, IconPencil, IconSearch, IconX } from "@tabler/icons-re
 import { useQuery } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
 import { useDeferredValue, useEffect, useMemo, useState, type FormEvent } from "react";
-import { call, rows, type Params, type Row } from "../api/client";
+import { call, everything, type Params, type Row } from "../api/client";
 import { useModel } from "../api/model";
 import { settle } from "../api/queries";
 import { FaultNote } from "../parts/FaultNote";
 import { matches } from "../parts/matches";
 import { Mark } from "../parts/State";
 import { useSearchWriter } from "../parts/To";
+import korean from "../../../words/settings.json";
 import { useWords, type Words } from "../words";
 
-/** A setting's name in words: `expunge.delay`; undefined when the glossary does not know all of them. */
-export const settingName = (key: string, w: Words): string | undefined => w.maybe(`setting.${key}`) ?? (w.knows(key) ? w.phrase(key) : undefined);
+/** What a setting is, in Korean; the server says it in English. */
+const KOREAN: Record<string, string> = korean;
+const nameOf = (s: Row, w: Words): string => (w.language === "ko" ? (KOREAN[s.name] ?? (w.knows(String(s.name)) ? w.phrase(String(s.name)) : String(s.name))) : String(s.displaytext || s.name));
 const differs = (s: Row) => String(s.value ?? "") !== String(s.defaultvalue ?? "");
 
 export default function ConfigurationsPage() {
@@ -41,10 +43,10 @@ export function Settings({ place = {} }: { place?: Params }) {
   useEffect(() => setTyped(search.q ?? ""), [search.q]);
   const query = useDeferredValue(typed);
   const scoped = Object.keys(place).length > 0;
-  const found = useQuery({ queryKey: ["listConfigurations", "all", place], queryFn: async ({ signal }) => rows(await call("listConfigurations", { ...place, page: 1, pagesize: 5000 }, signal)).rows });
-  const global = useQuery({ queryKey: ["listConfigurations", "all", {}], enabled: scoped, retry: false, queryFn: async ({ signal }) => rows(await call("listConfigurations", { page: 1, pagesize: 5000 }, signal)).rows });
+  const found = useQuery({ queryKey: ["listConfigurations", "all", place], queryFn: ({ signal }) => everything("listConfigurations", place, signal) });
+  const global = useQuery({ queryKey: ["listConfigurations", "all", {}], enabled: scoped, retry: false, queryFn: ({ signal }) => everything("listConfigurations", {}, signal) });
   const above = useMemo(() => new Map(global.data?.map((s) => [s.name, s.value])), [global.data]);
-  const hay = useMemo(() => new Map(found.data?.map((s) => [s, `${s.name}\n${settingName(s.name, w) ?? ""}\n${s.description ?? ""}\n${s.value ?? ""}\n${s.group ?? ""} ${w.phrase(String(s.group ?? ""))} ${w.phrase(String(s.subgroup ?? ""))}`.toLowerCase()])), [found.data, w]);
+  const hay = useMemo(() => new Map(found.data?.map((s) => [s, `${s.name}\n${nameOf(s, w)}\n${s.description ?? ""}\n${s.value ?? ""}\n${s.group ?? ""} ${w.phrase(String(s.group ?? ""))} ${w.phrase(String(s.subgroup ?? ""))}`.toLowerCase()])), [found.data, w]);
   const groups = useMemo(() => [...new Set(found.data?.map((s) => String(s.group ?? "")).filter(Boolean))], [found.data]);
   const changed = (s: Row) => (scoped && above.size ? String(above.get(s.name) ?? "") !== String(s.value ?? "") : differs(s));
   const shown = useMemo(
@@ -89,9 +91,9 @@ function Setting({ setting: s, place, changed, above }: { setting: Row; place: P
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState<unknown>();
   const key = String(s.name);
-  const name = settingName(key, w) ?? key;
+  const name = nameOf(s, w);
   const now = String(s.value ?? "");
-  const unit = s.unit && s.unit !== "things" ? w.phrase(String(s.unit)) : "";
+  const unit = s.unit && s.unit !== "things" ? (w.maybe(`unit.${s.unit}`) ?? String(s.unit)) : "";
   const say = (v: string) => (v === "" ? w.t("settings.empty") : s.type === "Boolean" ? w.t(v === "true" ? "yes" : "no") : v);
   const done = (message: string) => {
     settle("listConfigurations");
@@ -123,7 +125,7 @@ function Setting({ setting: s, place, changed, above }: { setting: Row; place: P
         <div style={{ flex: "2 1 300px", minWidth: 0 }}>
           <Group gap={8}><Text fw={600} size="sm">{name}</Text>{changed && <Mark tone="busy">{w.t("settings.isset")}</Mark>}{s.isdynamic === false && <Mark tone="warn">{w.t("settings.restart")}</Mark>}</Group>
           {name !== key && <Code fz={12} bg="transparent" px={0} c="dimmed">{key}</Code>}
-          {s.description && <Text size="xs" c="dimmed" mt={2} lang="en">{s.description}</Text>}
+          {s.description && (w.language === "en" || !KOREAN[key]) && <Text size="xs" c="dimmed" mt={2} lang="en">{s.description}</Text>}
           <Group gap={6} mt={5}>
             <Text size="xs" c="dimmed">{w.t("settings.default")} <span lang="en">{say(String(s.defaultvalue ?? ""))}</span></Text>
             {above !== undefined && <Text size="xs" c="dimmed">· {w.t("settings.above")} <span lang="en">{say(String(above))}</span></Text>}

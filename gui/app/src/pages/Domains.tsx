@@ -57,11 +57,11 @@ export default function Domains() {
           {found.loading && <Group p="xl" justify="center" role="status"><Loader size={22} /></Group>}
           {lines.map(({ row, level, some }) => (
             <div key={row.id} role="treeitem" aria-level={level} aria-expanded={some ? !shut.has(String(row.id)) : undefined} aria-label={String(row.name)} style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
-              <Group justify="space-between" wrap="nowrap" gap="xs" px="md" py={7} pl={{ base: 8 + (level - 1) * 14, sm: 12 + (level - 1) * 26 }}>
+              <Group justify="space-between" wrap="nowrap" gap="xs" pr="md" py={7} pl={{ base: 8 + (level - 1) * 14, sm: 12 + (level - 1) * 26 }}>
                 <Group gap={6} wrap="nowrap" style={{ minWidth: 0 }}>
                   {some ? <ActionIcon variant="subtle" color="gray" aria-label={w.t(shut.has(String(row.id)) ? "tree.open" : "tree.shut", { name: String(row.name) })} onClick={() => turn(String(row.id))}><IconChevronDown size={16} style={{ transform: shut.has(String(row.id)) ? "rotate(-90deg)" : undefined }} /></ActionIcon> : <span style={{ width: 28, flex: "none" }} />}
                   <IconSitemap size={17} aria-hidden style={{ flex: "none" }} />
-                  <div style={{ minWidth: 0 }}><To className="plain" to={pageOf({ slug: "domains", id: String(row.id) })}><Text fw={560} size="sm" span>{String(row.name)}</Text></To>{level > 1 && <Text size="xs" c="dimmed" truncate lang="en">{String(row.path ?? "")}</Text>}</div>
+                  <div style={{ minWidth: 0 }}><To className="plain" to={pageOf({ slug: "domains", id: String(row.id) })}><Text fw={560} size="sm" span translate="no">{String(row.name)}</Text></To>{level > 1 && <Text size="xs" c="dimmed" truncate lang="en">{String(row.path ?? "")}</Text>}</div>
                 </Group>
                 <Group gap="xs" wrap="nowrap">
                   <To to={`/accounts?domain=${row.id}`} className="plain" style={{ fontSize: 13 }}>{w.noun("Accounts")}</To>

@@ -83,18 +83,18 @@ function Node({ level, row, slug, icon, kind, open: at = false, lazy, children }
   const bars = sums(row.capacity as Row[]).filter((s) => (level === 1 ? [0, 1, 3, 4, 6] : [0, 1, 3]).includes(s.type));
   return (
     <div role="treeitem" aria-level={level} aria-expanded={some ? open : undefined} aria-label={`${kind} ${row.name}`}>
-      <Group gap="md" px="md" py={10} pl={{ base: 8 + (level - 1) * 10, sm: 12 + (level - 1) * 26 }} align="flex-start" style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
+      <Group gap="md" pr="md" py={10} pl={{ base: 8 + (level - 1) * 10, sm: 12 + (level - 1) * 26 }} align="flex-start" style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
         <Group gap={6} wrap="nowrap" style={{ flex: "1 1 240px", minWidth: 0 }}>
           {some ? <ActionIcon variant="subtle" color="gray" aria-label={w.t(open ? "tree.shut" : "tree.open", { name: String(row.name) })} onClick={() => setOpen(!open)}><IconChevronDown size={16} style={{ transform: open ? undefined : "rotate(-90deg)" }} /></ActionIcon> : <span style={{ width: 28 }} />}
           {icon}
           <div style={{ minWidth: 0 }}>
-            <Text size="xs" c="dimmed" lh={1.2}>{kind}{row.hypervisortype ? ` · ${row.hypervisortype}` : ""}</Text>
-            <Text fw={600} className="plain"><To className="plain" to={pageOf({ slug, id: String(row.id) })}>{String(row.name)}</To></Text>
+            <Text size="xs" c="dimmed" lh={1.2}>{kind}{row.hypervisortype ? ` · ${w.state(String(row.hypervisortype))}` : ""}</Text>
+            <Text fw={600} className="plain" translate="no"><To className="plain" to={pageOf({ slug, id: String(row.id) })}>{String(row.name)}</To></Text>
           </div>
           {state && <State value={state} />}
         </Group>
         <SimpleGrid cols={{ base: 1, sm: Math.min(3, bars.length || 1) }} spacing="md" verticalSpacing={6} style={{ flex: "3 1 420px" }}>
-          {bars.map((s) => <Bar key={s.type} small name={`${row.name} ${w.t(`capacity.${s.type}`)}`} label={w.t(`capacity.${s.type}`)} {...s} of={(n) => amount(s.type, n, w)} />)}
+          {bars.map((s) => <Bar key={s.type} small name={`${row.name} ${w.t(`capacity.${s.type}`)}`} label={s.type === 3 ? w.t("limit.primary_storage") : w.t(`capacity.${s.type}`)} {...s} of={(n) => amount(s.type, n, w)} />)}
         </SimpleGrid>
       </Group>
       {open && some && <div role="group">{lazy ? lazy() : children}</div>}
@@ -116,10 +116,10 @@ function Hosts({ cluster }: { cluster: Row }) {
         const cpuAll = Number(h.cpunumber ?? 0) * Number(h.cpuspeed ?? 0);
         return (
           <div key={h.id} role="treeitem" aria-level={4} aria-label={`${w.noun("Hosts")} ${h.name}`}>
-            <Group gap="md" px="md" py={8} pl={{ base: 44, sm: 122 }} align="flex-start" style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
+            <Group gap="md" pr="md" py={8} pl={{ base: 44, sm: 122 }} align="flex-start" style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
               <Group gap={8} style={{ flex: "1 1 200px", minWidth: 0 }}>
                 <IconServer size={17} aria-hidden />
-                <To className="plain" to={pageOf({ slug: "hosts", id: String(h.id) })}><Text size="sm" fw={560} span>{String(h.name)}</Text></To>
+                <To className="plain" to={pageOf({ slug: "hosts", id: String(h.id) })}><Text size="sm" fw={560} span translate="no">{String(h.name)}</Text></To>
                 <State value={String(h.state)} />{h.resourcestate !== "Enabled" && <State value={String(h.resourcestate)} />}
               </Group>
               <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md" verticalSpacing={6} style={{ flex: "3 1 380px" }}>

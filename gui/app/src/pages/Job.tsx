@@ -49,7 +49,7 @@ export default function JobPage() {
           <ol style={{ listStyle: "none", margin: 0, padding: 0 }} aria-live="polite">
             {job.jobsteps.map((s: Record<string, string>, i: number) => (
               <li key={s.name} style={{ display: "flex", justifyContent: "space-between", gap: 12, padding: "8px 0", borderTop: i ? "1px solid light-dark(#eff1f3, #272d31)" : undefined }}>
-                <div><Text size="sm">{i + 1}. <span lang="en">{w.language === "ko" && w.knows(s.name) ? w.phrase(s.name) : s.name.replaceAll("_", " ")}</span></Text>{s.text && <Text size="xs" c="dimmed" lang="en">{s.text}</Text>}</div>
+                <div><Text size="sm">{w.t("job.step", { number: i + 1 })} <Code lang="en">{s.name}</Code></Text>{s.text && <Text size="xs" c="dimmed" lang="en">{s.text}</Text>}</div>
                 <Mark tone={STEP[s.state as keyof typeof STEP] ?? "calm"}>{w.state(s.state)}</Mark>
               </li>
             ))}

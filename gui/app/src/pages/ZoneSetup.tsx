@@ -163,7 +163,7 @@ function Body(p: Part) {
         <Fields
           fields={[
             { name: "name", initial: "zone1", required: true }, { name: "dns1", required: true, example: "192.0.2.53", kind: "ip" }, { name: "internaldns1", required: true, example: "192.0.2.53", kind: "ip" },
-            { name: "guestcidraddress", initial: "10.1.1.0/24" }, { name: "domain", example: "cloud.internal" }, { name: "localstorageenabled", kind: "switch" },
+            { name: "guestcidraddress", initial: "10.1.1.0/24" }, { name: "domain", title: w.t("setup.domain"), example: "cloud.internal" }, { name: "localstorageenabled", kind: "switch" },
           ]} // prettier-ignore
           run={async (v) => p.through((await finish("createZone", { ...v, networktype: "Advanced", allocationstate: "Disabled" }, { list: "listZones" })).zone)}
         />
@@ -378,7 +378,7 @@ function Check({ found: f, through, go }: Part) {
     { step: "physical", good: f.physical?.state === "Enabled" && carried(f), text: w.t("setup.carries", { what: f.traffic.map((t) => w.state(String(t.traffictype))).join(", ") }) },
     { step: "public", good: f.ranges.length > 0, text: f.ranges.map((r) => `${r.startip}–${r.endip}`).join(", ") },
     { step: "pod", good: f.pods.some((p) => p.allocationstate === "Enabled"), text: f.pods.map((p) => p.name).join(", ") },
-    { step: "cluster", good: f.clusters.some((c) => c.allocationstate === "Enabled"), text: f.clusters.map((c) => `${c.name} (${c.hypervisortype})`).join(", ") },
+    { step: "cluster", good: f.clusters.some((c) => c.allocationstate === "Enabled"), text: f.clusters.map((c) => `${c.name} (${w.state(String(c.hypervisortype))})`).join(", ") },
     { step: "host", good: up.length > 0, text: w.t("setup.hosts.up", { up: up.length, all: f.hosts.length }) },
     { step: "primary", good: pools.length > 0, text: `${f.pools.map((p) => p.name).join(", ")} · ${sum(f.pools)}` },
     { step: "secondary", good: f.stores.length > 0, text: `${f.stores.map((s) => s.name).join(", ")} · ${sum(f.stores)}` },
@@ -389,7 +389,7 @@ function Check({ found: f, through, go }: Part) {
       <Stack gap={0} role="list">
         {items.map((i) => (
           <Group key={i.step} role="listitem" justify="space-between" py={9} gap="sm" style={{ borderBottom: "1px solid var(--mantine-color-default-border)" }}>
-            <div style={{ minWidth: 0, flex: "1 1 200px" }}><Text size="sm" fw={560}>{w.t(`setup.${i.step}`)}</Text><Text size="sm" c="dimmed">{i.text || "–"}</Text></div>
+            <div style={{ minWidth: 0, flex: "1 1 200px" }}><Text size="sm" fw={560}>{w.t(`setup.${i.step}`)}</Text><Text size="sm" c="dimmed" translate="no">{i.text || "–"}</Text></div>
             <Group gap="xs"><Mark tone={i.good ? "good" : "warn"}>{w.t(i.good ? "setup.good" : "setup.open")}</Mark>{!i.good && <Button size="xs" variant="default" onClick={() => go(i.step)}>{w.t("setup.mend")}</Button>}</Group>
           </Group>
         ))}

@@ -44,7 +44,7 @@ export default function JobChart({ jobs }: { jobs: Row[] }) {
         ],
         series: [{}, { fill: TONES.good[mode][1], stroke: TONES.good[mode][1], paths: bars, points: { show: false } }, { fill: TONES.bad[mode][1], stroke: TONES.bad[mode][1], paths: bars, points: { show: false } }],
       },
-      [times, good.map((n, i) => n + bad[i]), bad],
+      [times, good.map((n, i) => n + bad[i] || null), bad.map((n) => n || null)],
       box.current,
     ); // prettier-ignore
     return () => plot.destroy();

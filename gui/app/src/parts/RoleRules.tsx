@@ -6,7 +6,7 @@ import { useMediaQuery } from "@mantine/hooks";
 import { IconArrowDown, IconArrowUp, IconChevronDown, IconPlus, IconSearch, IconTrash } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useDeferredValue, useMemo, useRef, useState } from "react";
-import { call, rows, type Row } from "../api/client";
+import { call, everything, type Row } from "../api/client";
 import { modelOf, useModel } from "../api/model";
 import { queries } from "../api/queries";
 import { sectionsOf } from "../shell/nav";
@@ -21,7 +21,7 @@ export default function RoleRules({ role }: { role: Row }) {
   const model = useModel();
   const phone = useMediaQuery("(max-width: 48em)") ?? false;
   const key = ["listRolePermissions", role.id];
-  const found = useQuery({ queryKey: key, queryFn: async ({ signal }) => rows(await call("listRolePermissions", { roleid: role.id }, signal)).rows });
+  const found = useQuery({ queryKey: key, queryFn: ({ signal }) => everything("listRolePermissions", { roleid: role.id }, signal) });
   const [fault, setFault] = useState<unknown>();
   const [busy, setBusy] = useState(false);
   const supplied = role.isdefault === true;
@@ -98,7 +98,7 @@ function Matrix({ said, set, busy }: { said: (c: string) => Verdict; set?: (comm
               {expanded && g.commands.map((c, i) => {
                 const v = verdicts[i];
                 return (
-                  <Group key={c.name} justify="space-between" gap="sm" px="md" py={6} pl={{ base: "md", sm: 40 }} style={{ borderTop: "1px solid light-dark(#eff1f3, #272d31)" }}>
+                  <Group key={c.name} justify="space-between" gap="sm" pr="md" py={6} pl={{ base: "md", sm: 40 }} style={{ borderTop: "1px solid light-dark(#eff1f3, #272d31)" }}>
                     <div style={{ minWidth: 0, flex: "1 1 220px" }}>
                       <Text size="sm">{c.label}</Text>
                       <Text size="xs" c="dimmed" ff="monospace" lang="en">{c.name}</Text>
