@@ -22,11 +22,14 @@ const others = [
   page("/domains", () => import("./pages/Domains")),
   page("/infrastructure", () => import("./pages/Infrastructure")),
   page("/me", () => import("./pages/Me")),
+  page("/networks-new", () => import("./pages/NetworkNew")),
   page("/resourcelimits", () => import("./pages/Limits")),
   page("/zones-new", () => import("./pages/ZoneSetup")),
   page("/nouns", () => import("./pages/Nouns")),
   page("/commands", () => import("./pages/Commands")),
   page("/commands/$name", () => import("./pages/Commands")),
+  page("/templates-new", () => import("./pages/TemplateNew")),
+  page("/virtualmachines-new", () => import("./pages/Deploy")),
 ];
 
 export const router = createRouter({

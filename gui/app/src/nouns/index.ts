@@ -35,6 +35,16 @@ export interface Declared {
   ready?: Record<string, (row: Row) => true | string>;
   /** Parameters shown first in the form of a command. */
   first?: Record<string, string[]>;
+  /** Parameters that are not asked for in the form of a command. */
+  without?: Record<string, string[]>;
+  /** Stands in the dialog of a command, above its form: what goes and what stays. */
+  asks?: Record<string, (row: Row) => ReactNode>;
+  /** Stands before the buttons of the page of one. */
+  buttons?: (row: Row, noun: Noun) => ReactNode;
+  /** False: no tab with the lists that can be narrowed to this one, because the other tabs have them. */
+  related?: false;
+  /** What the settings cannot change now, and why. */
+  locked?: (row: Row) => { params: string[]; why: string } | undefined;
   /** Fields on the overview, in groups. Default: all. */
   overview?: { title: () => string; fields: string[] }[];
   /** Stands above the overview: charts, warnings. */

@@ -7,6 +7,7 @@ import { IconCheck, IconX } from "@tabler/icons-react";
 import { useState } from "react";
 import type { Params, Row } from "../api/client";
 import { run } from "../api/jobs";
+import { useDeclared } from "../nouns";
 import { useModel } from "../api/model";
 import { useWords } from "../words";
 import { DANGEROUS, follow, IRREVERSIBLE, type Act } from "./act";
@@ -20,7 +21,8 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
   const phone = useMediaQuery("(max-width: 48em)");
   const command = useModel().commands.get(what.command);
   const [typed, setTyped] = useState("");
-  if (!command) return null;
+  const about = useDeclared(what.noun);
+  if (!command || (what.noun && !about)) return null;
   const rows = what.rows ?? [];
   const row = rows.length === 1 ? rows[0] : undefined;
   const subject = row ? nameOf(row) : undefined;
@@ -29,7 +31,8 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
 
   const param = what.param ?? "id";
   const fixed: Params = { ...(row ? { [param]: row.id } : {}), ...what.fixed };
-  const fields = fieldsOf(command, fixed);
+  const without = [...(what.without ?? []), ...(about?.without?.[what.command] ?? [])];
+  const fields = fieldsOf(command, fixed).filter((f) => !without.includes(f.param.name));
   const asks = fields.some((f) => f.required);
   const updates = /^update|^configure/.test(what.command);
   const final = IRREVERSIBLE.test(what.command) && subject;
@@ -39,8 +42,8 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
       command={command}
       fixed={fixed}
       initial={row && updates && param === "id" ? initialOf(command, row) : undefined}
-      first={what.first ?? (updates ? fields.slice(0, 6).map((f) => f.param.name) : undefined)}
-      without={what.without}
+      first={what.first ?? about?.first?.[what.command] ?? (updates ? fields.slice(0, 6).map((f) => f.param.name) : undefined)}
+      without={without}
       subject={subject}
       list={what.noun?.list.name}
       target={row?.id}
@@ -50,13 +53,14 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
       onCancel={close}
       onDone={(ran) => {
         close();
-        follow(ran);
+        follow(ran, subject);
         if (!ran.job) notifications.show({ color: "mold", message: w.t("done", { what: subject ? `${subject} · ${title}` : title }), autoClose: 3000 });
         what.onDone?.(ran);
       }}
     >
       {row && !updates && <Text>{w.verb(what.command) === title ? w.t("ask", { subject, verb: title.toLowerCase() }) : w.t("ask.other", { subject, action: title })}</Text>}
       {w.maybe(`about.${what.command}`) && <Text size="sm" c="dimmed">{w.t(`about.${what.command}`)}</Text>}
+      {row && about?.asks?.[what.command]?.(row)}
       {final && (
         <>
           <Alert color="red" variant="light">{w.t("ask.final")}</Alert>

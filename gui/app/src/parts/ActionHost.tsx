@@ -1,10 +1,18 @@
 import { lazy, Suspense } from "react";
 import { asked } from "./act";
+import { secrets } from "./once";
 
 const Dialog = lazy(() => import("./ActionDialog"));
+const Once = lazy(() => import("./Once"));
 
 /** Where the dialogs of `act(...)` appear; once, in the shell. */
 export function ActionHost() {
   const what = asked.use();
-  return what ? <Suspense><Dialog key={what.number} what={what} close={() => asked.set(null)} /></Suspense> : null;
+  const secret = secrets.use().length > 0;
+  return (
+    <Suspense>
+      {what && <Dialog key={what.number} what={what} close={() => asked.set(null)} />}
+      {secret && <Once />}
+    </Suspense>
+  );
 }

@@ -11,7 +11,7 @@ import { scoped, useScope } from "../api/scope";
 import { useWords } from "../words";
 import { CliLine } from "./CliLine";
 import { FaultNote } from "./FaultNote";
-import { faultsOf, fieldsOf, paramsOf, type FormField, type Values } from "./fields";
+import { BY_NAME, faultsOf, fieldsOf, paramsOf, type FormField, type Values } from "./fields";
 import { Pick } from "./Pick";
 
 interface Props {
@@ -51,7 +51,8 @@ export function CommandForm(p: Props) {
   const [fault, setFault] = useState<unknown>();
   const form = useRef<HTMLFormElement>(null);
 
-  const changed = p.initial ? Object.fromEntries(Object.entries(values).filter(([k, v]) => v !== p.initial?.[k])) : values;
+  // An update sends what was changed; anything else all that the form says.
+  const changed = p.initial && /^(update|configure)/.test(p.command.name) ? Object.fromEntries(Object.entries(values).filter(([k, v]) => v !== p.initial?.[k])) : values;
   const whose = Object.fromEntries(Object.entries(p.command.name.startsWith("list") ? {} : scoped(p.command, scope)).filter(([k]) => !(k in fixed) && values[k] === undefined));
   const params: Params = { ...whose, ...fixed, ...paramsOf(all, changed) };
   const wrong = touched ? faultsOf(all, values) : {};
@@ -88,6 +89,7 @@ export function CommandForm(p: Props) {
     <FieldInput
       key={f.param.name}
       field={f}
+      of={p.command.name}
       value={values[f.param.name]}
       near={{ ...fixed, ...(values as Params) }}
       error={wrong[f.param.name] ? w.t(wrong[f.param.name], { max: f.param.length }) : refused === f.param.name ? w.t("form.refused") : undefined}
@@ -130,11 +132,11 @@ const rank = (first: string[] | undefined, f: FormField) => {
 };
 
 /** One field. In Korean the model's English description is left out; the label says what it is. */
-export function FieldInput({ field, value, near, error, onChange }: { field: FormField; value: unknown; near: Params; error?: string; onChange: (value: unknown) => void }) {
+export function FieldInput({ field, of, value, near, error, onChange }: { field: FormField; of?: string; value: unknown; near: Params; error?: string; onChange: (value: unknown) => void }) {
   const w = useWords();
   const { param, widget, required } = field;
   const label = param.name === "id" && field.from ? w.noun(field.from.slice(4)) : w.field(param.name);
-  const description = w.maybe(`help.${param.name}`) ?? (w.language === "en" && param.description !== param.name ? param.description : undefined);
+  const description = w.maybe(`help.${of}.${param.name}`) ?? w.maybe(`help.${param.name}`) ?? (w.language === "en" && param.description !== param.name ? param.description : undefined);
   const common = { label, description, error, required, withAsterisk: required, placeholder: param.default };
   switch (widget) {
     case "switch":
@@ -144,9 +146,9 @@ export function FieldInput({ field, value, near, error, onChange }: { field: For
         <Select {...common} placeholder={w.t("form.leave")} clearable value={value === undefined ? null : String(value)} onChange={(v) => onChange(v === null ? undefined : v === "true")} data={[{ value: "true", label: w.t("yes") }, { value: "false", label: w.t("no") }]} />
       );
     case "pick":
-      return <Pick list={field.from as string} value={value} onChange={onChange} near={near} label={label} description={description} error={error} required={required} />;
+      return <Pick list={field.from as string} by={param.name in BY_NAME ? "name" : "id"} value={value} onChange={onChange} near={near} label={label} description={description} error={error} required={required} />;
     case "picks":
-      return <Pick many list={field.from as string} value={value} onChange={onChange} near={near} label={label} description={description} error={error} required={required} />;
+      return <Pick many list={field.from as string} by={param.name in BY_NAME ? "name" : "id"} value={value} onChange={onChange} near={near} label={label} description={description} error={error} required={required} />;
     case "choice":
       return <Select {...common} clearable={!required} value={(value as string) ?? null} onChange={(v) => onChange(v ?? undefined)} data={(param.choices ?? []).map((c) => ({ value: c, label: w.state(c) }))} />;
     case "tags":

@@ -10,6 +10,7 @@ import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useDeferredValue, useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
 import type { Row } from "../api/client";
 import { useWords } from "../words";
+import { download } from "./download";
 import { FaultNote } from "./FaultNote";
 import { matches } from "./matches";
 import { instant, text, Value } from "./Value";
@@ -23,6 +24,8 @@ export interface Column {
   cell?: (row: Row) => ReactNode;
   /** What is searched, sorted and exported; default: the field. */
   value?: (row: Row) => string | number;
+  /** Several values of a row, each to filter by, as its tags. */
+  values?: (row: Row) => string[];
   /** Offer a filter by its values. */
   facet?: boolean;
 }
@@ -59,6 +62,8 @@ interface Props {
 }
 
 const LEAST = 128; // pixels that a column needs
+/** By what the filter of a column finds a row. */
+const kinds = (column: Column, row: Row): string[] => column.values?.(row) ?? [String(row[column.field] ?? "")];
 
 export function DataTable(p: Props) {
   const w = useWords();
@@ -86,10 +91,10 @@ export function DataTable(p: Props) {
   const plain = (column: Column, row: Row) => (column.value ? String(column.value(row)) : text(column.field, row[column.field], w));
 
   const hay = useMemo(() => new Map(p.rows.map((row) => [row, `${p.columns.map((c) => plain(c, row)).join("\n")}\n${row.id ?? ""}\n${text("tags", row.tags, w)}`.toLowerCase()])), [query ? p.rows : null, p.columns, w, Boolean(query)]);
-  const facets = useMemo(() => p.columns.filter((c) => c.facet).map((c) => ({ column: c, values: [...new Set(p.rows.map((r) => String(r[c.field] ?? "")).filter(Boolean))].sort() })).filter((f) => f.values.length > 1 || search[f.column.field]), [p.rows, p.columns, search]);
+  const facets = useMemo(() => p.columns.filter((c) => c.facet).map((c) => ({ column: c, values: [...new Set(p.rows.flatMap((r) => kinds(c, r)).filter(Boolean))].sort() })).filter((f) => f.values.length > 1 || search[f.column.field]), [p.rows, p.columns, search]);
   const shown = useMemo(() => {
     let out = p.rows;
-    for (const { column } of facets) if (search[column.field]) out = out.filter((r) => String(r[column.field] ?? "") === search[column.field]);
+    for (const { column } of facets) if (search[column.field]) out = out.filter((r) => kinds(column, r).includes(search[column.field] as string));
     if (query) out = out.filter((r) => matches(hay.get(r) ?? "", query));
     const by = sortBy ? p.columns.find((c) => c.field === sortBy) : undefined;
     if (by) {
@@ -148,11 +153,7 @@ export function DataTable(p: Props) {
   function save() {
     const quote = (s: string) => `"${(/^[=+\-@\t\r]/.test(s) ? `'${s}` : s).replaceAll('"', '""')}"`;
     const csv = [wanted.map((c) => quote(c.title ?? w.field(c.field))), ...shown.map((r) => wanted.map((c) => quote(plain(c, r))))].map((line) => line.join(",")).join("\r\n");
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([`\ufeff${csv}`], { type: "text/csv;charset=utf-8" }));
-    link.download = `${p.title}.csv`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    download(`${p.title}.csv`, `\ufeff${csv}`, "text/csv;charset=utf-8");
   }
 
   const grid = `${selects ? "26px " : ""}${columns.map((c, i) => `minmax(0, ${c.wide ?? (i ? 1 : 1.5)}fr)`).join(" ")}${p.menu ? " 36px" : ""}`;
@@ -172,7 +173,7 @@ export function DataTable(p: Props) {
             />
           )}
           {facets.map(({ column, values }) => (
-            <Select key={column.field} w={150} aria-label={column.title ?? w.field(column.field)} placeholder={column.title ?? w.field(column.field)} clearable value={search[column.field] ?? null} onChange={(v) => write({ [column.field]: v ?? undefined })} data={values.map((v) => ({ value: v, label: text(column.field, v, w) }))} />
+            <Select key={column.field} w={150} aria-label={column.title ?? w.field(column.field)} placeholder={column.title ?? w.field(column.field)} clearable value={search[column.field] ?? null} onChange={(v) => write({ [column.field]: v ?? undefined })} data={values.map((v) => ({ value: v, label: column.values ? v : text(column.field, v, w) }))} />
           ))}
         </Group>
         <Group gap={6}>

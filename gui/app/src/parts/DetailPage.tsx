@@ -52,13 +52,13 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
   const other = { ...noun, actions: commands.filter((c) => !front.includes(c)) };
   const state = String(row.state ?? row.status ?? row.resourcestate ?? row.allocationstate ?? "");
   const update = noun.actions.find((c) => c.name === `update${noun.name.replace(/ies$/, "y").replace(/s$/, "")}`) ?? noun.actions.find((c) => /^update/.test(c.name));
-  const related = relatedOf([...model.nouns.values()], noun);
+  const related = about.related === false ? [] : relatedOf([...model.nouns.values()], noun);
   const has = (list: string) => model.commands.has(list);
   const tabs = [
     { id: "overview", label: w.t("tab.overview"), body: () => <Overview noun={noun} about={about} row={row} /> },
     ...(about.tabs ?? []).map((t) => ({ id: t.id, label: t.label(), body: () => t.render(row, noun) })),
     ...(related.length ? [{ id: "related", label: w.t("tab.related"), body: () => <Stack gap="xl">{related.map((r) => <Related key={r.noun.list.name + r.param} noun={r.noun} params={{ [r.param]: id }} />)}</Stack> }] : []),
-    ...(has("listEvents") ? [{ id: "events", label: w.t("tab.events"), body: () => <Related noun={model.nouns.get("listEvents") as Noun} params={{ resourceid: id }} always /> }] : []),
+    ...(has("listEvents") ? [{ id: "events", label: w.t("tab.events"), body: () => <Stack gap="xl">{model.nouns.get("listAsyncJobs")?.list.params.some((p) => p.name === "resourceid") && <Related noun={model.nouns.get("listAsyncJobs") as Noun} params={{ resourceid: id }} />}<Related noun={model.nouns.get("listEvents") as Noun} params={{ resourceid: id }} always /></Stack> }] : []),
     ...(update ? [{ id: "settings", label: w.t("tab.settings"), body: () => <Settings command={update} noun={noun} row={row} about={about} /> }] : []),
     ...(has("listAnnotations") && has("addAnnotation") ? [{ id: "notes", label: w.t("tab.notes"), body: () => <Related noun={model.nouns.get("listAnnotations") as Noun} params={{ entityid: id, entitytype: entityType(noun) }} always /> }] : []),
   ];
@@ -70,6 +70,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
         <Group justify="space-between" align="flex-start">
           <Group gap="sm" style={{ minWidth: 0 }}><Title order={1} fz={26} style={{ overflowWrap: "anywhere" }}>{name}</Title>{state && <State value={state} />}</Group>
           <Group gap="xs">
+            {about.buttons?.(row, noun)}
             {front.map((c, i) => {
               const why = readiness(c, row, about);
               return (
@@ -117,10 +118,12 @@ function Overview({ noun, about, row }: { noun: Noun; about: Declared; row: Row 
 function Settings({ command, noun, row, about }: { command: Command; noun: Noun; row: Row; about: Declared }) {
   const w = useWords();
   const why = readiness(command, row, about);
+  const locked = about.locked?.(row);
   return (
     <Paper p="lg" maw={640}>
       {why !== true && <Alert color="yellow" mb="md">{why}</Alert>}
-      <CommandForm key={row.id} command={command} fixed={{ id: row.id }} initial={initialOf(command, row)} first={about.first?.[command.name] ?? fieldsOf(command, { id: "" }).slice(0, 8).map((f) => f.param.name)} subject={nameOf(row)} list={noun.list.name} target={row.id} submit={w.t("save")} allowed={why === true} onDone={() => notifications.show({ color: "mold", message: w.t("saved") })} />
+      {why === true && locked && <Alert color="gray" mb="md">{locked.why}</Alert>}
+      <CommandForm key={`${row.id} ${Boolean(locked)}`} without={[...(locked?.params ?? []), ...(about.without?.[command.name] ?? [])]} command={command} fixed={{ id: row.id }} initial={initialOf(command, row)} first={about.first?.[command.name] ?? fieldsOf(command, { id: "" }).slice(0, 8).map((f) => f.param.name)} subject={nameOf(row)} list={noun.list.name} target={row.id} submit={w.t("save")} allowed={why === true} onDone={() => notifications.show({ color: "mold", message: w.t("saved") })} />
     </Paper>
   );
 }

@@ -16,6 +16,8 @@ interface Props {
   value: unknown;
   onChange: (value: unknown, row?: Row) => void;
   many?: boolean;
+  /** What is sent; default the id. */
+  by?: "id" | "name";
   /** Narrowing parameters; those that the list command does not have are left out. */
   near?: Params;
   label?: string;
@@ -27,7 +29,7 @@ interface Props {
   size?: string;
 }
 
-export function Pick({ list, value, onChange, many, near = {}, ...input }: Props) {
+export function Pick({ list, value, onChange, many, by = "id", near = {}, ...input }: Props) {
   const w = useWords();
   const command = useModel().commands.get(list);
   const scope = useScope();
@@ -48,8 +50,8 @@ export function Pick({ list, value, onChange, many, near = {}, ...input }: Props
     enabled: Boolean(more),
   });
   const found = [...(first.data?.rows ?? []), ...(more ? (searched.data?.rows ?? []) : [])];
-  const seen = new Map(found.filter((r) => r.id).map((r) => [String(r.id), r]));
-  const data = [...seen.values()].map((r) => ({ value: String(r.id), label: nameOf(r) }));
+  const seen = new Map(found.filter((r) => r[by]).map((r) => [String(r[by]), r]));
+  const data = [...seen.values()].map((r) => ({ value: String(r[by]), label: nameOf(r) }));
   const missing = (Array.isArray(value) ? value : [value]).filter((v) => v && !seen.has(String(v))).map((v) => ({ value: String(v), label: String(v) }));
   const common = {
     ...input,

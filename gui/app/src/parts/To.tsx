@@ -5,15 +5,16 @@ import type { AnchorHTMLAttributes, Ref } from "react";
 
 export const keepScope = (old: Record<string, unknown>) => ({ project: old.project, domain: old.domain, account: old.account }) as Record<string, string>;
 
-/** A link may end in `?name=value`, which comes on top of the scope. */
-function parted(to: string) {
+/** A link may end in `?name=value`, which comes on top of the scope; so does what it is to find. */
+function parted(to: string, find?: Record<string, string>) {
   const [path, query] = to.split("?", 2);
-  return { to: path as never, search: (query ? (old: Record<string, unknown>) => ({ ...keepScope(old), ...Object.fromEntries(new URLSearchParams(query)) }) : keepScope) as never };
+  const more = query || find ? { ...Object.fromEntries(new URLSearchParams(query)), ...find } : undefined;
+  return { to: path as never, search: (more ? (old: Record<string, unknown>) => ({ ...keepScope(old), ...more }) : keepScope) as never };
 }
 
-type Props = Omit<AnchorHTMLAttributes<HTMLAnchorElement>, "href"> & { to: string; exact?: boolean; ref?: Ref<HTMLAnchorElement> };
-export function To({ to, exact, ...rest }: Props) {
-  return <Link {...(rest as LinkProps)} {...parted(to)} activeOptions={{ exact: exact ?? false, includeSearch: false }} />;
+type Props = Omit<AnchorHTMLAttributes<HTMLAnchorElement>, "href"> & { to: string; exact?: boolean; /** Further words of the search. */ find?: Record<string, string>; ref?: Ref<HTMLAnchorElement> };
+export function To({ to, exact, find, ...rest }: Props) {
+  return <Link {...(rest as LinkProps)} {...parted(to, find)} activeOptions={{ exact: exact ?? false, includeSearch: false }} />;
 }
 
 /** The address of a list, or of one of it. */

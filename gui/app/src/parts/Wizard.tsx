@@ -4,6 +4,7 @@ import { Button, Group, Paper, Stack, Stepper, Title } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { useEffect, useRef, useState, type ReactNode } from "react";
 import { useWords } from "../words";
+import { FaultNote } from "./FaultNote";
 
 export interface Step<T> {
   id: string;
@@ -13,7 +14,7 @@ export interface Step<T> {
   render: (values: T, set: (change: Partial<T>) => void) => ReactNode;
 }
 
-export function Wizard<T extends object>({ id, title, steps, initial, review, finish, onFinish }: { id: string; title: string; steps: Step<T>[]; initial: T; review: (values: T, go: (step: number) => void) => ReactNode; finish: string; onFinish: (values: T) => Promise<void> }) {
+export function Wizard<T extends object>({ id, title, steps, initial, review, finish, onFinish, other }: { id: string; title: string; steps: Step<T>[]; initial: T; review: (values: T, go: (step: number) => void, set: (change: Partial<T>) => void) => ReactNode; finish: string; onFinish: (values: T) => Promise<void>; /** A second way to end. */ other?: { label: string; run: (values: T) => Promise<void> } }) {
   const w = useWords();
   const phone = useMediaQuery("(max-width: 48em)");
   const drawer = `mold.wizard.${id}`;
@@ -27,11 +28,26 @@ export function Wizard<T extends object>({ id, title, steps, initial, review, fi
   const [values, setValues] = useState<T>({ ...initial, ...kept?.values });
   const [step, setStep] = useState(Math.min(kept?.step ?? 0, steps.length));
   const [busy, setBusy] = useState(false);
+  const [fault, setFault] = useState<unknown>();
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => sessionStorage.setItem(drawer, JSON.stringify({ step, values })), [step, values]);
   const go = (to: number) => {
     setStep(to);
+    setFault(undefined);
     requestAnimationFrame(() => heading.current?.focus());
+  };
+  const set = (change: Partial<T>) => setValues((old) => ({ ...old, ...change }));
+  const end = (run: (values: T) => Promise<void>) => async () => {
+    setBusy(true);
+    setFault(undefined);
+    try {
+      await run(values);
+      sessionStorage.removeItem(drawer);
+    } catch (no) {
+      setFault(no);
+    } finally {
+      setBusy(false);
+    }
   };
   const last = step === steps.length;
   const missing = last ? undefined : steps[step].missing?.(values);
@@ -44,20 +60,16 @@ export function Wizard<T extends object>({ id, title, steps, initial, review, fi
       </Stepper>
       <Paper p={phone ? "md" : "xl"}>
         <Title order={2} fz={18} mb="md" ref={heading} tabIndex={-1} style={{ outline: "none" }}>{last ? w.t("wizard.review") : steps[step].title}</Title>
-        {last ? review(values, go) : steps[step].render(values, (change) => setValues((old) => ({ ...old, ...change })))}
+        {last ? review(values, go, set) : steps[step].render(values, set)}
       </Paper>
+      {fault !== undefined && <FaultNote fault={fault} />}
       <Group justify="space-between">
         <Button variant="default" disabled={step === 0} onClick={() => go(step - 1)}>{w.t("wizard.back")}</Button>
         {last ? (
-          <Button loading={busy} onClick={async () => {
-            setBusy(true);
-            try {
-              await onFinish(values);
-              sessionStorage.removeItem(drawer);
-            } finally {
-              setBusy(false);
-            }
-          }}>{finish}</Button>
+          <Group gap="sm">
+            {other && <Button variant="default" disabled={busy} onClick={end(other.run)}>{other.label}</Button>}
+            <Button loading={busy} onClick={end(onFinish)}>{finish}</Button>
+          </Group>
         ) : (
           <Button disabled={Boolean(missing)} title={missing} onClick={() => go(step + 1)}>{w.t("wizard.next")}</Button>
         )}

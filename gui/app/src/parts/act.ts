@@ -6,6 +6,7 @@ import type { Job, Ran } from "../api/jobs";
 import type { Noun } from "../api/model";
 import { store } from "../api/store";
 import { words } from "../words";
+import { reveal } from "./once";
 
 export interface Act {
   command: string;
@@ -34,6 +35,12 @@ export function announce(job: Job): void {
   if (job.status === 2) notifications.show({ color: "red", title: w.t("job.failed"), message: `${name}. ${w.language === "en" ? (job.error?.text ?? "") : (w.maybe(`fault.${job.error?.key ?? job.error?.code}`) ?? "")}`, autoClose: 10_000 });
   else notifications.show({ color: "mold", title: w.t("job.done"), message: name, autoClose: 4000 });
 }
-export function follow(ran: Ran): void {
-  void ran.ended.then((job) => job && announce(job));
+/** Tell how it ends; a secret that it made is shown, once. */
+export function follow(ran: Ran, subject?: string): void {
+  reveal(ran.answer, subject);
+  void ran.ended.then((job) => {
+    if (!job) return;
+    announce(job);
+    if (job.status === 1) reveal(job.result, job.subject ?? subject);
+  });
 }

@@ -23,7 +23,11 @@ export const FILTERS: Record<string, Record<string, string>> = {
   listIsos: { isofilter: "executable" },
 };
 
+/** Parameters that take names out of a list, not ids. */
+export const BY_NAME: Record<string, string> = { keypair: "listSSHKeyPairs", keypairs: "listSSHKeyPairs" };
+
 export function widgetOf(p: Param): Widget {
+  if (p.name in BY_NAME) return p.type === "list" ? "picks" : "pick";
   if (p.type === "boolean") return "switch";
   if (p.type === "map") return "map";
   if (p.type === "date") return "date";
@@ -41,7 +45,7 @@ export function fieldsOf(command: Command, fixed: Params = {}): FormField[] {
   const lists = command.name.startsWith("list");
   return command.params
     .filter((p) => !p.refused && !(p.name in fixed) && !(SILENT.test(p.name) && !(lists && /^(keyword|listall)$/.test(p.name))))
-    .map((param) => ({ param, widget: widgetOf(param), from: param.related?.split(",")[0] || undefined, required: param.required }))
+    .map((param) => ({ param, widget: widgetOf(param), from: param.related?.split(",")[0] || BY_NAME[param.name], required: param.required }))
     .sort((a, b) => Number(b.required) - Number(a.required));
 }
 

@@ -1,0 +1,17 @@
+import { words } from "../words";
+import { noun } from "./index";
+
+export default noun({
+  list: "listNetworks",
+  columns: ["name", "state", "type", "cidr", "networkofferingname", "zonename", "account", "created"],
+  facets: ["state", "type", "zonename"],
+  primary: ["restartNetwork", "updateNetwork"],
+  create: ["createNetwork"],
+  createPage: "/networks-new",
+  first: { updateNetwork: ["name", "displaytext", "networkofferingid", "networkdomain", "dns1", "dns2"], restartNetwork: ["cleanup"], createNetwork: ["name", "networkofferingid", "gateway", "netmask"] },
+  ready: { restartNetwork: (row) => row.state === "Implemented" || words().t("network.needs.running") },
+  overview: [
+    { title: () => words().t("overview.about"), fields: ["state", "type", "displaytext", "networkofferingname", "zonename", "restartrequired", "created", "account", "domain", "project"] },
+    { title: () => words().t("network.addresses"), fields: ["cidr", "gateway", "netmask", "networkdomain", "dns1", "dns2", "vlan"] },
+  ],
+});
