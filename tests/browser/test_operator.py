@@ -179,7 +179,7 @@ def test_from_nothing_to_a_running_zone(browser: Browser, empty: Running) -> Non
         assert (zone["name"], zone["allocationstate"]) == ("zone1", "Enabled")
         assert call(page, "listHosts", type="Routing")["host"][0]["state"] == "Up"
         opened(page, empty, "infrastructure")
-        expect(page.get_by_role("treeitem", name=re.compile("sim-1"))).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("listitem", name=re.compile("sim-1"))).to_be_visible(timeout=15_000)
         checked(page, "infrastructure-new")
 
 
@@ -202,10 +202,10 @@ def test_dashboard_and_tree(browser: Browser, running: Running, state: Any) -> N
         expect(page.get_by_role("heading", name="호스트", level=1)).to_be_visible()
         assert "state=Up" in page.url
         opened(page, running, "infrastructure")
-        expect(page.get_by_role("treeitem", name=re.compile("sim-3"))).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("listitem", name=re.compile("sim-3"))).to_be_visible(timeout=15_000)
         checked(page, "infrastructure")
         page.get_by_role("button", name="pod1 접기").click()
-        expect(page.get_by_role("treeitem", name=re.compile("cluster1"))).to_be_hidden()
+        expect(page.get_by_role("listitem", name=re.compile("cluster1"))).to_be_hidden()
     with window(browser, **{**DESKTOP, "locale": "en-US", "color_scheme": "dark"}, storage_state=state) as (_, page):
         page.add_init_script("localStorage.setItem('mold.language', 'en'); localStorage.setItem('mold.theme', 'dark')")
         for path in ("", "infrastructure", "configurations", "resourcelimits"):
@@ -315,7 +315,7 @@ def test_domains_accounts_users_and_limits(browser: Browser, running: Running, s
         form = page.get_by_role("dialog")
         form.get_by_label("이름").fill("sales")
         form.get_by_role("button", name=re.compile("생성")).click()
-        expect(page.get_by_role("treeitem", name="sales")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("listitem", name="sales")).to_be_visible(timeout=20_000)
         checked(page, "domains")
         page.get_by_role("link", name="sales").click()
         page.get_by_role("tab", name="계정").click()
@@ -406,7 +406,7 @@ def test_offerings(browser: Browser, running: Running, state: Any) -> None:  # n
         shot(page, "op-offering-form")
         accessible(page, "offering form")
         form.get_by_role("button", name=re.compile("생성")).click()
-        expect(page.get_by_role("link", name="medium")).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("link", name="medium", exact=True)).to_be_visible(timeout=15_000)
         for path in ("serviceofferings", "diskofferings", "networkofferings"):
             opened(page, running, path)
             checked(page, path)

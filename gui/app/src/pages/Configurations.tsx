@@ -79,6 +79,15 @@ export function Settings({ place = {} }: { place?: Params }) {
   );
 }
 
+/** A long time in the unit that people would use: 86,400 seconds are a day. */
+function span(value: number, unit: string, w: Words): string {
+  const scale: Record<string, number> = { milliseconds: 0.001, seconds: 1, minutes: 60, hours: 3600 };
+  const seconds = value * (scale[unit] ?? 0);
+  const better = ([["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]] as const).find(([, size]) => seconds >= size && seconds % size === 0);
+  if (!better || `${better[0]}s` === unit) return "";
+  return ` (${new Intl.NumberFormat(w.language, { style: "unit", unit: better[0], unitDisplay: "long" }).format(seconds / better[1])})`;
+}
+
 /** The parameter of resetConfiguration for a place; secondary storage has another name there. */
 const again = (place: Params): Params => Object.fromEntries(Object.entries(place).map(([k, v]) => [k === "imagestoreuuid" ? "imagestoreid" : k, v]));
 
@@ -153,7 +162,7 @@ function Setting({ setting: s, place, changed, above }: { setting: Row; place: P
               {s.type === "Boolean" ? (
                 <Switch aria-label={label} checked={now === "true"} disabled={!may || busy} onChange={(e) => save(undefined, String(e.currentTarget.checked))} />
               ) : (
-                <Text size="sm" ff={now && s.type === "String" ? "monospace" : undefined} c={now ? undefined : "dimmed"} style={{ overflowWrap: "anywhere" }} lang={now ? "en" : undefined}>{say(now)}{now && unit ? ` ${unit}` : ""}</Text>
+                <Text size="sm" ff={now && s.type === "String" ? "monospace" : undefined} c={now ? undefined : "dimmed"} style={{ overflowWrap: "anywhere" }} lang={now && !unit ? "en" : undefined}>{unit && now ? <>{w.number(Number(now))}{w.language === "en" ? " " : ""}{unit}<Text span size="xs" c="dimmed">{span(Number(now), String(s.unit), w)}</Text></> : say(now)}</Text>
               )}
               {may && s.type !== "Boolean" && <ActionIcon variant="subtle" color="gray" size="lg" aria-label={w.t("settings.edit", { name })} onClick={() => (setValue(now), setEditing(true))}><IconPencil size={17} /></ActionIcon>}
               {changed && commands.has("resetConfiguration") && <Tooltip label={w.t(above === undefined ? "settings.reset" : "settings.reset.above")}><ActionIcon variant="subtle" color="gray" size="lg" loading={busy} aria-label={w.t("settings.undo", { name })} onClick={back}><IconArrowBackUp size={18} /></ActionIcon></Tooltip>}

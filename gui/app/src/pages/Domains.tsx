@@ -53,13 +53,13 @@ export default function Domains() {
       <Group justify="space-between"><Title order={1} fz={26}>{w.noun("Domains")}</Title>{model.commands.has("createDomain") && <Button leftSection={<IconPlus size={17} aria-hidden />} onClick={() => create()}>{w.command("createDomain")}</Button>}</Group>
       <Group justify="space-between"><TextInput maw={340} style={{ flex: 1 }} aria-label={w.t("table.search", { name: w.noun("Domains") })} placeholder={w.t("domains.search")} leftSection={<IconSearch size={16} aria-hidden />} value={typed} onChange={(e) => setTyped(e.currentTarget.value)} /><Text size="sm" c="dimmed" aria-live="polite">{w.t("table.count", { count: found.count })}</Text></Group>
       {found.fault ? <FaultNote fault={found.fault} again={found.again} /> : (
-        <Paper role="tree" aria-label={w.noun("Domains")}>
+        <Paper role="list" aria-label={w.noun("Domains")}>
           {found.loading && <Group p="xl" justify="center" role="status"><Loader size={22} /></Group>}
           {lines.map(({ row, level, some }) => (
-            <div key={row.id} role="treeitem" aria-level={level} aria-expanded={some ? !shut.has(String(row.id)) : undefined} aria-label={String(row.name)} style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
+            <div key={row.id} role="listitem" aria-level={level} aria-label={String(row.name)} style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
               <Group justify="space-between" wrap="nowrap" gap="xs" pr="md" py={7} pl={{ base: 8 + (level - 1) * 14, sm: 12 + (level - 1) * 26 }}>
                 <Group gap={6} wrap="nowrap" style={{ minWidth: 0 }}>
-                  {some ? <ActionIcon variant="subtle" color="gray" aria-label={w.t(shut.has(String(row.id)) ? "tree.open" : "tree.shut", { name: String(row.name) })} onClick={() => turn(String(row.id))}><IconChevronDown size={16} style={{ transform: shut.has(String(row.id)) ? "rotate(-90deg)" : undefined }} /></ActionIcon> : <span style={{ width: 28, flex: "none" }} />}
+                  {some ? <ActionIcon variant="subtle" color="gray" aria-expanded={!shut.has(String(row.id))} aria-label={w.t(shut.has(String(row.id)) ? "tree.open" : "tree.shut", { name: String(row.name) })} onClick={() => turn(String(row.id))}><IconChevronDown size={16} style={{ transform: shut.has(String(row.id)) ? "rotate(-90deg)" : undefined }} /></ActionIcon> : <span style={{ width: 28, flex: "none" }} />}
                   <IconSitemap size={17} aria-hidden style={{ flex: "none" }} />
                   <div style={{ minWidth: 0 }}><To className="plain" to={pageOf({ slug: "domains", id: String(row.id) })}><Text fw={560} size="sm" span translate="no">{String(row.name)}</Text></To>{level > 1 && <Text size="xs" c="dimmed" truncate lang="en">{String(row.path ?? "")}</Text>}</div>
                 </Group>

@@ -42,7 +42,7 @@ export default function Infrastructure() {
       {found.isError ? <FaultNote fault={found.error} again={() => void found.refetch()} /> : found.isPending ? <Group justify="center" role="status"><Loader size={22} /><Text c="dimmed" size="sm">{w.t("loading")}</Text></Group> : found.data.zones.length === 0 ? (
         <Paper p="xl"><Stack align="center" gap="xs"><Text fw={600}>{w.t("infra.none")}</Text><Text c="dimmed" size="sm" ta="center">{w.t("infra.none.do")}</Text></Stack></Paper>
       ) : (
-        <Stack gap="md" role="tree" aria-label={w.t("infra.tree")}>
+        <Stack gap="md" role="list" aria-label={w.t("infra.tree")}>
           {found.data.zones.map((z) => (
             <Paper key={z.id} p={0} style={{ overflow: "hidden" }}>
               <Node level={1} row={z} slug="zones" icon={<IconWorld size={19} aria-hidden />} kind={w.noun("Zones")} open>
@@ -82,10 +82,10 @@ function Node({ level, row, slug, icon, kind, open: at = false, lazy, children }
   const state = String(row.allocationstate ?? "");
   const bars = sums(row.capacity as Row[]).filter((s) => (level === 1 ? [0, 1, 3, 4, 6] : [0, 1, 3]).includes(s.type));
   return (
-    <div role="treeitem" aria-level={level} aria-expanded={some ? open : undefined} aria-label={`${kind} ${row.name}`}>
+    <div role="listitem" aria-level={level} aria-label={`${kind} ${row.name}`}>
       <Group gap="md" pr="md" py={10} pl={{ base: 8 + (level - 1) * 10, sm: 12 + (level - 1) * 26 }} align="flex-start" style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
         <Group gap={6} wrap="nowrap" style={{ flex: "1 1 240px", minWidth: 0 }}>
-          {some ? <ActionIcon variant="subtle" color="gray" aria-label={w.t(open ? "tree.shut" : "tree.open", { name: String(row.name) })} onClick={() => setOpen(!open)}><IconChevronDown size={16} style={{ transform: open ? undefined : "rotate(-90deg)" }} /></ActionIcon> : <span style={{ width: 28 }} />}
+          {some ? <ActionIcon variant="subtle" color="gray" aria-expanded={open} aria-label={w.t(open ? "tree.shut" : "tree.open", { name: String(row.name) })} onClick={() => setOpen(!open)}><IconChevronDown size={16} style={{ transform: open ? undefined : "rotate(-90deg)" }} /></ActionIcon> : <span style={{ width: 28 }} />}
           {icon}
           <div style={{ minWidth: 0 }}>
             <Text size="xs" c="dimmed" lh={1.2}>{kind}{row.hypervisortype ? ` · ${w.state(String(row.hypervisortype))}` : ""}</Text>
@@ -93,11 +93,11 @@ function Node({ level, row, slug, icon, kind, open: at = false, lazy, children }
           </div>
           {state && <State value={state} />}
         </Group>
-        <SimpleGrid cols={{ base: 1, sm: Math.min(3, bars.length || 1) }} spacing="md" verticalSpacing={6} style={{ flex: "3 1 420px" }}>
+        <SimpleGrid cols={{ base: 1, sm: Math.min(3, bars.length || 1) }} spacing="md" verticalSpacing={6} style={{ flex: "0 1 530px", minWidth: 0 }}>
           {bars.map((s) => <Bar key={s.type} small name={`${row.name} ${w.t(`capacity.${s.type}`)}`} label={s.type === 3 ? w.t("limit.primary_storage") : w.t(`capacity.${s.type}`)} {...s} of={(n) => amount(s.type, n, w)} />)}
         </SimpleGrid>
       </Group>
-      {open && some && <div role="group">{lazy ? lazy() : children}</div>}
+      {open && some && <div role="list">{lazy ? lazy() : children}</div>}
     </div>
   );
 }
@@ -115,14 +115,14 @@ function Hosts({ cluster }: { cluster: Row }) {
         const [memory, memoryAll] = [Number(h.memoryallocatedbytes ?? h.memoryallocated ?? 0), Number(h.memorytotal ?? 0)];
         const cpuAll = Number(h.cpunumber ?? 0) * Number(h.cpuspeed ?? 0);
         return (
-          <div key={h.id} role="treeitem" aria-level={4} aria-label={`${w.noun("Hosts")} ${h.name}`}>
+          <div key={h.id} role="listitem" aria-level={4} aria-label={`${w.noun("Hosts")} ${h.name}`}>
             <Group gap="md" pr="md" py={8} pl={{ base: 44, sm: 122 }} align="flex-start" style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
               <Group gap={8} style={{ flex: "1 1 200px", minWidth: 0 }}>
                 <IconServer size={17} aria-hidden />
                 <To className="plain" to={pageOf({ slug: "hosts", id: String(h.id) })}><Text size="sm" fw={560} span translate="no">{String(h.name)}</Text></To>
                 <State value={String(h.state)} />{h.resourcestate !== "Enabled" && <State value={String(h.resourcestate)} />}
               </Group>
-              <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md" verticalSpacing={6} style={{ flex: "3 1 380px" }}>
+              <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md" verticalSpacing={6} style={{ flex: "0 1 530px", minWidth: 0 }}>
                 {memoryAll > 0 && <Bar small name={`${h.name} ${w.t("capacity.0")}`} label={w.t("capacity.0")} used={memory} total={memoryAll} of={(n) => amount(0, n, w)} />}
                 {cpuAll > 0 && <Bar small name={`${h.name} ${w.t("capacity.1")}`} label={w.t("capacity.1")} used={Number(h.cpuallocatedvalue ?? 0)} total={cpuAll} of={(n) => amount(1, n, w)} />}
               </SimpleGrid>
