@@ -24,7 +24,7 @@ from argon2 import PasswordHasher
 from signing import signature
 
 from mold.api.door import Answer, Request
-from mold.features.identity import accounts
+from mold.features.identity import credentials
 from mold.plugins.simulator import Simulator
 from mold.server.app import Manager, Options
 from mold.server.http import application, integration
@@ -240,8 +240,8 @@ class Cloud:
         self.url = url
         self.postgres = url.startswith("postgres")
         self.counter = itertools.count(1)
-        self._real_hasher = accounts.hasher
-        accounts.hasher = QUICK
+        self._real_hasher = credentials.hasher
+        credentials.hasher = QUICK
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cloud", daemon=True)
         self._thread.start()
@@ -273,7 +273,7 @@ class Cloud:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
             self._loop.close()
-            accounts.hasher = self._real_hasher
+            credentials.hasher = self._real_hasher
             Cloud.alive = None
 
     def name(self, word: str) -> str:
@@ -316,8 +316,13 @@ class Cloud:
         """A new domain; its id."""
         return str(self.admin.createDomain(name=name or self.name("domain"), parentdomainid=parent)["id"])
 
-    def tenant(self, domain: str | None = None, role: str = "User", name: str | None = None) -> Actor:
-        """A new account with a user and keys, in a new domain unless one is given. Roles: User, DomainAdmin, ResourceAdmin, Admin."""
+    def tenant(
+        self, domain: str | None = None, role: str = "User", name: str | None = None, title: str | None = None
+    ) -> Actor:
+        """A new account with a user and keys, in a new domain unless one is given.
+
+        Roles: User, DomainAdmin, ResourceAdmin, Admin; or `title`, the name of a role, as Read-Only User.
+        """
         kind = {"User": 0, "Admin": 1, "DomainAdmin": 2, "ResourceAdmin": 3}[role]
         word = name or self.name(role.lower())
         if domain is None and role in ("User", "DomainAdmin"):
@@ -325,6 +330,7 @@ class Cloud:
         about = self.system.createAccount(
             username=word, password="a password", email=f"{word}@example.org", firstname=word, lastname="of the tests",
             accounttype=kind, domainid=domain or self.admin.domain,
+            roleid=self.system.one("listRoles", name=title)["id"] if title else None,
         )  # fmt: skip
         return self._signing(about)
 

@@ -95,7 +95,7 @@ def test_a_disabled_user_is_out_with_the_next_request(database_url: str, tmp_pat
     """Who may do what is never remembered."""
     import sqlalchemy as sa
 
-    from mold.features.identity.accounts import User
+    from mold.features.identity.users import User
 
     async def go() -> None:
         async with manager(database_url, tmp_path) as made:

@@ -17,8 +17,11 @@ from mold.api.door import Request
 from mold.api.permit import RoleType
 from mold.base import ids, net
 from mold.features.compute.machines.row import Disk, Nic, VirtualMachine
-from mold.features.identity.accounts import ACCOUNT_TYPE, Account, KeyPair, User
+from mold.features.identity import roles
+from mold.features.identity.accounts import ACCOUNT_TYPE, Account
+from mold.features.identity.credentials import KeyPair
 from mold.features.identity.domains import Domain, place
+from mold.features.identity.users import User
 from mold.features.infra.hosts import Host
 from mold.features.network.networks import Network
 from mold.features.network.offerings import NetworkOffering
@@ -194,6 +197,7 @@ def tenants(tx: Tx, here: dict[str, str], count: int) -> list[Tenant]:
     """So many accounts in domains of twenty, each with a user, keys and a network that is not implemented yet."""
     root = tx.first(Domain, Domain.c.parent_id.is_(None))
     assert root is not None
+    role = roles.default(tx, RoleType.USER).id
     domains = [place(tx, Domain(name=f"division-{n}", parent_id=root.id)) for n in range((count + 19) // 20)]
     out: list[Tenant] = []
     rows: dict[type[Resource], list[dict[str, Any]]] = {Account: [], User: [], KeyPair: [], Network: []}
@@ -201,7 +205,13 @@ def tenants(tx: Tx, here: dict[str, str], count: int) -> list[Tenant]:
         domain = domains[n // 20]
         who = Tenant(ids.new_id(), domain.id, ids.new_id(), ids.token(32), ids.token(48), ids.new_id())
         rows[Account].append(
-            {"id": who.account, "name": f"tenant-{n}", "domain_id": domain.id, "type": ACCOUNT_TYPE[RoleType.USER]}
+            {
+                "id": who.account,
+                "name": f"tenant-{n}",
+                "domain_id": domain.id,
+                "type": ACCOUNT_TYPE[RoleType.USER],
+                "role_id": role,
+            }
         )
         rows[User].append(
             {

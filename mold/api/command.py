@@ -494,6 +494,7 @@ class Ctx:
         engine: Engine | None,
         asked: Asked,
         given: frozenset[str] = frozenset(),
+        may: Callable[[Command], bool] = lambda made: True,
     ) -> None:
         self.caller = caller
         self.tx = tx
@@ -502,6 +503,8 @@ class Ctx:
         self.asked = asked
         self.given = given
         """Names of the parameters that were given."""
+        self.may = may
+        """Whether the caller may call a command."""
         self.job: Job | None = None
         self.custom_job_id: str | None = None
         self.told: tuple[str, Resource | None] | None = None

@@ -86,7 +86,12 @@ class Entry:
 
 
 Authenticator = Callable[[Tx, Request], Caller | None]
-Rule = Callable[[Caller, Command], bool]
+Rule = Callable[[Tx, Caller, Command], Refusal | None]
+"""Why a caller may not call a command, or None."""
+Narrow = Callable[[Tx, Caller, Command, dict[str, str]], Caller]
+"""The caller as far as she goes with this command; may refuse."""
+Guard = Callable[[Tx, Command, dict[str, Any]], None]
+"""Refuses what must not be done to the rows that a request names."""
 
 
 class Door:
@@ -100,12 +105,16 @@ class Door:
         authenticators: list[Authenticator],
         system: Callable[[Tx], Caller],
         rule: Rule,
+        narrow: Narrow,
+        guard: Guard,
     ) -> None:
         self.store = store
         self.engine = engine
         self.authenticators = authenticators
         self.system = system
         self.rule = rule
+        self.narrow = narrow
+        self.guard = guard
         self.lower = {n.lower(): n for n, c in COMMANDS.items() if c.open}
         self.observe: Callable[[str, int, float], None] | None = None
         self._big = asyncio.Semaphore(4)
@@ -198,14 +207,14 @@ class Door:
         def go(tx: Tx) -> Any:
             caller = self.who(tx, request)
             state["caller"] = caller
-            if not caller.internal and (caller.role not in made.roles or not self.rule(caller, made)):
-                raise UnknownCommand(
-                    f"The API [{made.name}] does not exist or is not available for the account {caller.account}.",
-                    command=made.name,
-                )
+            no = self.rule(tx, caller, made)
+            if no is not None:
+                raise no
+            caller = self.narrow(tx, caller, made, request.params)
             found, given = arguments(made, request.params, tx, caller)
+            self.guard(tx, made, found)
             asked = Asked(request.base_url, request.address, request.post, caller.session)
-            ctx = Ctx(caller, tx, made, self.engine, asked, given)
+            ctx = Ctx(caller, tx, made, self.engine, asked, given, lambda other: self.rule(tx, caller, other) is None)
             custom = {k.lower(): v for k, v in request.params.items()}.get("customjobid")
             if made.job and custom:
                 if not ids.UUID.match(custom):

@@ -197,7 +197,9 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
         scope(query, given, narrowed=one is not None)
     else:
         query.where(condition(kind, ctx.caller, "see"))
-    word = given.pop("keyword", None)
+        if given.get("projectid") == "-1":
+            del given["projectid"]  # all projects: no filter where things belong to none, or only to projects
+    word = given.pop("keyword", None) if "keyword" not in special else None
     if word:
         _keyword(query, word)
     for column, spec in kind.columns.items():

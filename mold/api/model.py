@@ -129,7 +129,7 @@ def list_apis(
     for made in COMMANDS.values():
         if (
             not made.listed
-            or (caller.role not in made.roles and not caller.internal)
+            or not (made.open or ctx.may(made))
             or (name is not None and made.name.lower() != name.lower())
         ):
             continue

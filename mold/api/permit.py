@@ -9,6 +9,7 @@ ownership by hand.  Accesses: `see` (lists), `use` (refer to it, as a template i
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from mold.base import ids
-from mold.base.errors import Denied, Invalid, NotFound
+from mold.base.errors import Conflict, Denied, Invalid, NotFound
 from mold.store import REGISTRY, Resource, Tx, refers
 
 Access = Literal["see", "use", "operate"]
@@ -57,6 +58,13 @@ class Caller:
     """True for the system itself (integration port, reconcilers)."""
     address: str = ""
     session: str | None = None
+    role_id: str = ""
+    over: Callable[[], frozenset[str]] | None = None
+    """Gives the ids of the roles that do not rank above the caller's; None: nobody ranks above her."""
+    rules: Any = None
+    """Rules that the API key of the request carries (`verdict(command)`); None: those of the role alone count."""
+    project_roles: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Project account -> (project, project role) where the caller is a member with a role and no admin."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -162,16 +170,16 @@ class Person(Policy):
 
     def operate(self, caller: Caller, t: Any) -> Any:
         reach = self._reach(caller, t)
-        if caller.root:
+        if caller.over is None:
             return reach
         account = REGISTRY["account"].table
-        lower = [r.value for r, n in RANK.items() if n <= caller.rank]
+        lower = sorted(caller.over())
         if t.name == "account":
-            return sa.and_(reach, t.c.role_type.in_(lower))
+            return sa.and_(reach, t.c.role_id.in_(lower))
         if caller.role is RoleType.USER:
             # An ordinary user acts on herself, not on the other users of the account.
             reach = t.c.id == caller.user_id
-        return sa.and_(reach, t.c.account_id.in_(sa.select(account.c.id).where(account.c.role_type.in_(lower))))
+        return sa.and_(reach, t.c.account_id.in_(sa.select(account.c.id).where(account.c.role_id.in_(lower))))
 
 
 class Territory(Policy):
@@ -316,4 +324,6 @@ def owner_of(tx: Tx, caller: Caller, account: str | None, domainid: Resource | N
         raise NotFound(f"There is no account {account} in this domain, or you may not act for it.", account=account)
     if caller.role is RoleType.USER and found.id != caller.account_id:
         raise Denied("You may act for your own account only.")
+    if found.__dict__["state"] == "removing":
+        raise Conflict(f"The account {account} is being removed; nothing is made for it any more.", account=account)
     return found

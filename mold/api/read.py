@@ -192,7 +192,7 @@ def row(made: Command, spec: Param, text: str, tx: Tx, caller: Caller) -> Any:
         if ids.UUID.match(word) or word.isdigit():
             return word.lower()
         raise said(made, spec.name, f"Invalid parameter {spec.name} value={word[:80]}: it must be a uuid.")
-    if word == "-1" and spec.name == "projectid" and made.source is not None:
+    if word == "-1" and spec.name == "projectid" and made.source is not None and not spec.required:
         return "-1"
     found: Resource | None = None
     if ids.UUID.match(word) or (ids.whole(word) is not None and not spec.since):

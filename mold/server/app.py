@@ -61,7 +61,7 @@ class Options:
 def bootstrap(tx: Tx, password: str) -> str | None:
     """The rows of a new installation; returns the admin's password when this was the first start."""
     from mold.api.permit import RoleType
-    from mold.features.identity import accounts, domains
+    from mold.features.identity import accounts, domains, roles, users
     from mold.features.infra import certificates, guest_os
     from mold.features.infra import offerings as compute
     from mold.features.network import offerings as network
@@ -72,14 +72,15 @@ def bootstrap(tx: Tx, password: str) -> str | None:
     certificates.authority(tx)
     if tx.first(domains.Domain, domains.Domain.c.parent_id.is_(None)) is not None:
         return None
+    roles.defaults(tx)
     root = domains.place(tx, domains.Domain(name="ROOT", parent_id=None))
     system = accounts.new_account(tx, name="system", domain=root, role=RoleType.ADMIN)
-    accounts.new_user(
+    users.new_user(
         tx, system, username="system", password=ids.token(32), firstname="system", lastname="cloud", email=""
     )
     admin = accounts.new_account(tx, name="admin", domain=root, role=RoleType.ADMIN)
     chosen = password or ids.password(16)
-    accounts.new_user(
+    users.new_user(
         tx, admin, username="admin", password=chosen, firstname="admin", lastname="cloud", email="admin@localhost"
     )
     compute.defaults(tx)
@@ -101,14 +102,16 @@ class Manager:
         self.store = store or Store(options.url)
         self.hub = Hub(simulator)
         self.engine = Engine(self.store, self.hub, manager=self._identity())
-        from mold.features.identity import signin
+        from mold.features.identity import access, signin
 
         self.door = Door(
             self.store,
             self.engine,
             authenticators=[signin.by_signature, signin.by_session],
             system=signin.system,
-            rule=lambda caller, made: True,
+            rule=access.refusal,
+            narrow=access.within_projects,
+            guard=access.unsuspended,
         )
         self.engine.on_begin.append(begin_event)
         self.engine.on_finish.append(finish_event)

@@ -289,11 +289,21 @@ class Feed:
 
     # -- telling ---------------------------------------------------------------------------------------------
 
+    def _lister(self, tx: Tx, kind: str, caller: Caller) -> Caller | None:
+        """The caller as far as she may list rows of a kind, by any command that lists them; None when by none."""
+        may = [c for c in listing()[kind] if self.door.rule(tx, caller, c) is None]
+        if not may:
+            return None
+        if not caller.project_roles:
+            return caller
+        return replace(caller, projects=tuple({p for c in may for p in self.door.narrow(tx, caller, c, {}).projects}))
+
     def _visible(self, tx: Tx, kind: type[Resource], caller: Caller, rows: dict[str, Any]) -> set[str]:
         """Which of these rows the caller may see."""
-        if not any(caller.role in c.roles and self.door.rule(caller, c) for c in listing()[kind.kind]):
+        lister = self._lister(tx, kind.kind, caller)
+        if lister is None:
             return set()
-        rule = condition(kind, caller, "see")
+        rule = condition(kind, lister, "see")
         if rule is TRUE or not rows:
             return set(rows)
         return set(tx.execute(sa.select(kind.c.id).where(tx.any_of(kind.c.id, list(rows)), rule)).scalars())
@@ -325,8 +335,9 @@ class Feed:
                 live[t.kind][t.row] = row
         seen = {k: self._visible(tx, REGISTRY[k], caller, found) for k, found in live.items()}
         for k, ghosts in dead.items():
-            if any(caller.role in c.roles and self.door.rule(caller, c) for c in listing()[k]):
-                seen.setdefault(k, set()).update(gone(tx, REGISTRY[k], caller, ghosts))
+            lister = self._lister(tx, k, caller)
+            if lister is not None:
+                seen.setdefault(k, set()).update(gone(tx, REGISTRY[k], lister, ghosts))
         whole: dict[str, Any] = {}
         for k in RECORDS:
             picked = [live[k][i] for i in seen.get(k, ()) if i in live[k]]
@@ -378,7 +389,9 @@ class Feed:
         for each in self.streams:
             if each.cursor >= top or each.closed:
                 continue
-            key = ((each.caller.user_id, each.caller.role, each.caller.projects, each.caller.domain_trail), each.cursor)
+            who = each.caller
+            places = tuple(who.project_roles.items())
+            key = ((who.user_id, who.role_id, who.projects, places, who.domain_trail), each.cursor)
             if key not in wanted:
                 news = [t for t in self._ring if t.id > each.cursor]
                 if len(news) > REPLAY_MOST:

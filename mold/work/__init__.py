@@ -5,7 +5,7 @@ from mold.work.engine import Engine, error_of
 from mold.work.job import Job
 from mold.work.operation import OPERATIONS, Operation, operation, step
 from mold.work.reconcile import RECONCILERS, reconciler
-from mold.work.run import ask, change, look, pour, progress, together
+from mold.work.run import ask, change, look, pour, progress, together, unattended
 
 __all__ = [
     "OPERATIONS",
@@ -23,4 +23,5 @@ __all__ = [
     "reconciler",
     "step",
     "together",
+    "unattended",
 ]

@@ -8,11 +8,12 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from mold.base import clock
-from mold.store import Tx
+from mold.store import Resource, Tx
 from mold.wire.calls import Call
 from mold.work.job import Job
 from mold.work.operation import OPERATIONS, Operation, Part, Step
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mold.work.engine import Engine
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Resource)
 
 
 class Blocked(Exception):
@@ -145,6 +147,14 @@ def progress(percent: float, text: str = "", run: Run | None = None) -> None:
 async def look(work: Callable[[Tx], T]) -> T:
     """Read the database from within a world step or a reconciler."""
     return await _engine().reading(work)
+
+
+def unattended(tx: Tx, kind: type[R], *where: Any, limit: int = 100) -> list[R]:
+    """Rows that fit and on which no operation is under way: one that brought them there may have failed."""
+    busy = sa.select(Job.c.instance_id).where(
+        Job.c.phase != "over", Job.c.instance_type == kind.kind, Job.c.instance_id.is_not(None)
+    )
+    return tx.find(kind, *where, kind.c.id.not_in(busy), limit=limit)
 
 
 async def change(work: Callable[[Tx], T]) -> T:

@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 from cloud import ADMIN_PASSWORD, Actor, Cloud
 
-from mold.features.identity import accounts
+from mold.features.identity import credentials
 
 API = "/client/api"
 KEY_ERROR = "unable to verify user credentials"
@@ -225,11 +225,11 @@ def test_passwords_are_kept_with_argon2id(cloud: Cloud, web: httpx.Client) -> No
     real = extract_parameters(cloud._real_hasher.hash("x"))
     assert real.type.name == "ID" and real.memory_cost >= 19 * 1024 and real.time_cost >= 2
     tenant = cloud.tenant()
-    cheap, accounts.hasher = accounts.hasher, PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
+    cheap, credentials.hasher = credentials.hasher, PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
     try:
         assert sign_in(web, tenant.name, "a password", domainid=tenant.domain).status_code == 200
     finally:
-        accounts.hasher = cheap
+        credentials.hasher = cheap
 
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,18 +4,26 @@ CREATE TABLE account (
 	name TEXT NOT NULL,
 	domain_id TEXT NOT NULL,
 	type BIGINT NOT NULL,
+	role_id TEXT NOT NULL,
 	role_type TEXT NOT NULL,
 	state TEXT NOT NULL,
 	project_id TEXT,
 	networkdomain TEXT,
+	default_zone_id TEXT,
+	details TEXT,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_account PRIMARY KEY (number),
 	CONSTRAINT uq_account_domain_id_name UNIQUE (domain_id, name),
 	CONSTRAINT uq_account_id UNIQUE (id),
-	CONSTRAINT fk_account_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id)
+	CONSTRAINT fk_account_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id),
+	CONSTRAINT fk_account_role_id FOREIGN KEY(role_id) REFERENCES role (id)
 );
 
+CREATE INDEX ix_account_default_zone_id ON account (default_zone_id);
+
 CREATE INDEX ix_account_domain_id ON account (domain_id);
+
+CREATE INDEX ix_account_role_id ON account (role_id);
 
 CREATE TABLE address (
 	number BIGSERIAL NOT NULL,
@@ -642,17 +650,94 @@ CREATE TABLE project_member (
 	id TEXT NOT NULL,
 	project_id TEXT NOT NULL,
 	account_id TEXT NOT NULL,
+	user_id TEXT,
+	who TEXT NOT NULL,
 	role TEXT NOT NULL,
+	project_role_id TEXT,
 	CONSTRAINT pk_project_member PRIMARY KEY (number),
-	CONSTRAINT uq_project_member_project_id_account_id UNIQUE (project_id, account_id),
+	CONSTRAINT uq_project_member_project_id_who UNIQUE (project_id, who),
 	CONSTRAINT uq_project_member_id UNIQUE (id),
 	CONSTRAINT fk_project_member_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE,
-	CONSTRAINT fk_project_member_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE
+	CONSTRAINT fk_project_member_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE,
+	CONSTRAINT fk_project_member_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE,
+	CONSTRAINT fk_project_member_project_role_id FOREIGN KEY(project_role_id) REFERENCES projectrole (id)
 );
 
 CREATE INDEX ix_project_member_account_id ON project_member (account_id);
 
 CREATE INDEX ix_project_member_project_id ON project_member (project_id);
+
+CREATE INDEX ix_project_member_project_role_id ON project_member (project_role_id);
+
+CREATE INDEX ix_project_member_user_id ON project_member (user_id);
+
+CREATE TABLE projectinvitation (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	project_id TEXT NOT NULL,
+	account_id TEXT,
+	user_id TEXT,
+	domain_id TEXT NOT NULL,
+	email TEXT,
+	role TEXT NOT NULL,
+	project_role_id TEXT,
+	token_digest TEXT,
+	state TEXT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_projectinvitation PRIMARY KEY (number),
+	CONSTRAINT uq_projectinvitation_id UNIQUE (id),
+	CONSTRAINT fk_projectinvitation_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE,
+	CONSTRAINT fk_projectinvitation_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE,
+	CONSTRAINT fk_projectinvitation_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE,
+	CONSTRAINT fk_projectinvitation_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id),
+	CONSTRAINT fk_projectinvitation_project_role_id FOREIGN KEY(project_role_id) REFERENCES projectrole (id) ON DELETE CASCADE,
+	CONSTRAINT uq_projectinvitation_token_digest UNIQUE (token_digest)
+);
+
+CREATE INDEX ix_projectinvitation_account_id ON projectinvitation (account_id);
+
+CREATE INDEX ix_projectinvitation_domain_id ON projectinvitation (domain_id);
+
+CREATE INDEX ix_projectinvitation_project_id ON projectinvitation (project_id);
+
+CREATE INDEX ix_projectinvitation_project_role_id ON projectinvitation (project_role_id);
+
+CREATE INDEX ix_projectinvitation_user_id ON projectinvitation (user_id);
+
+CREATE TABLE projectrole (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	project_id TEXT NOT NULL,
+	name TEXT NOT NULL,
+	description TEXT,
+	CONSTRAINT pk_projectrole PRIMARY KEY (number),
+	CONSTRAINT uq_projectrole_project_id_name UNIQUE (project_id, name),
+	CONSTRAINT uq_projectrole_id UNIQUE (id),
+	CONSTRAINT fk_projectrole_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_projectrole_project_id ON projectrole (project_id);
+
+CREATE TABLE projectrolepermission (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	project_id TEXT NOT NULL,
+	project_role_id TEXT NOT NULL,
+	rule TEXT NOT NULL,
+	permission TEXT NOT NULL,
+	description TEXT,
+	position BIGINT NOT NULL,
+	CONSTRAINT pk_projectrolepermission PRIMARY KEY (number),
+	CONSTRAINT uq_projectrolepermission_id UNIQUE (id),
+	CONSTRAINT fk_projectrolepermission_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE,
+	CONSTRAINT fk_projectrolepermission_project_role_id FOREIGN KEY(project_role_id) REFERENCES projectrole (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_projectrolepermission_project_id ON projectrolepermission (project_id);
+
+CREATE INDEX ix_projectrolepermission_project_role_id ON projectrolepermission (project_role_id);
+
+CREATE INDEX ix_projectrolepermission_project_role_id_position ON projectrolepermission (project_role_id, position);
 
 CREATE TABLE pulse (
 	guid TEXT NOT NULL,
@@ -664,6 +749,37 @@ CREATE TABLE pulse (
 	sent BIGINT NOT NULL,
 	CONSTRAINT pk_pulse PRIMARY KEY (guid)
 );
+
+CREATE TABLE role (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	name TEXT NOT NULL,
+	role_type TEXT NOT NULL,
+	description TEXT,
+	state TEXT NOT NULL,
+	isdefault BOOLEAN NOT NULL,
+	ispublic BOOLEAN NOT NULL,
+	CONSTRAINT pk_role PRIMARY KEY (number),
+	CONSTRAINT uq_role_name UNIQUE (name),
+	CONSTRAINT uq_role_id UNIQUE (id)
+);
+
+CREATE TABLE rolepermission (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	role_id TEXT NOT NULL,
+	rule TEXT NOT NULL,
+	permission TEXT NOT NULL,
+	description TEXT,
+	position BIGINT NOT NULL,
+	CONSTRAINT pk_rolepermission PRIMARY KEY (number),
+	CONSTRAINT uq_rolepermission_id UNIQUE (id),
+	CONSTRAINT fk_rolepermission_role_id FOREIGN KEY(role_id) REFERENCES role (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_rolepermission_role_id ON rolepermission (role_id);
+
+CREATE INDEX ix_rolepermission_role_id_position ON rolepermission (role_id, position);
 
 CREATE TABLE router (
 	number BIGSERIAL NOT NULL,

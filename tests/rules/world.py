@@ -5,12 +5,18 @@ The domains are ROOT, ROOT/A, ROOT/A/C and ROOT/B.  What `may` says is written h
 
 from __future__ import annotations
 
+import re
+import tomllib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from cloud import Actor, Cloud, Site
 
+import mold
+from mold.api.command import COMMANDS
 from mold.store import REGISTRY
 
 Need = Literal["see", "use", "change"]
@@ -20,12 +26,13 @@ RANK = {"User": 0, "DomainAdmin": 1, "ResourceAdmin": 2, "Admin": 3}
 
 @dataclass(frozen=True)
 class Person:
-    """A caller. `role` is the kind of its role, `place` its domain's path."""
+    """A caller. `role` is the kind of its role, `place` its domain's path, `title` the role's name."""
 
     name: str
     role: str
     place: str
     actor: Actor
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,40 @@ INFRA = {
 EVERYBODYS = {"ostype", "oscategory"}
 
 
+TITLES = {"Admin": "Root Admin", "ResourceAdmin": "Resource Admin", "DomainAdmin": "Domain Admin", "User": "User"}
+FACTS = tomllib.loads((Path(mold.__file__).parent / "features/identity/roles.toml").read_text())
+DENIED_IN_PROJECT = ("stop*", "deployVirtualMachine", "createNetwork", "updateTemplate*")
+"""What the project role of max denies; `listVolumes` as well, among the lists."""
+
+
+@cache
+def calls(title: str, name: str) -> bool:
+    """Whether a predefined role may call a command: by its rules in order, else by its type."""
+    if title == "Root Admin":
+        return True
+    (role,) = (r for r in FACTS["role"] if r["name"] == title)
+    for rule in role["rules"].split():
+        if re.fullmatch(rule.lstrip("!").lower().replace("*", "[a-z0-9_]*"), name.lower()):
+            return not rule.startswith("!")
+    for types, names in FACTS["implied"].items():
+        if name in names.split():
+            return role["type"] in types.split()
+    return role["type"] in {r.value for r in COMMANDS[name].roles}
+
+
+@cache
+def above(title: str, other: str) -> bool:
+    """Whether the role `other` ranks above `title`."""
+    kinds = {r["name"]: r["type"] for r in FACTS["role"]}
+    mine, its = RANK[kinds[title]], RANK[kinds[other]]
+    more = any(calls(other, n) and not calls(title, n) for n, c in COMMANDS.items() if not c.open)
+    return its > mine or (its == mine and more)
+
+
+TITLES_OF_RULES = frozenset(r["name"] for r in FACTS["role"])
+OF_PROJECT = {"project", "projectrole", "projectrolepermission", "projectinvitation"}
+
+
 def within(top: str, place: str) -> bool:
     """Whether the domain `place` is `top` or below it."""
     return place == top or place.startswith(top + "/")
@@ -89,6 +130,8 @@ def may(person: Person, need: Need, row: Row, members: frozenset[str]) -> bool:
             return operator or need != "change"
         for_me = within(row.place, person.place)
         return operator or admin_of_it or (need != "change" and for_me)
+    if row.kind == "router":
+        return operator or admin_of_it
     if row.kind in INFRA:
         return operator
     if row.kind in EVERYBODYS:
@@ -99,8 +142,21 @@ def may(person: Person, need: Need, row: Row, members: frozenset[str]) -> bool:
         return operator or admin_of_it or person.place == row.place
     if row.kind in ("account", "user"):
         reach = operator or admin_of_it or row.owner == person.name
-        return reach and (need != "change" or RANK[row.role] <= RANK[person.role])
-    if row.kind == "project":
+        return reach and (need != "change" or not above(person.title, row.role))
+    if row.kind == "role":
+        seen = person.role == "Admin" or (
+            person.role != "User" and row.open and RANK[row.role] <= RANK[person.role]
+        )
+        given = row.label in TITLES_OF_RULES and not above(person.title, row.label)
+        given = given or (row.label == "private" and (person.title == "Root Admin" or person.role == "Admin"))
+        return seen and (need == "see" or (given and (need == "use" or person.role == "Admin")))
+    if row.kind == "rolepermission":
+        return operator
+    if row.kind in OF_PROJECT:
+        if row.kind == "projectinvitation" and need != "change" and person.name == row.owner:
+            return True
+        if need == "change" or row.kind == "projectinvitation":
+            return operator or admin_of_it or person.name == "alice"
         return operator or admin_of_it or person.name in members
     raise AssertionError(f"no expectation is written for {row.kind}")
 
@@ -115,7 +171,7 @@ class World:
         c = cloud.domain("C", parent=a)
         b = cloud.domain("B")
         self.domains = {"ROOT": cloud.admin.domain, "ROOT/A": a, "ROOT/A/C": c, "ROOT/B": b}
-        self.people: dict[str, Person] = {"root": Person("root", "Admin", "ROOT", cloud.admin)}
+        self.people: dict[str, Person] = {"root": Person("root", "Admin", "ROOT", cloud.admin, "Root Admin")}
         for name, role, place in (
             ("operator", "ResourceAdmin", "ROOT"),
             ("chief_a", "DomainAdmin", "ROOT/A"),
@@ -126,11 +182,24 @@ class World:
             ("mary", "User", "ROOT/A"),
             ("carol", "User", "ROOT/A/C"),
             ("bob", "User", "ROOT/B"),
+            ("max", "User", "ROOT/A"),
         ):
-            self.people[name] = Person(name, role, place, cloud.tenant(self.domains[place], role, name))
+            self.people[name] = Person(
+                name, role, place, cloud.tenant(self.domains[place], role, name), TITLES[role]
+            )
+        for name, role, place, title in (
+            ("auditor", "Admin", "ROOT", "Read-Only Admin"),
+            ("helpdesk", "Admin", "ROOT", "Support Admin"),
+            ("reader", "User", "ROOT/A", "Read-Only User"),
+            ("helper", "User", "ROOT/A", "Support User"),
+        ):
+            self.people[name] = Person(
+                name, role, place, cloud.tenant(self.domains[place], name=name, title=title), title
+            )
         self.rows: list[Row] = []
-        self.members = frozenset({"alice", "mary"})
+        self.members = frozenset({"alice", "mary", "max"})
         self._people()
+        self._roles()
         self._project()
         self._infra()
         self._offered()
@@ -149,29 +218,51 @@ class World:
         """The rows of a kind."""
         return [r for r in self.rows if r.kind == kind]
 
-    def may(self, person: Person, need: Need, row: Row) -> bool:
-        """The expectation for a row of this world."""
-        return may(person, need, row, self.members)
+    def may(self, person: Person, need: Need, row: Row, command: str = "") -> bool:
+        """The expectation for a row of this world, with a command that a project role may deny."""
+        members = self.members - {"max"} if self.closed(person, command) else self.members
+        return may(person, need, row, members)
+
+    def closed(self, person: Person, command: str) -> bool:
+        """Whether the person's role in the project denies a command."""
+        denied = (*DENIED_IN_PROJECT, "listVolumes")
+        return person.name == "max" and any(re.fullmatch(d.replace("*", ".*"), command) for d in denied)
 
     def _people(self) -> None:
         for place, id in self.domains.items():
             self.add("domain", id, place, place=place)
         for p in self.people.values():
-            about = {"owner": p.name, "place": p.place, "role": p.role}
+            about = {"owner": p.name, "place": p.place, "role": p.title}
             self.add("account", p.actor.account, p.name, **about)
             self.add("user", p.actor.user, p.name, **about)
 
     def _project(self) -> None:
-        alice, mary = self.people["alice"].actor, self.people["mary"].actor
+        alice = self.people["alice"].actor
         self.project: str = alice.createProject(name="secret-project")["id"]
-        self.add("project", self.project, "secret-project", place="ROOT/A", project=True)
-        # No command adds members yet.
-        member = REGISTRY["project_member"]
-        self.cloud.run(
-            self.cloud.manager.engine.writing(
-                lambda tx: tx.add(member(project_id=self.project, account_id=mary.account, role="Regular"))
-            )
-        )
+        here = {"projectid": self.project}
+        about = {"place": "ROOT/A", "project": True}
+        self.add("project", self.project, "secret-project", **about)
+        role = alice.createProjectRole(name="careful", **here)["id"]
+        self.add("projectrole", role, "careful", **about)
+        for rule in (*DENIED_IN_PROJECT, "listVolumes"):
+            made = alice.createProjectRolePermission(projectroleid=role, rule=rule, permission="deny", **here)
+        self.add("projectrolepermission", made["id"], "of careful", **about)
+        alice.addAccountToProject(account="mary", **here)
+        alice.addAccountToProject(account="max", projectroleid=role, **here)
+        self.cloud.set("project.invite.required", True)
+        alice.addAccountToProject(account="arthur", **here)
+        self.cloud.set("project.invite.required", False)
+        invited = alice.one("listProjectInvitations", **here)
+        self.add("projectinvitation", invited["id"], "arthur's", owner="arthur", **about)
+
+    def _roles(self) -> None:
+        root = self.cloud.admin
+        for each in root.listRoles():
+            self.add("role", each["id"], each["name"], role=each["type"], open=True)
+        private = root.createRole(name="private", type="User", ispublic=False)["id"]
+        self.add("role", private, "private", role="User")
+        rule = root.createRolePermission(roleid=private, rule="listZones", permission="allow")
+        self.add("rolepermission", rule["id"], "of private", role="User")
 
     def _infra(self) -> None:
         s, root = self.site, self.cloud.admin
@@ -242,8 +333,9 @@ class World:
             )
             return list(found)
 
+        places = {i: p for p, i in self.domains.items()}
         for router in rows("router"):
-            self.add("router", router["id"], "some network's")
+            self.add("router", router["id"], "some network's", place=places[router["domain_id"]])
         for job in rows("asyncjob"):
             if job["account_id"] in names:
                 p = names[job["account_id"]]

@@ -29,7 +29,7 @@ from mold.api.door import Request
 from mold.api.sign import candidates, sign
 from mold.features.compute import consoles
 from mold.features.compute.machines.row import VirtualMachine
-from mold.features.identity.accounts import User
+from mold.features.identity.users import User
 from mold.features.infra import certificates
 from mold.plugins.simulator import Box, Simulator
 from mold.server import http, rfb, screens

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mails import MailServer
 from workcloud import Cloud, machine, network, template
 
 from mold.features.infra.certificates import Certificate
@@ -203,7 +204,7 @@ async def delete_traffic_type(cloud: Cloud) -> Want:
 # -- storage -------------------------------------------------------------------------------------------------------------
 
 
-@recipe("FetchTemplate")
+@recipe("FetchTemplate", grows=("template", "usage_count"))
 async def register_template(cloud: Cloud) -> Want:
     return "registerTemplate", {
         "name": "new", "displaytext": "new", "url": "http://images.invalid/new.qcow2", "format": "QCOW2",
@@ -308,19 +309,13 @@ async def revoke_certificate(cloud: Cloud) -> Want:
 # -- people --------------------------------------------------------------------------------------------------------------
 
 
-@recipe("Forgotten")
-async def delete_domain(cloud: Cloud) -> Want:
-    made = await cloud.done("createDomain", name="empty")
-    return "deleteDomain", {"id": made["domain"]["id"]}
-
-
 @recipe("RegisterKeys")
 async def register_keys(cloud: Cloud) -> Want:
     user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
     return "registerUserKeys", {"id": user}
 
 
-@recipe("OpenProject")
+@recipe("ChangeProject")
 async def create_project(cloud: Cloud) -> Want:
     return "createProject", {"name": "p1", "displaytext": "p1"}
 
@@ -330,3 +325,86 @@ async def tag(cloud: Cloud) -> Want:
     return "createTags", {
         "resourcetype": "UserVm", "resourceids": await vm(cloud), "tags[0].key": "a", "tags[0].value": "b"
     }  # fmt: skip
+
+
+@recipe("ChangeMembers")
+async def leave_a_project(cloud: Cloud) -> Want:
+    project, name = await shared(cloud), "member"
+    await tenant(cloud, name)
+    await cloud.done("addAccountToProject", projectid=project, account=name)
+    return "deleteAccountFromProject", {"projectid": project, "account": name}
+
+
+@recipe("MailInvitation", grows=("projectinvitation",))
+async def invite_by_mail(cloud: Cloud) -> Want:
+    await cloud.done("updateConfiguration", name="project.smtp.host", value="127.0.0.1")
+    await cloud.done("updateConfiguration", name="project.smtp.port", value=str(MailServer().port))
+    await cloud.done("updateConfiguration", name="project.email.sender", value="cloud@example.org")
+    return "addAccountToProject", {"projectid": await shared(cloud), "email": "a@example.org"}
+
+
+@recipe("SuspendProject", grows=HALTED)
+async def suspend(cloud: Cloud) -> Want:
+    project = await shared(cloud)
+    own = await network(cloud.done, cloud.ids, "of the project", projectid=project)
+    await vm(cloud, networkids=own, projectid=project)
+    return "suspendProject", {"id": project}
+
+
+@recipe("RemoveProject")
+async def remove_a_project(cloud: Cloud) -> Want:
+    project = await shared(cloud)
+    await cloud.done("createSSHKeyPair", name="k", projectid=project)
+    return "deleteProject", {"id": project, "cleanup": "true"}
+
+
+@recipe("RemoveAccount")
+async def remove_an_account(cloud: Cloud) -> Want:
+    made = await tenant(cloud, "leaver")
+    whose = {"account": "leaver", "domainid": made["domainid"]}
+    await cloud.done("createSSHKeyPair", name="k", **whose)
+    await vm(cloud, networkids=await network(cloud.done, cloud.ids, "own", **whose), **whose)
+    return "deleteAccount", {"id": made["id"]}
+
+
+@recipe("RemoveDomain")
+async def remove_a_domain(cloud: Cloud) -> Want:
+    domain = (await cloud.done("createDomain", name="d"))["domain"]["id"]
+    await tenant(cloud, "leaver", domainid=domain)
+    return "deleteDomain", {"id": domain, "cleanup": "true"}
+
+
+@recipe("DisableAccount", grows=HALTED)
+async def disable_an_account(cloud: Cloud) -> Want:
+    made = await tenant(cloud, "stopped")
+    whose = {"account": "stopped", "domainid": made["domainid"]}
+    await vm(cloud, networkids=await network(cloud.done, cloud.ids, "own", **whose), **whose)
+    return "disableAccount", {"id": made["id"], "lock": "false"}
+
+
+@recipe("DisableUser")
+async def disable_a_user(cloud: Cloud) -> Want:
+    return "disableUser", {"id": (await tenant(cloud, "out"))["user"][0]["id"]}
+
+
+@recipe("MarkZone")
+async def mark_a_default_zone(cloud: Cloud) -> Want:
+    made = await tenant(cloud, "settler")
+    return "markDefaultZoneForAccount", {
+        "account": "settler", "domainid": made["domainid"], "zoneid": cloud.ids["zone"]
+    }  # fmt: skip
+
+
+async def tenant(cloud: Cloud, name: str, **other: Any) -> dict[str, Any]:
+    """An account with a user."""
+    made = await cloud.done(
+        "createAccount", username=name, password="p", email="e@x.org", firstname="F", lastname="L", **other
+    )
+    return dict(made["account"])
+
+
+async def shared(cloud: Cloud) -> str:
+    """A project of the admin."""
+    made = await cloud.done("createProject", name="shared", displaytext="shared")
+    id: str = made["project"]["id"] if "project" in made else made["id"]
+    return id

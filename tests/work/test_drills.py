@@ -22,8 +22,10 @@ from workkit import Killed
 
 from mold.base.errors import Failed, Unreachable
 from mold.features.compute.machines.row import VirtualMachine
-from mold.features.compute.machines.stop import expunge_destroyed
+from mold.features.compute.machines.stop import expunge_again, expunge_destroyed
+from mold.features.identity.removal import finish_removals, halt_again
 from mold.features.network import networks
+from mold.features.storage import templates
 from mold.plugins.simulator import Simulator
 from mold.server.app import load
 from mold.store import Tx
@@ -83,6 +85,7 @@ async def prepared(recipe: Recipe, small_cloud: tuple[Path, Simulator, dict[str,
         cloud.ids = dict(small_cloud[2])
         want = await recipe.prepare(cloud)
         await cloud.engine.idle()
+        await networks.follow_networks()  # routers learn of what has gone within seconds: at rest, they have
         return Prepared(folder, simulator, cloud.ids, want)
 
 
@@ -164,14 +167,21 @@ def instead(part: Part, function: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def impatient(operation: str) -> Iterator[None]:
-    """Hosts that do not answer are given up soon."""
-    kind = OPERATIONS[operation]
-    kept, kind.patience = kind.patience, 0.3
+def impatient() -> Iterator[None]:
+    """Hosts that do not answer are given up soon, by the operation and by those that it starts."""
+    kept = {kind: kind.patience for kind in OPERATIONS.values()}
+    for kind in kept:
+        kind.patience = min(kept[kind], 0.3)
     try:
         yield
     finally:
-        kind.patience = kept
+        for kind, patience in kept.items():
+            kind.patience = patience
+
+
+failed_removals = (
+    sa.update(Job.table).where(Job.c.phase == "over", Job.c.operation.startswith("Remove")).values(completed=LONG_AGO)
+)
 
 
 async def settle(cloud: Cloud, *, idle: bool) -> None:
@@ -188,8 +198,16 @@ async def settle(cloud: Cloud, *, idle: bool) -> None:
     await cloud.engine.idle()
     await cloud.engine.writing(age)
     await expunge_destroyed()
+    await expunge_again()
+    await cloud.engine.idle()
+    await cloud.engine.writing(lambda tx: tx.execute(failed_removals))
+    await finish_removals()
+    await cloud.engine.idle()
+    await halt_again()
     await cloud.engine.idle()
     await networks.follow_networks()
+    await networks.finish_networks()
+    await templates.finish_template_removals()
     await cloud.engine.idle()
     if idle:
         await networks.shut_idle_networks()
@@ -276,7 +294,7 @@ class Drill:
         for each in self.kind.steps:
             for kind in ("refused", "lost") if each.world else ("refused",):
                 async with self.variant() as (cloud, _, before, _flaky):
-                    with instead(each, broken(each, kind)), impatient(self.recipe.operation):
+                    with instead(each, broken(each, kind)), impatient():
                         job = await self.run(cloud)
                     await self.judge(cloud, before, f"{each.name} {kind}", job, status=2)
 
@@ -302,7 +320,7 @@ class Drill:
                         flaky.before = before_
                     else:
                         flaky.after = after
-                    with impatient(self.recipe.operation):
+                    with impatient():
                         job = await self.run(cloud)
                     name = flaky.names[number - 1] if number <= len(flaky.names) else "(not made this time)"
                     await self.judge(cloud, before, f"call {number} {name} {kind}", job)

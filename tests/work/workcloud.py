@@ -137,9 +137,11 @@ async def template(done: Call, ids: Ids, name: str) -> str:
     return id
 
 
-async def network(done: Call, ids: Ids, name: str) -> str:
+async def network(done: Call, ids: Ids, name: str, **whose: str) -> str:
     """Create an isolated network; its id."""
-    made = await done("createNetwork", name=name, zoneid=ids["zone"], networkofferingid=ids["networkoffering"])
+    made = await done(
+        "createNetwork", name=name, zoneid=ids["zone"], networkofferingid=ids["networkoffering"], **whose
+    )
     id: str = made["network"]["id"]
     return id
 

@@ -15,8 +15,8 @@ from mold.api.permit import find
 from mold.base import ids
 from mold.base.errors import Conflict, Denied, Invalid, Unauthorized
 from mold.features.compute.machines.row import VirtualMachine
-from mold.features.identity.accounts import User
 from mold.features.identity.signin import caller_of
+from mold.features.identity.users import User
 from mold.features.infra.settings import setting
 from mold.store import Tx, metadata
 

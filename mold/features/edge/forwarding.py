@@ -10,8 +10,8 @@ from typing import Any
 
 from mold.api.command import Ctx, Tags, command
 from mold.features.compute.machines.row import VirtualMachine
-from mold.features.identity.accounts import Project
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Project
 from mold.features.network.addresses import Address
 from mold.features.network.networks import Network
 

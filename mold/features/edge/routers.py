@@ -16,13 +16,14 @@ import sqlalchemy as sa
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Param, command
 from mold.api.lists import Query, lists
-from mold.api.permit import OPERATORS, Infra, below
+from mold.api.permit import ADMINS, FALSE, OPERATORS, TRUE, Caller, Policy, RoleType, below
 from mold.base import ids, net
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
 from mold.features.compute.machines.row import Nic, VirtualMachine, control_state
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Project
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import ServiceOffering
@@ -35,14 +36,23 @@ from mold.features.network.offerings import NetworkOffering
 from mold.features.network.physical import public_segment
 from mold.store import Prepared, Resource, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Operation, ask, change, look, operation, step
+from mold.work import ask, change, look, operation
+
+
+class Served(Policy):
+    """Routers: operators', and of admins of the domains whose networks they serve."""
+
+    def see(self, caller: Caller, t: Any) -> Any:
+        if caller.role in OPERATORS:
+            return TRUE
+        return below(caller.domain_trail, t.c.domain_id) if caller.role is RoleType.DOMAIN else FALSE
 
 
 class Router(Resource):
     """A network's router. `state`: Starting until its first document is applied, then Running."""
 
     kind = "router"
-    policy = Infra()
+    policy = Served()
     states = machine("Starting", up="Starting|Running>Running", stop="Starting|Running>Stopping")
 
     network_id: str = refers(
@@ -51,7 +61,7 @@ class Router(Resource):
         shows={"guestnetworkid": "id", "guestnetworkname": "name", "networkdomain": "networkdomain"},
     )
     zone_id: str = refers("zone")
-    host_id: str = refers("host")
+    host_id: str = refers("host", admin=True)
     address_id: str | None = refers("address", default=None, shows={"publicip": "ip"}, filter=False)
     account_id: str = refers("account", filter=False)
     domain_id: str = refers("domain", filter=False)
@@ -102,8 +112,9 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
             "guestipaddress": network.gateway,
             "guestnetmask": network.netmask,
             "guestmacaddress": r.mac,
-            "podid": host.pod_id,
-            "podname": pods[host.pod_id].name,
+            # Where it runs is the operators' business.
+            "podid": host.pod_id if caller.rank >= 2 else None,
+            "podname": pods[host.pod_id].name if caller.rank >= 2 else None,
             "projectid": project.id if project else None,
             "project": project.name if project else None,
             "softwareversion": host.version,
@@ -135,7 +146,7 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
 @lists(
     "listRouters",
     Router,
-    roles=OPERATORS,
+    roles=ADMINS,
     refused={
         "fetchhealthcheckresults:boolean": LATER,
         "healthchecksfailed:boolean": LATER,
@@ -369,26 +380,15 @@ ELEMENTS.append(RouterElement())
 
 
 @operation
-class RebootRouter(Operation):
+class RebootRouter(networks.RestartNetwork, kw_only=True):
     """Make a router anew: away with it, and back out of the rows."""
 
-    locks = ("network",)
     answers = (Router, "router")
     router: str
-    network: str
-
-    @step
-    def bump(self, tx: Tx) -> None:
-        networks.bump(tx, self.network)
-
-    @step
-    async def again(self) -> None:
-        for each in ELEMENTS:
-            await each.remove(self.network)
-        await networks.apply(self.network)
+    cleanup: bool = True
 
 
-@command("rebootRouter", roles=OPERATORS, answers=Router, job=True, event="ROUTER.REBOOT")
+@command("rebootRouter", roles=ADMINS, answers=Router, job=True, event="ROUTER.REBOOT")
 def reboot(ctx: Ctx, id: Router, forced: bool = False) -> Router:
     """Makes a router anew from the rows.
 

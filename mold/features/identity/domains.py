@@ -6,18 +6,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import Ctx, command
-from mold.api.lists import Query, lists
-from mold.api.permit import ADMINS, Territory
+from mold.api.command import Ctx, Param, Tags, command
+from mold.api.lists import Query, lists, tagged
+from mold.api.permit import ADMINS, ROOT, RoleType, Territory, condition
 from mold.base import ids
-from mold.base.errors import Denied, Invalid
-from mold.store import Resource, Tx, column, created, refers
-from mold.work import Operation, operation, step
+from mold.base.errors import Conflict, Denied, Invalid
+from mold.store import REGISTRY, Resource, Tx, column, created, refers
+
+TREE = frozenset({RoleType.ADMIN, RoleType.DOMAIN})
+"""Who makes and removes domains."""
 
 
 class Domain(Resource):
@@ -53,11 +56,7 @@ def _children_of(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, An
     "listDomains",
     Domain,
     roles=ADMINS,
-    refused={
-        **dict.fromkeys(("account:string", "projectid:uuid"), "no filter for domains, which belong to no account"),
-        "tag:string": "for limits by tag, which are not offered yet",
-        "tags:map": "not offered yet: domains have no tags",
-    },
+    refused={"tag:string": "for limits by tag, which are not offered yet"},
 )
 def _list(
     q: Query,
@@ -67,14 +66,27 @@ def _list(
     level: int | None = None,
     isrecursive: bool = False,
     listall: bool = False,
+    account: str | None = None,
+    projectid: Annotated[Resource | None, Param(of="project")] = None,
+    tags: Tags | None = None,
     details: list[str] | None = None,
     showicon: bool | None = None,
 ) -> None:
     """Lists domains: root admins all, others their own and, with listall, those below it.
 
     domainid: this domain, with isrecursive also those below it
+    account: those with an account of this name
+    projectid: the one that this project is in
     details: sets of fields, comma separated: min, resource, all
     """
+    if account is not None:
+        kind = REGISTRY["account"]
+        seen = condition(kind, q.ctx.caller, "see")
+        q.where(Domain.c.id.in_(sa.select(kind.c.domain_id).where(kind.c.name == account, seen)))
+    if isinstance(projectid, Resource):
+        q.where(Domain.c.id == projectid.__dict__["domain_id"])
+    if tags:
+        q.where(tagged(Domain, tags))
     if id is not None:
         q.where(Domain.c.id == id.id)
     elif domainid is not None or not (q.ctx.caller.root or listall):
@@ -108,16 +120,25 @@ def _children(
         q.where(Domain.c.parent_id == top.id)
 
 
+def check_suffix(text: str | None) -> None:
+    """Invalid unless it is a DNS suffix; none at all is fine."""
+    if text and (len(text) > 200 or not all(ids.is_label(p) for p in text.split("."))):
+        raise Invalid(f"'{text[:80]}' is not a DNS suffix; write it like example.org.", parameter="networkdomain")
+
+
 def place(tx: Tx, domain: Domain) -> Domain:
     """Insert a domain below its parent, with its trail and path."""
-    parent = tx.get(Domain, domain.parent_id)
+    # Locked, so that the parent does not move elsewhere before its new child is there to move with it.
+    parent = tx.locked(Domain, domain.parent_id) if domain.parent_id else None
+    if parent is not None and parent.state != "Active":
+        raise Conflict(f"The domain {parent.path} is being removed.", domainid=parent.id)
     domain.path = f"{parent.path}/{domain.name}" if parent else domain.name
     domain.level = parent.level + 1 if parent else 0
     tx.add(domain)
     return tx.set(domain, trail=f"{parent.trail if parent else '/'}{domain.number}/")
 
 
-@command("createDomain", roles=ADMINS, answers=Domain, event="DOMAIN.CREATE")
+@command("createDomain", roles=TREE, answers=Domain, event="DOMAIN.CREATE")
 def create(
     ctx: Ctx,
     name: str,
@@ -133,8 +154,7 @@ def create(
     """
     if "/" in name or not name.strip():
         raise Invalid("A domain's name must not be empty or contain '/'.", parameter="name")
-    if networkdomain and not all(ids.is_label(p) for p in networkdomain.split(".")):
-        raise Invalid(f"'{networkdomain}' is not a DNS suffix; write it like example.org.", parameter="networkdomain")
+    check_suffix(networkdomain)
     if domainid is not None and not ids.UUID.match(domainid):
         raise Invalid("domainid must be a uuid.", parameter="domainid")
     parent = parentdomainid or ctx.tx.one(Domain, ctx.caller.domain_id)
@@ -144,7 +164,7 @@ def create(
     return place(ctx.tx, made)
 
 
-@command("updateDomain", roles=ADMINS, answers=Domain, event="DOMAIN.UPDATE")
+@command("updateDomain", roles=ROOT, answers=Domain, event="DOMAIN.UPDATE")
 def update(ctx: Ctx, id: Domain, name: str | None = None, networkdomain: str | None = None) -> Domain:
     """Renames a domain or changes its network domain."""
     tx = ctx.tx
@@ -164,31 +184,65 @@ def update(ctx: Ctx, id: Domain, name: str | None = None, networkdomain: str | N
         tx.noted(Domain, id.id, "path")
         id.path = new
     if networkdomain is not None:
+        check_suffix(networkdomain)
         tx.set(id, networkdomain=networkdomain or None)
     return id
 
 
-@operation
-class Forgotten(Operation):
-    """A row was removed with the request; nothing in the world follows."""
-
-    thing: str
-
-    @step
-    def done(self, tx: Tx) -> None:
-        del tx
+Move = Callable[[Tx, Domain, Domain, Domain], None]
+moving: list[Move] = []
+"""What follows in the same transaction when a domain moves: (tx, domain, parent until now, new parent). May refuse."""
 
 
-@command(
-    "deleteDomain",
-    roles=ADMINS,
-    job=True,
-    event="DOMAIN.DELETE",
-    refused={"cleanup:boolean": "not offered yet; remove what is in the domain first"},
-)
-def delete(ctx: Ctx, id: Domain) -> None:
-    """Deletes a domain that holds nothing any more."""
-    if id.parent_id is None or id.id == ctx.caller.domain_id:
-        raise Denied("The ROOT domain and your own domain cannot be deleted.")
-    ctx.tx.remove(id)
-    ctx.start(Forgotten(thing=id.id))
+def above(tx: Tx, domain: Domain) -> list[Domain]:
+    """The domain and those above it, but ROOT, from the bottom up."""
+    out = []
+    while domain.parent_id is not None:
+        out.append(domain)
+        domain = tx.one(Domain, domain.parent_id)
+    return out
+
+
+@command("moveDomain", roles=ROOT, answers=Domain, event="DOMAIN.MOVE")
+def move(
+    ctx: Ctx,
+    domainid: Annotated[Domain, Param(access="operate")],
+    parentdomainid: Annotated[Domain, Param(access="operate")],
+) -> Domain:
+    """Moves a domain, with all that is in and below it, to another parent.
+
+    domainid: the domain that moves
+    parentdomainid: the domain it moves into
+    """
+    tx = ctx.tx
+    if domainid.parent_id is None:
+        raise Denied("The ROOT domain cannot be moved.")
+    # One move at a time: two at once could make a ring of domains.
+    tx.execute(sa.select(Domain.c.id).where(Domain.c.parent_id.is_(None)).with_for_update())
+    below = sa.select(Domain.c.id).where(Domain.c.trail.startswith(domainid.trail, autoescape=True))
+    moved = tx.execute(below.with_for_update()).scalars().all()
+    top, parent = tx.one(Domain, domainid.id), tx.locked(Domain, parentdomainid.id)
+    if top.parent_id == parent.id:
+        raise Invalid(f"The domain {top.path} is in {parent.path} already.", parameter="parentdomainid")
+    if parent.trail.startswith(top.trail):
+        raise Invalid(f"The domain {top.path} cannot move into itself or a domain below it.", parameter="parentdomainid")
+    if parent.state != "Active":
+        raise Conflict(f"The domain {parent.path} is being removed.", domainid=parent.id)
+    old = tx.one(Domain, top.parent_id)
+    for each in moving:
+        each(tx, top, old, parent)
+    tx.set(top, parent_id=parent.id)
+    trail, path, levels = f"{parent.trail}{top.number}/", f"{parent.path}/{top.name}", parent.level + 1 - top.level
+    c = Domain.c
+    tx.execute(
+        sa.update(Domain.table)
+        .where(c.trail.startswith(top.trail, autoescape=True))
+        .values(
+            trail=sa.literal(trail).concat(sa.func.substr(c.trail, len(top.trail) + 1)),
+            path=sa.literal(path).concat(sa.func.substr(c.path, len(top.path) + 1)),
+            level=c.level + levels,
+        )
+    )
+    for each_id in moved:
+        tx.noted(Domain, each_id, "path")
+    return tx.one(Domain, top.id)

@@ -18,8 +18,9 @@ from mold.api.command import Ctx, Long, Param, command
 from mold.api.lists import paged
 from mold.api.permit import ADMINS, RoleType, below
 from mold.base.errors import Denied, Invalid, NotFound, OverLimit
-from mold.features.identity.accounts import Account, Project
-from mold.features.identity.domains import Domain
+from mold.features.identity.accounts import Account
+from mold.features.identity.domains import Domain, above, moving
+from mold.features.identity.projects import Project
 from mold.features.infra.settings import setting
 from mold.store import Prepared, Tx, metadata
 from mold.store.resource import NUMBER
@@ -179,6 +180,36 @@ def give_back(tx: Tx, account_id: str, **amounts: int) -> None:
             .where(usage.c.owner == owner, usage.c.resource.in_(kinds))
             .values(used=sa.case((usage.c.used > less, usage.c.used - less), else_=0))
         )
+
+
+def move_counts(tx: Tx, domain: Domain, old: Domain, new: Domain) -> None:
+    """A domain moves: what it has counts for the domains above its new place; OverLimit when that is too much for one."""
+    have = tx.execute(
+        sa.select(usage.c.resource, usage.c.used).where(usage.c.owner == domain.id, usage.c.used > 0).with_for_update()
+    ).all()
+    before, after = {d.id for d in above(tx, old)}, {d.id for d in above(tx, new)}
+    insert: Any = (postgresql if tx.postgres else sqlite).insert(usage)
+    for kind, amount in sorted((r.resource, r.used) for r in have):
+        for owner in sorted(before - after):
+            less = sa.case((usage.c.used > amount, usage.c.used - amount), else_=0)
+            tx.execute(sa.update(usage).where(usage.c.owner == owner, usage.c.resource == kind).values(used=less))
+        for owner in sorted(after - before):
+            tx.execute(insert.values(owner=owner, resource=kind, used=0).on_conflict_do_nothing())
+            most = sa.func.coalesce(usage.c.most, _defaults(tx, kind, False))
+            done = tx.execute(
+                sa.update(usage)
+                .where(
+                    usage.c.owner == owner,
+                    usage.c.resource == kind,
+                    sa.or_(most < 0, usage.c.used + amount <= most),
+                )
+                .values(used=usage.c.used + amount)
+            )
+            if not done.rowcount:
+                raise _over(tx, owner, False, kind, amount)
+
+
+moving.append(move_counts)
 
 
 # -- as callers see them -------------------------------------------------------------------------------------------

@@ -18,8 +18,12 @@ from mold.api.permit import Caller, RoleType
 from mold.api.sign import REFUSED, verify
 from mold.base import ids
 from mold.base.errors import Denied, Invalid, Refusal, Unauthorized
-from mold.features.identity.accounts import Account, KeyPair, Member, Project, Session, User, check_password, hasher
+from mold.features.identity import roles
+from mold.features.identity.accounts import Account
+from mold.features.identity.credentials import KeyPair, Session, check_password, hasher
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Member, Project
+from mold.features.identity.users import User
 from mold.features.infra.settings import setting
 from mold.store import Prepared, Tx
 
@@ -42,7 +46,7 @@ def caller_of(tx: Tx, user: User, *, address: str = "", session: str | None = No
     found = _who(tx, _PEOPLE, {"key": user.id})
     if found is None:
         raise Unauthorized(REFUSED, inner="the user is gone")
-    return _caller(found, address=address, session=session)
+    return _caller(tx, found, address=address, session=session)
 
 
 def _asking(match: Any, *more: Any) -> Any:
@@ -51,20 +55,29 @@ def _asking(match: Any, *more: Any) -> Any:
     Read for every request and never remembered: a disabled user is out with her next request.
     """
     u, a, d, p, m = User.c, Account.c, Domain.c, Project.c, Member.c
-    projects = sa.select(p.project_account_id, m.role, m.account_id).join(Member.table, m.project_id == p.id).subquery()
+    projects = (
+        sa.select(p.project_account_id, m.role, p.id, m.project_role_id, m.account_id, m.user_id)
+        .join(Member.table, m.project_id == p.id)
+        .subquery()
+    )
+    in_it = projects.c
     return (
         sa.select(
             u.id, u.username, u.state, u.number, a.id, a.name, a.state, a.role_type, d.id, d.trail,
-            projects.c.project_account_id, projects.c.role, *more,
+            a.role_id, in_it.project_account_id, in_it.role, in_it.id, in_it.project_role_id, in_it.user_id, *more,
         )
         .select_from(User.table)
         .join(Account.table, a.id == u.account_id)
         .join(Domain.table, d.id == a.domain_id)
-        .outerjoin(projects, projects.c.account_id == a.id)
+        .outerjoin(
+            projects, sa.and_(in_it.account_id == a.id, sa.or_(in_it.user_id.is_(None), in_it.user_id == u.id))
+        )
         .where(match)
     )  # fmt: skip
 
 
+PROOF = 16
+"""Where in a row of `_asking` what proves it begins."""
 _PEOPLE = Prepared(_asking(User.c.id == sa.bindparam("key")))
 _KEYS = Prepared(
     _asking(KeyPair.c.apikey == sa.bindparam("key"), KeyPair.c.secret).join(
@@ -82,11 +95,13 @@ def _who(tx: Tx, statement: Prepared, given: dict[str, str]) -> list[Any] | None
     return tx.rows(statement, given) or None
 
 
-def _caller(rows: list[Any], *, address: str, session: str | None) -> Caller:
+def _caller(tx: Tx, rows: list[Any], *, address: str, session: str | None) -> Caller:
     user_id, username, user_state, number, account_id, account, account_state, role, domain_id, trail = rows[0][:10]
     if user_state != "enabled" or account_state != "enabled":
         raise Unauthorized(REFUSED, inner=f"user {username} is {user_state}, account {account_state}")
-    projects = [(r[10], r[11]) for r in rows if r[10] is not None]
+    role_id: str = rows[0][10]
+    # A user's own place in a project counts before that of her account.
+    places = {r[11]: r[12:15] for r in sorted(rows, key=lambda r: r[15] is not None) if r[11] is not None}
     return Caller(
         user_id=user_id,
         username=username,
@@ -95,11 +110,14 @@ def _caller(rows: list[Any], *, address: str, session: str | None) -> Caller:
         domain_id=domain_id,
         domain_trail=trail,
         role=RoleType(role),
-        projects=tuple(p for p, _ in projects),
+        role_id=role_id,
+        over=None if role_id == roles.ROOT_ADMIN else lambda: roles.not_above(tx, role_id),
+        projects=tuple(places),
+        project_roles={a: (p, own) for a, (place, p, own) in places.items() if own and place != "Admin"},
         address=address,
         session=session,
         user_number=number,
-        extra={"administers": tuple(p for p, r in projects if r == "Admin")},
+        extra={"administers": tuple(a for a, (place, _, _) in places.items() if place == "Admin")},
     )
 
 
@@ -112,8 +130,8 @@ def by_signature(tx: Tx, request: Request) -> Caller | None:
     found = _who(tx, _KEYS, {"key": key})
     if found is None:
         raise Unauthorized(REFUSED, inner="unknown API key")
-    verify(request.params, found[0][12])
-    return _caller(found, address=request.address, session=None)
+    verify(request.params, found[0][PROOF])
+    return _caller(tx, found, address=request.address, session=None)
 
 
 def by_session(tx: Tx, request: Request) -> Caller | None:
@@ -123,12 +141,12 @@ def by_session(tx: Tx, request: Request) -> Caller | None:
         return None
     found = _who(tx, _SESSIONS, {"key": ids.digest(cookie)})
     limit = SESSION_TIMEOUT.get(tx) * 60
-    if found is None or time.time() - found[0][14] > limit:
+    if found is None or time.time() - found[0][PROOF + 2] > limit:
         raise Unauthorized("unable to verify user credentials", inner="no such session, or idle too long")
-    session_id, key_digest = found[0][12:14]
+    session_id, key_digest = found[0][PROOF : PROOF + 2]
     if not key or ids.digest(key) != key_digest:
         raise Unauthorized("unable to verify user credentials", inner="session key is missing or wrong")
-    return _caller(found, address=request.address, session=session_id)
+    return _caller(tx, found, address=request.address, session=session_id)
 
 
 def still(tx: Tx, request: Request) -> Caller:
@@ -141,7 +159,7 @@ def still(tx: Tx, request: Request) -> Caller:
         found = _who(tx, _KEYS, {"key": low["apikey"]})
         if found is None:
             raise Unauthorized(REFUSED, inner="the API key is gone")
-        return _caller(found, address=request.address, session=None)
+        return _caller(tx, found, address=request.address, session=None)
     caller = by_session(tx, request)
     if caller is None:
         raise Unauthorized("unable to verify user credentials", inner="no session")
@@ -186,6 +204,7 @@ def _system(tx: Tx) -> Caller:
         domain_id=domain.id,
         domain_trail=domain.trail,
         role=RoleType.ADMIN,
+        role_id=account.role_id,
         user_number=user.number if user else 0,
         internal=True,
     )

@@ -9,7 +9,8 @@ from mold.api.command import Ctx, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import Owned, find
 from mold.base.errors import Invalid, NotFound
-from mold.features.identity.accounts import Project
+from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Project, unsuspended
 from mold.store import REGISTRY, Resource, Tx, column, created
 from mold.work import Operation, operation, step
 
@@ -20,6 +21,7 @@ NAMES = {
     "Network": "network",
     "Volume": "volume",
     "Project": "project",
+    "Domain": "domain",
     "Zone": "zone",
 }
 """The API's names of resource types -> kinds."""
@@ -68,6 +70,7 @@ def _targets(ctx: Ctx, kind: str, ids: list[str]) -> list[Resource]:
         if found is None:
             raise NotFound(f"There is no {kind} {each}, or you may not tag it.", id=each)
         out.append(found)
+    unsuspended(ctx.tx, (r.id if isinstance(r, Project) else r.__dict__.get("project_id") for r in out))
     return out
 
 
@@ -124,6 +127,12 @@ def tags_of(tx: Tx, kind: str, ids: list[str]) -> dict[str, list[dict[str, Any]]
             {"key": tag.key, "value": tag.value, "resourcetype": WIRE.get(kind, kind), "resourceid": tag.resource_id}
         )
     return out
+
+
+@shown(Domain, Field("tags", "set"))
+def _of_domain(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
+    found = tags_of(tx, "domain", [d.id for d in rows])
+    return {i: {"tags": tags} for i, tags in found.items()}
 
 
 @shown(Project, Field("tags", "list"))

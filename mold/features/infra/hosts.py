@@ -570,15 +570,20 @@ def update(
 
 @operation
 class RemoveHost(Operation):
-    """Take a host out of the cloud: its agent is told to forget the managers."""
+    """Take a host out of the cloud: its agent is told to forget the managers. `was` is its state before the request."""
 
     locks = ("host",)
     patience = 5
     host: str
+    was: str = "Enabled"
 
     @step
     def check(self, tx: Tx) -> None:
         tx.unused(tx.one(Host, self.host))
+
+    @check.undo
+    def back(self, tx: Tx) -> None:
+        tx.set(tx.one(Host, self.host), resource_state=self.was)
 
     @step
     async def dismiss(self) -> None:
@@ -616,8 +621,9 @@ def delete(ctx: Ctx, id: Host, forced: bool = False) -> None:
             state=id.resource_state,
         )
     ctx.tx.unused(id)  # before its agent is told to stop
+    was = id.resource_state
     ctx.tx.set(id, resource_state="Disabled")
-    ctx.start(RemoveHost(host=id.id))
+    ctx.start(RemoveHost(host=id.id, was=was))
 
 
 @operation

@@ -12,8 +12,9 @@ from mold.api.lists import Query, lists
 from mold.api.permit import ADMINS, Offered, condition
 from mold.base.errors import Denied, Invalid, NotFound
 from mold.base.units import GIB
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Project
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
 from mold.store import Resource, Tx, column, created

@@ -12,9 +12,10 @@ from mold.api.lists import Query, lists, tagged
 from mold.api.permit import ROOT, Infra, Owned, Private, below
 from mold.base import clock, ids, net
 from mold.base.errors import Conflict, InUse, Invalid, NoCapacity
-from mold.features.identity import limits
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity import limits, removal
+from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
+from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of
 from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.pods import Pod
@@ -327,6 +328,14 @@ def give_back(tx: Tx, address: Address) -> None:
         source_nat=False,
         allocated=None,
     )
+
+
+@removal.leaves(Address, order=40)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, None]]:
+    """Addresses that no network holds any more are free at once."""
+    for each in tx.find(Address, whose(Address.c.account_id)):
+        give_back(tx, each)
+    return []
 
 
 @shown(

@@ -16,11 +16,11 @@ from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ROOT, Owned
-from mold.base import ids, net
+from mold.base import clock, ids, net
 from mold.base.errors import Conflict, Denied, InUse, Invalid, NoCapacity
 from mold.base.states import machine
 from mold.drivers.elements import ELEMENTS
-from mold.features.identity import limits
+from mold.features.identity import limits, removal
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.tags import tags_of, untag
@@ -31,7 +31,7 @@ from mold.features.network.offerings import NetworkOffering, service_list
 from mold.features.network.physical import PhysicalNetwork, carrying, label_of
 from mold.store import REGISTRY, Prepared, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Operation, change, look, operation, reconciler, step
+from mold.work import Engine, Job, Operation, change, look, operation, reconciler, step, unattended
 
 DOMAIN_SUFFIX = setting(
     "guest.domain.suffix",
@@ -478,6 +478,11 @@ class RestartNetwork(Operation):
                 await each.remove(self.network)
 
     @step
+    def cleaned(self, tx: Tx) -> None:
+        """Whoever applied the rows meanwhile did it before the removal."""
+        bump(tx, self.network)
+
+    @step
     async def apply(self) -> None:
         await apply(self.network)
 
@@ -504,9 +509,10 @@ def restart(ctx: Ctx, id: Network, cleanup: bool = False, livepatch: bool = Fals
 
 @operation
 class RemoveNetwork(Operation):
-    """Take a network out of the world and forget it."""
+    """Take a network out of the world and forget it. There is no way back: what fails is tried again."""
 
     locks = ("network",)
+    instance = (Network, "network")
     network: str
 
     @step
@@ -531,6 +537,12 @@ class RemoveNetwork(Operation):
         limits.give_back(tx, network.account_id, network=1)
         untag(tx, "network", network.id)
         tx.remove(network)
+
+
+@removal.leaves(Network, order=30)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    found = tx.find(Network, whose(Network.c.account_id), limit=most)
+    return [(n.id, RemoveNetwork(network=n.id)) for n in found]
 
 
 @limits.counted("network")
@@ -703,6 +715,22 @@ _APPLIED = Prepared(
 )
 
 
+@reconciler(every=60)
+async def finish_networks() -> int:
+    """Networks whose removal or rest began and failed, because a host was away: both are wanted still."""
+
+    def go(tx: Tx) -> int:
+        engine = Engine.here
+        assert engine is not None
+        stuck = unattended(tx, Network, Network.c.state.in_(("Destroy", "Shutdown")))
+        for each in stuck:
+            further = RemoveNetwork(network=each.id) if each.state == "Destroy" else ShutNetwork(network=each.id)
+            engine.enqueue(tx, further)
+        return len(stuck)
+
+    return await change(go)
+
+
 @reconciler(every=5)
 async def follow_networks() -> int:
     """Networks whose elements lag behind their rows are applied again."""
@@ -780,9 +808,6 @@ async def shut_idle_networks() -> int:
     """Networks on which nothing has run for a while give their router and segment back."""
 
     def go(tx: Tx) -> int:
-        from mold.base import clock
-        from mold.work import Engine, Job
-
         engine = Engine.here
         assert engine is not None
         nic, vm = REGISTRY["nic"].table, REGISTRY["virtualmachine"].table

@@ -377,11 +377,20 @@ def update(
 
 @operation
 class RemoveStorage(Operation):
-    """Unmount a primary storage everywhere and forget it."""
+    """Unmount a primary storage everywhere and forget it. `was` is its state before the request."""
 
     locks = ("pool",)
     patience = 5
     pool: str
+    was: str = "Up"
+
+    @step
+    def begin(self, tx: Tx) -> None:
+        """Nothing yet: its undo comes last."""
+
+    @begin.undo
+    def back(self, tx: Tx) -> None:
+        tx.set(tx.one(StoragePool, self.pool), state=self.was)
 
     @step
     def who(self, tx: Tx) -> list[str]:
@@ -398,6 +407,15 @@ class RemoveStorage(Operation):
                 await ask(host, w.UnmountPool(pool=spec, force=True))
             except Unreachable:
                 continue  # a host that is away has nothing running on it that is ours to keep
+
+    @unmount.undo
+    async def mount(self, who: list[str]) -> None:
+        spec = await look(lambda tx: tx.one(StoragePool, self.pool).spec())
+        for host in who[:100]:
+            try:
+                await ask(host, w.MountPool(pool=spec))
+            except Unreachable:
+                continue  # it mounts what it lacks when it is next asked for a disk there
 
     @step
     def forget(self, tx: Tx) -> None:
@@ -426,8 +444,9 @@ def delete(ctx: Ctx, id: StoragePool) -> None:
         text = used(ctx.tx, id)
         if text:
             raise InUse(text, poolid=id.id)
+    was = id.state
     ctx.tx.set(id, state="Disabled")
-    ctx.start(RemoveStorage(pool=id.id))
+    ctx.start(RemoveStorage(pool=id.id, was=was))
 
 
 blockers: list[Any] = []

@@ -84,7 +84,7 @@ def list_providers(
     return paged("dataStoreProvider", rows, page, pagesize)
 
 
-@lists("listImageStores", ImageStore, roles=OPERATORS)
+@lists("listImageStores", ImageStore, roles=ROOT)
 def _list(q: Query, provider: str | None = None, readonly: bool | None = None) -> None:
     """Lists secondary storages."""
     if provider is not None:
@@ -122,6 +122,11 @@ class MountImageStore(Operation):
         spec = await look(lambda tx: tx.one(ImageStore, self.store).spec())
         facts: w.PoolFacts = await ask(choose, w.MountStore(store=spec))
         return facts
+
+    @mount.undo
+    async def unmount(self, choose: str) -> None:
+        spec = await look(lambda tx: tx.one(ImageStore, self.store).spec())
+        await ask(choose, w.UnmountPool(pool=spec, force=True))
 
     @step
     def settle(self, tx: Tx, mount: w.PoolFacts) -> None:

@@ -17,9 +17,10 @@ from mold.base import net
 from mold.base.errors import Conflict, Denied, InUse, Invalid, NotFound, Unreachable
 from mold.base.states import machine
 from mold.base.units import GIB
-from mold.features.identity import limits
-from mold.features.identity.accounts import Account, Project
+from mold.features.identity import limits, removal
+from mold.features.identity.accounts import Account
 from mold.features.identity.limits import counted
+from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of, untag
 from mold.features.infra.clusters import hypervisor_named
 from mold.features.infra.guest_os import OsType
@@ -30,7 +31,7 @@ from mold.features.storage.pools import StoragePool, usable_of
 from mold.features.storage.stores import ImageStore, any_host, of_zone
 from mold.store import Resource, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Operation, ask, change, look, operation, progress, step
+from mold.work import Engine, Operation, ask, change, look, operation, progress, reconciler, step, unattended
 
 log = structlog.get_logger()
 MAX_SIZE = setting("max.template.iso.size", 50, "GiB that a template may have.", low=1, unit="GiB", shape="Long")
@@ -75,7 +76,7 @@ class Template(Owned):
         retry="Failed>Creating",
         receive="NotUploaded>UploadInProgress",
         abandon="NotUploaded>UploadAbandoned",
-        drop="Creating|Ready|Failed|NotUploaded|UploadAbandoned>Removing",
+        drop="Creating|Ready|Failed|NotUploaded|UploadAbandoned|Removing>Removing",
     )
 
     name: str = column(filter=True, keyword=True)
@@ -634,9 +635,10 @@ capability("userpublictemplateenabled", lambda tx, caller: PUBLIC_BY_USERS.get(t
 
 @operation
 class RemoveTemplate(Operation):
-    """Remove a template: its copies on primary storage, its image, its row."""
+    """Remove a template: its copies on primary storage, its image, its row. What fails is tried again."""
 
     locks = ("template",)
+    instance = (Template, "template")
     patience = 60
     template: str
 
@@ -675,6 +677,26 @@ class RemoveTemplate(Operation):
         limits.give_back(tx, template.account_id, template=1, secondary_storage=template.physical_size)
         untag(tx, "template", template.id)
         tx.remove(template)
+
+
+@reconciler(every=60)
+async def finish_template_removals() -> int:
+    """Templates whose removal began and failed, because a host was away, are removed now."""
+
+    def go(tx: Tx) -> int:
+        assert Engine.here is not None
+        stuck = unattended(tx, Template, Template.c.state == "Removing")
+        for template in stuck:
+            Engine.here.enqueue(tx, RemoveTemplate(template=template.id))
+        return len(stuck)
+
+    return await change(go)
+
+
+@removal.leaves(Template, order=50)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    found = tx.find(Template, whose(Template.c.account_id), limit=most)
+    return [(t.id, RemoveTemplate(template=t.id)) for t in found]
 
 
 blockers: list[Any] = []

@@ -23,8 +23,8 @@ from mold.api.permit import find
 from mold.base import clock
 from mold.base.errors import Conflict, Denied, Failed, Invalid, Refusal, Unauthorized
 from mold.base.units import GIB, MIB
-from mold.features.identity.accounts import User
 from mold.features.identity.signin import caller_of
+from mold.features.identity.users import User
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone

@@ -12,6 +12,7 @@ from mold.api.lists import Query, lists
 from mold.api.permit import Owned
 from mold.base import clock
 from mold.base.states import machine
+from mold.features.identity import removal
 from mold.features.identity.limits import counted
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
@@ -184,6 +185,12 @@ def _count(tx: Tx, accounts: Any) -> int:
 def _sum(tx: Tx, accounts: Any) -> int:
     query = sa.select(sa.func.coalesce(sa.func.sum(Volume.c.size), 0)).where(Volume.c.account_id.in_(accounts))
     return int(tx.execute(query).scalar_one())
+
+
+@removal.leaves(Volume, order=20)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, None]]:
+    """Disks go with their machines, before this."""
+    return [(v.id, None) for v in tx.find(Volume, whose(Volume.c.account_id), limit=most)]
 
 
 def pool_of_host(host: Host) -> Any:

@@ -52,9 +52,12 @@ def test_types(cloud: Cloud, kind: int, role: str) -> None:
 def test_roles_decide_instead_of_types(cloud: Cloud) -> None:
     made = new_account(cloud, cloud.admin, accounttype=0, roleid=cloud.admin.about["roleid"])
     assert made["roletype"] == "Admin"
-    for bad in ({"accounttype": 9}, {"roleid": "00000000-0000-4000-8000-000000000099"}, {"roleid": "²"}):
-        with pytest.raises(ApiError, match="no such role"):
-            new_account(cloud, cloud.admin, **bad)
+    with pytest.raises(ApiError, match="no account type 9"):
+        new_account(cloud, cloud.admin, accounttype=9)
+    for bad in ("00000000-0000-4000-8000-000000000099", "²", "99"):
+        with pytest.raises(ApiError, match="entity does not exist"):
+            new_account(cloud, cloud.admin, roleid=bad)
+    assert new_account(cloud, cloud.admin, roleid="4")["rolename"] == "User", "by its internal number"
     with pytest.raises(ApiError, match="belong to the ROOT domain"):
         new_account(cloud, cloud.admin, accounttype=1, domainid=cloud.domain())
 
@@ -130,14 +133,10 @@ def test_a_user_acts_for_herself_only(cloud: Cloud) -> None:
 def test_an_account_that_did_something_can_go_and_its_events_stay(cloud: Cloud) -> None:
     tenant = cloud.tenant()
     tenant.createSSHKeyPair(name="mine")
-    with pytest.raises(ApiError, match="is used by the SSH key pair mine") as no:
-        cloud.admin.deleteAccount(id=tenant.account)
-    assert no.value.code == 536
-    tenant.deleteSSHKeyPair(name="mine")
     cloud.admin.deleteAccount(id=tenant.account)
     assert tenant.raw("listAccounts").status == 401, "its users and keys go with it"
     kinds = [e["type"] for e in cloud.admin.listEvents(listall=True) if e.get("username") == tenant.name]
-    assert kinds == ["SSH.KEYPAIR.DELETE", "REGISTER.SSH.KEYPAIR"]
+    assert kinds == ["REGISTER.SSH.KEYPAIR"]
 
 
 def test_ones_own_account_stays(cloud: Cloud) -> None:

@@ -64,12 +64,12 @@ def test_lists_of_jobs(cloud: Cloud, site: Site) -> None:
 def test_events_of_asynchronous_work_hang_together(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     vm = site.deploy(tenant)
-    done, asked = tenant.listEvents(type="VM.CREATE")
-    assert (asked["state"], done["state"]) == ("Scheduled", "Completed")
-    assert done["parentid"] == asked["id"]
+    done, begun, asked = tenant.listEvents(type="VM.CREATE")
+    assert [e["state"] for e in (asked, begun, done)] == ["Scheduled", "Started", "Completed"]
+    assert done["parentid"] == asked["id"] == begun["parentid"]
     assert (asked["resourceid"], asked["resourcename"], asked["account"]) == (vm["id"], vm["name"], tenant.name)
     assert asked["username"] == tenant.name and asked["level"] == "INFO"
-    assert [e["id"] for e in tenant.listEvents(startid=asked["id"])] == [done["id"], asked["id"]]
+    assert [e["id"] for e in tenant.listEvents(startid=asked["id"])] == [done["id"], begun["id"], asked["id"]]
     assert {e["type"] for e in tenant.listEvents(resourceid=vm["id"], resourcetype="VirtualMachine")} == {"VM.CREATE"}
     assert tenant.listEvents(startdate="2099-01-01") == [] == tenant.listEvents(enddate="2001-01-01")
 

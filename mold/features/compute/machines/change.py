@@ -115,7 +115,7 @@ def _tell_networks(tx: Tx, vm: VirtualMachine) -> None:
         networks.bump(tx, nic.network_id)
 
 
-@command("resetUserDataForVirtualMachine", answers=VirtualMachine, event="VM.RESETUSERDATA")
+@command("resetUserDataForVirtualMachine", roles=ROOT, answers=VirtualMachine, event="VM.RESETUSERDATA")
 def reset_userdata(
     ctx: Ctx,
     owner: Owner,

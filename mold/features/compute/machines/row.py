@@ -14,9 +14,11 @@ from mold.api.permit import ROOT, Owned
 from mold.base import clock
 from mold.base.states import machine
 from mold.features.compute.keys import UserData
-from mold.features.identity.accounts import Account, Project, User
+from mold.features.identity.accounts import Account
 from mold.features.identity.limits import counted
+from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of
+from mold.features.identity.users import User
 from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.clusters import CPU_FACTOR, Cluster
 from mold.features.infra.hosts import Host

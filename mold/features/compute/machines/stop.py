@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from mold.api.command import Ctx, command
 from mold.base import clock
@@ -22,12 +21,13 @@ from mold.features.compute.machines.row import (
     disks_of,
 )
 from mold.features.compute.machines.start import forget
+from mold.features.identity import removal
 from mold.features.infra.hosts import Host
 from mold.features.storage import pools
 from mold.features.storage.pools import StoragePool
 from mold.store import Tx
 from mold.wire import calls as w
-from mold.work import Engine, Job, Operation, ask, change, look, operation, reconciler, step
+from mold.work import Engine, Job, Operation, ask, change, look, operation, reconciler, step, unattended
 
 
 def settle_stopped(tx: Tx, vm: VirtualMachine, move: str) -> None:
@@ -302,12 +302,26 @@ def expunge(ctx: Ctx, id: VirtualMachine) -> VirtualMachine:
     return id
 
 
+@removal.leaves(VirtualMachine, order=10)
+def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    """A removed account's machines are expunged, protected ones too: whoever removes the account means it."""
+    found = tx.find(VirtualMachine, whose(VirtualMachine.c.account_id), limit=most)
+    return [(vm.id, ExpungeVm(vm=vm.id)) for vm in found]
+
+
+@removal.halts
+def _running(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
+    """A disabled account's machines are stopped."""
+    up = VirtualMachine.c.state.in_(("Running", "Starting", "Stopping", "Unknown"))
+    found = tx.find(VirtualMachine, whose(VirtualMachine.c.account_id), up, limit=most)
+    return [(vm.id, StopVm(vm=vm.id)) for vm in found]
+
+
 def _expunge(tx: Tx, state: str, seconds: float) -> int:
     """Begin to expunge machines that have been in a state for so long; returns how many."""
     engine, c = Engine.here, VirtualMachine.c
     assert engine is not None
-    busy = sa.select(Job.c.instance_id).where(Job.c.phase != "over", Job.c.instance_id.is_not(None))
-    found = tx.find(VirtualMachine, c.state == state, c.state_since <= clock.ago(seconds), c.id.not_in(busy), limit=100)
+    found = unattended(tx, VirtualMachine, c.state == state, c.state_since <= clock.ago(seconds))
     for vm in found:
         engine.enqueue(tx, ExpungeVm(vm=vm.id))
     return len(found)
