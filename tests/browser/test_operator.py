@@ -326,7 +326,7 @@ def test_domains_accounts_users_and_limits(browser: Browser, running: Running, s
             form.get_by_label(label, exact=True).or_(form.get_by_label(f"{label} *", exact=True)).first.fill(value)
         form.get_by_label("이름", exact=True).or_(form.get_by_label("이름 *", exact=True)).first.fill("민지")
         form.get_by_label("계정", exact=True).first.fill("sales-team")
-        form.get_by_label("역할", exact=True).first.click()
+        form.get_by_role("combobox", name="역할").click()
         page.get_by_role("option", name="User", exact=True).click()
         shot(page, "op-account-form")
         accessible(page, "account form")
@@ -410,6 +410,85 @@ def test_offerings(browser: Browser, running: Running, state: Any) -> None:  # n
         for path in ("serviceofferings", "diskofferings", "networkofferings"):
             opened(page, running, path)
             checked(page, path)
+
+
+def test_a_role_is_made_and_its_rules_are_ordered(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    with window(browser, **KOREAN, storage_state=state) as (_, page):
+        opened(page, running, "roles")
+        page.get_by_role("link", name="User", exact=True).click()
+        page.get_by_role("tab", name="규칙과 미리 보기").click()
+        expect(page.get_by_text("기본 제공 역할은 바꿀 수 없습니다", exact=False).first).to_be_visible(timeout=15_000)
+        checked(page, "role-supplied")
+        opened(page, running, "roles")
+        page.get_by_role("button", name="역할 생성").click()
+        form = page.get_by_role("dialog")
+        form.get_by_label(re.compile("^이름")).first.fill("helpdesk")
+        form.get_by_role("combobox", name="역할").click()
+        page.get_by_role("option", name="Read-Only User", exact=True).click()
+        form.get_by_role("button", name="생성", exact=True).click()
+        page.get_by_role("link", name="helpdesk").click(timeout=20_000)
+        page.get_by_role("tab", name="규칙과 미리 보기").click()
+        page.get_by_label("명령 검색").fill("stopVirtualMachine")
+        cell = page.get_by_role("radiogroup", name="가상머신 정지 권한")
+        expect(cell).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("거부").first).to_be_visible()
+        cell.get_by_text("허용").click()
+        expect(cell.get_by_role("radio", name="허용")).to_be_checked(timeout=15_000)
+        checked(page, "role-matrix")
+        role = call(page, "listRoles", name="helpdesk")["role"][0]["id"]
+        rules = call(page, "listRolePermissions", roleid=role)["rolepermission"]
+        assert (rules[0]["rule"], rules[0]["permission"]) == ("stopVirtualMachine", "allow")
+        page.get_by_role("tab", name=re.compile("^규칙 순서")).click()
+        page.get_by_role("combobox", name="규칙").fill("listHosts")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="규칙 추가").click()
+        last = page.get_by_role("list", name="규칙 순서").get_by_role("listitem").last
+        expect(last).to_contain_text("listHosts", timeout=15_000)
+        last.focus()
+        page.keyboard.press("Alt+ArrowUp")
+        page.wait_for_timeout(1500)
+        checked(page, "role-order")
+        now = [r["rule"] for r in call(page, "listRolePermissions", roleid=role)["rolepermission"]]
+        assert now.index("listHosts") == len(now) - 2
+        page.get_by_role("tab", name="이 역할로 보기").click()
+        menu = page.get_by_role("region", name="이 역할로 보기")
+        expect(menu.get_by_text("가상머신", exact=True)).to_be_visible()
+        expect(menu.get_by_text("글로벌 설정")).to_have_count(0)
+        checked(page, "role-menu")
+    with window(browser, **PHONE, storage_state=state) as (_, page):
+        opened(page, running, f"roles/{role}?tab=rules")
+        expect(page.get_by_text("휴대전화에서는 보기만 할 수 있습니다", exact=False)).to_be_visible(timeout=15_000)
+        fits(page)
+        checked(page, "phone-role")
+
+
+def test_a_project_and_its_members(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    with window(browser, **KOREAN, storage_state=state) as (_, page):
+        opened(page, running, "projects")
+        call(page, "createAccount", username="hana", password="Member-Hana-2026", email="hana@x.example", firstname="하나", lastname="이", account="hana", accounttype="0")
+        page.get_by_role("button", name="프로젝트 생성").first.click()
+        form = page.get_by_role("dialog")
+        form.get_by_label(re.compile("^이름")).first.fill("first-project")
+        form.get_by_role("button", name="생성", exact=True).click()
+        page.get_by_role("link", name="first-project").click(timeout=30_000)
+        page.get_by_role("tab", name="구성원").click()
+        members = page.get_by_role("list", name="구성원")
+        expect(members.get_by_role("listitem")).to_have_count(1, timeout=15_000)
+        page.get_by_role("button", name=re.compile("계정")).click()
+        form = page.get_by_role("dialog")
+        form.get_by_label("계정", exact=True).first.fill("hana")
+        form.get_by_role("button", name=re.compile("추가")).click()
+        expect(members.get_by_text("hana")).to_be_visible(timeout=20_000)
+        checked(page, "project-members")
+        members.get_by_role("button", name="hana 작업 메뉴").click()
+        page.get_by_role("menuitem", name="프로젝트에서 내보내기").click()
+        expect(members.get_by_text("hana")).to_have_count(0, timeout=20_000)
+        # The project as the scope: lists are the project's, and the link says so.
+        project = call(page, "listProjects", name="first-project")["project"][0]["id"]
+        opened(page, running, f"virtualmachines?project={project}")
+        expect(page.get_by_role("button", name="범위: first-project")).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("link", name="first", exact=True)).to_have_count(0)
+        shot(page, "op-scope-project")
 
 
 @pytest.mark.parametrize("path", ["zones", "pods", "clusters", "hosts", "storagepools", "imagestores", "physicalnetworks", "routers",

@@ -13,6 +13,10 @@ export default noun({
   primary: ["updateAccount", "disableAccount", "enableAccount"],
   create: ["createAccount"],
   bulk: ["disableAccount", "enableAccount"],
+  ready: {
+    enableAccount: (row) => row.state !== "enabled" || words().t("user.enabled"),
+    disableAccount: (row) => row.state === "enabled" || words().t("user.notenabled"),
+  },
   first: { createAccount: ["account", "roleid", "domainid", "username", "password", "firstname", "lastname", "email"], disableAccount: ["lock"] },
   overview: [
     { title: () => words().t("overview.about"), fields: ["state", "rolename", "roletype", "domain", "domainpath", "networkdomain", "isdefault", "created"] },

@@ -12,7 +12,7 @@ export default noun({
   primary: ["updateRole", "enableRole", "disableRole"],
   create: ["createRole"],
   first: { createRole: ["name", "description", "roleid", "type"] },
-  ready: { updateRole: own, enableRole: own, disableRole: own, deleteRole: own },
+  ready: { updateRole: own, enableRole: (row) => (own(row) !== true ? own(row) : row.state !== "enabled" || words().t("user.enabled")), disableRole: (row) => (own(row) !== true ? own(row) : row.state === "enabled" || words().t("user.disabled")), deleteRole: own },
   overview: [{ title: () => words().t("overview.about"), fields: ["type", "state", "description", "isdefault", "ispublic"] }],
   tabs: [{ id: "rules", label: () => words().t("role.rules"), render: (row) => <RoleRules role={row} /> }],
 });

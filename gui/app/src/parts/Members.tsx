@@ -43,8 +43,8 @@ export default function Members({ project }: { project: Row }) {
       {found.isError ? <FaultNote fault={found.error} again={() => void found.refetch()} /> : found.isPending ? <Loader size={20} /> : (
         <Paper role="list" aria-label={w.t("project.members")}>
           {found.data.map((m, i) => {
-            const user = m.userid ? (m.user as Row[] | undefined)?.[0] : undefined;
-            const name = user ? `${user.username} (${m.account})` : String(m.account);
+            const user = Boolean(m.userid);
+            const name = user ? `${m.username} (${m.account})` : String(m.account);
             const admin = m.role === "Admin";
             const who: Params = user ? { userid: m.userid } : { account: m.account };
             return (
