@@ -32,7 +32,7 @@ system:
 	@command -v python3 >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3; }
 	@python3 mold/cli/prepare.py $(ROLES)
 
-# pip checks every hash in the lock; libvirt-python is compiled and only for hosts. uv does the same, faster.
+# pip checks every hash in the lock; libvirt-python (for hosts) and bonsai (for ldap) are compiled. uv does the same, faster.
 $(READY): requirements.lock pyproject.toml | system
 	@rm -f $(VENV)/.ready-*
 	@for python in python3 python3.13 python3.12 python3.11 /usr/bin/python3 none; do \
@@ -40,7 +40,8 @@ $(READY): requirements.lock pyproject.toml | system
 		$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	done; \
 	[ -x $(BIN)/python ] || { echo "Making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV); }
-	@awk '/^[A-Za-z0-9]/ { skip = /^libvirt-python==/ && !host } !skip' host=$(if $(filter host,$(ROLES)),1,0) \
+	@awk '/^[A-Za-z0-9]/ { skip = (/^libvirt-python==/ && !host) || (/^bonsai==/ && !ldap) } !skip' \
+		host=$(if $(filter host,$(ROLES)),1,0) ldap=$(if $(filter ldap test,$(ROLES)),1,0) \
 		requirements.lock > $(VENV)/requirements.txt
 	@if command -v uv >/dev/null; then \
 		set -e; uv pip install -q --python $(BIN)/python --require-hashes -r $(VENV)/requirements.txt; \
@@ -88,7 +89,7 @@ bench: setup
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv on the PATH (pip install uv)." >&2; exit 1; }
-	uv export -q --upgrade --extra host --format requirements-txt --no-emit-project --no-header --no-annotate -o requirements.lock
+	uv export -q --upgrade --extra host --extra ldap --extra saml --format requirements-txt --no-emit-project --no-header --no-annotate -o requirements.lock
 	@! grep -n '://' requirements.lock || { echo "requirements.lock must not name a host." >&2; exit 1; }
 
 clean:

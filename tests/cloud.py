@@ -27,7 +27,7 @@ from mold.api.door import Answer, Request
 from mold.features.identity import credentials
 from mold.plugins.simulator import Simulator
 from mold.server.app import Manager, Options
-from mold.server.http import application, integration
+from mold.server.http import Bounded, application, integration
 from mold.work.reconcile import RECONCILERS
 
 T = TypeVar("T")
@@ -397,8 +397,8 @@ class Cloud:
         """The real HTTP server on a free loopback port; its URL up to the port."""
         app = integration(self.manager) if integration_port else application(self.manager)
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, log_config=None, access_log=False, loop="none", http="httptools",
-            ws="websockets-sansio", lifespan="off", server_header=False,
+            app, host="127.0.0.1", port=0, log_config=None, access_log=False, loop="none", http=Bounded,
+            ws="websockets-sansio", lifespan="off", server_header=False, proxy_headers=False,
         )  # fmt: skip
         server = uvicorn.Server(config)
 

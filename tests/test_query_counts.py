@@ -21,7 +21,7 @@ from mold.api.door import Request
 from mold.store import Tx
 
 PAGE_AT_MOST = 8
-DEPLOY_AT_MOST = 49
+DEPLOY_AT_MOST = 55
 SMALL_READ_AT_MOST = 1
 
 

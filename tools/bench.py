@@ -228,6 +228,22 @@ def pages(bench: Bench) -> None:
             )  # fmt: skip
 
 
+def wire(bench: Bench) -> None:
+    """What a signature costs beside the same command without one, and XML beside JSON."""
+    for kind in bench.kinds:
+        url, data, here = bench.full(kind)
+        told = inside("wire", url, data, {"here": here, "rounds": 20 if bench.quick else 60})
+        row(
+            "a signed command that does nothing", kind, f"{told['signed'] * 1000:.2f} ms",
+            f"unsigned {told['unsigned'] * 1000:.2f} ms: {(told['signed'] - told['unsigned']) * 1000:.2f} ms more; goal ≤ 1 ms"
+            f" (signature alone {told['verify'] * 1000:.3f} ms)",
+        )  # fmt: skip
+        row(
+            "500 machines in XML", kind, f"{ms(told['xml'])}, {told['xml bytes'] // 1024} KiB",
+            f"JSON {ms(told['json'])}, {told['json bytes'] // 1024} KiB: × {told['xml'] / told['json']:.2f}",
+        )  # fmt: skip
+
+
 def deploys(bench: Bench) -> None:
     """Machines deployed on simulated hosts by fifty tenants at once, and placement alone."""
     for kind in bench.kinds:
@@ -305,6 +321,7 @@ LINES: dict[str, Callable[[Bench], None]] = {
     "start": start,
     "reads": reads,
     "pages": pages,
+    "wire": wire,
     "deploys": deploys,
     "agents": agents,
 }

@@ -19,7 +19,7 @@ from mold.base import ids, net
 from mold.features.compute.machines.row import Disk, Nic, VirtualMachine
 from mold.features.identity import roles
 from mold.features.identity.accounts import ACCOUNT_TYPE, Account
-from mold.features.identity.credentials import KeyPair
+from mold.features.identity.apikeys import KeyPair
 from mold.features.identity.domains import Domain, place
 from mold.features.identity.users import User
 from mold.features.infra.hosts import Host
@@ -139,6 +139,7 @@ async def build(made: Manager) -> dict[str, str]:
     await call(made, "addImageStore", provider="NFS", url="file:///bench/secondary", name="secondary1", zoneid=zone)
     for name in ("user.vms", "volumes", "cpus", "memory", "primary.storage", "networks"):
         await call(made, "updateConfiguration", name=f"max.account.{name}", value="-1")
+        await call(made, "updateConfiguration", name=f"max.domain.{name}", value="-1")
     os_type = (await call(made, "listOsTypes", description="Other Linux (64-bit)"))["ostype"][0]["id"]
     template = (
         await call(
@@ -225,7 +226,7 @@ def tenants(tx: Tx, here: dict[str, str], count: int) -> list[Tenant]:
                 "email": f"user-{n}@example.org",
             }
         )
-        rows[KeyPair].append({"user_id": who.user, "apikey": who.apikey, "secret": who.secret})
+        rows[KeyPair].append({"name": who.account, "user_id": who.user, "apikey": who.apikey, "secret": who.secret})
         rows[Network].append(
             {
                 "id": who.network,

@@ -24,7 +24,7 @@ import uvloop
 from bench_cloud import Statements, Tenant, build, machines, manager, more_hosts, settle, tenants
 
 from mold.api.door import Request
-from mold.api.sign import candidates, sign
+from mold.api.sign import candidates, sign, verify
 from mold.features.compute import placement
 from mold.features.compute.machines.row import VirtualMachine
 from mold.features.infra import certificates
@@ -219,6 +219,37 @@ async def pages(url: str, folder: Path, options: dict[str, Any]) -> dict[str, An
     return out
 
 
+async def wire(url: str, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """What a signature costs, and a page of 500 machines in JSON and in XML, in turns."""
+    here = options["here"]
+    who = Tenant(**here["tenants"][0])
+    page = {"command": "listVirtualMachines", "listall": "true", "page": "1", "pagesize": "500"}
+    out: dict[str, Any] = {}
+    async with manager(url, folder) as made:
+        bare = Request({"command": "getApiLimit", "response": "json"}, integration=True)
+        known = Request(signed({"command": "getApiLimit"}, who))
+        forms = {form: Request({**page, "response": form}, integration=True) for form in ("json", "xml")}
+        asked = {"unsigned": bare, "signed": known, **forms}
+        times: dict[str, list[float]] = {name: [] for name in asked}
+        for turn in range(options["rounds"]):
+            for name, request in asked.items():
+                for _ in range(20 if name.endswith("signed") else 1):
+                    began = time.perf_counter()
+                    answer = await made.door.answer(request)
+                    if turn >= 3:
+                        times[name].append(time.perf_counter() - began)
+                assert answer.status == 200, answer.body
+                if name in forms:
+                    out[f"{name} bytes"] = len(answer.body)
+        out.update((name, statistics.median(each)) for name, each in times.items())
+        low = {k: v for k, v in known.params.items() if k != "signature"}
+        began = time.perf_counter()
+        for _ in range(1000):
+            verify({**low, "signature": known.params["signature"]}, who.secret)
+        out["verify"] = (time.perf_counter() - began) / 1000
+    return out
+
+
 def _compare(mine: bytes, theirs: bytes, tenant: bool) -> str:
     """What differs between two pages; empty when nothing does. A tenant is not shown what admins are."""
     a = json.loads(mine)["listvirtualmachinesresponse"]
@@ -356,6 +387,7 @@ async def certify(url: str, folder: Path, options: dict[str, Any]) -> dict[str, 
 MEASURES: dict[str, Callable[[str, Path, dict[str, Any]], Any]] = {
     "prepare": prepare,
     "pages": pages,
+    "wire": wire,
     "deploys": deploys,
     "certificates": certify,
 }

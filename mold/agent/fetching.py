@@ -6,9 +6,6 @@ a name that means something else a moment later gains nothing.  The same at ever
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +13,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from mold.base.egress import IP, Network, may_reach, resolved
 from mold.base.errors import Failed, Invalid
 
 REDIRECTS_MAX = 5
@@ -24,10 +22,6 @@ IDLE_SECONDS = 60.0
 CHUNK = 1 << 20
 URL_MAX = 2048
 _REDIRECTS = (301, 302, 303, 307, 308)
-_TRANSLATED = tuple(ipaddress.ip_network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48"))
-
-IP = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
@@ -39,27 +33,6 @@ class Terms:
     authorities: str = ""
     may_downgrade: bool = False
     """Whether a redirect may lead from https to http (a checksum makes up for it)."""
-
-
-def networks(texts: list[str]) -> tuple[Network, ...]:
-    """CIDRs; Invalid names one that is none."""
-    try:
-        return tuple(ipaddress.ip_network(text.strip(), strict=False) for text in texts)
-    except ValueError as error:
-        raise Invalid(f"The list of networks to fetch images from is wrong: {error}.") from None
-
-
-def may_reach(address: IP, allow: tuple[Network, ...]) -> bool:
-    """Whether an image may be fetched from that address: one of the public internet, or of `allow`."""
-    inner: IP = address
-    if isinstance(address, ipaddress.IPv6Address):
-        hidden = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if hidden is None and any(address in network for network in _TRANSLATED):
-            hidden = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-        inner = hidden or address
-    if any(inner.version == network.version and inner in network for network in allow):
-        return True
-    return inner.is_global and not (inner.is_multicast or inner.is_reserved or inner.is_loopback or inner.is_link_local)
 
 
 @asynccontextmanager
@@ -121,12 +94,7 @@ async def _get(client: httpx.AsyncClient, url: httpx.URL, terms: Terms) -> httpx
 async def _resolved(url: httpx.URL, terms: Terms) -> list[IP]:
     """The addresses of the URL's host, all of which may be reached; the first few."""
     host = url.raw_host.decode("ascii")
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError):
-        raise Failed(f"The name {host} has no address.", host=host) from None
-    addresses = list(dict.fromkeys(ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found))
+    addresses = await resolved(host)
     for address in addresses:
         if not may_reach(address, terms.allow):
             text = (

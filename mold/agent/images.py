@@ -17,6 +17,7 @@ import structlog
 from mold.agent import config, fetching, imaging, pools, qcow2, streams
 from mold.agent.serve import Work, serves
 from mold.agent.sink import Checksum, Sink
+from mold.base import egress
 from mold.base.errors import Failed, Invalid
 from mold.base.units import MIB
 from mold.wire import calls as w
@@ -32,7 +33,7 @@ async def fetch(call: w.FetchImage, work: Work) -> w.ImageFacts:
     """Fetch an image by URL."""
     words = work.here.settings.words
     terms = fetching.Terms(
-        allow=fetching.networks(call.allow),
+        allow=egress.networks(call.allow),
         idle_seconds=float(words.get("fetch.idle.seconds", fetching.IDLE_SECONDS)),
         authorities=work.here.settings.fetch_ca,
         may_downgrade=bool(call.checksum),

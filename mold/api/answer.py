@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, get_origin
-from xml.sax.saxutils import escape
 
 import msgspec
 
@@ -189,9 +189,10 @@ def as_json(envelope: str, body: Any) -> bytes:
     return _json.encode({envelope: body})
 
 
-ELEMENT = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]*$")
-NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""Characters that no XML document may hold, escaped or not."""
+ELEMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+ODD = re.compile("[&<>\"'\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that are written otherwise in XML, and those that no XML document may hold, escaped or not."""
+WRITTEN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
 
 
 def as_xml(envelope: str, body: Any, version: str | None) -> bytes:
@@ -199,34 +200,50 @@ def as_xml(envelope: str, body: Any, version: str | None) -> bytes:
     mark = f' cloud-stack-version="{version}"' if version else ""
     parts = ['<?xml version="1.0" encoding="UTF-8"?>', f"<{envelope}{mark}>"]
     if isinstance(body, dict):
-        for key, value in body.items():
-            _element(parts, key, value)
+        _fields(parts, body)
     parts.append(f"</{envelope}>")
     return "".join(parts).encode()
 
 
-def _element(parts: list[str], key: str, value: Any) -> None:
+@lru_cache(4096)
+def _tags(key: str) -> tuple[str, str] | None:
+    """How a field begins and ends; None when its name cannot be an element's."""
+    return (f"<{key}>", f"</{key}>") if ELEMENT.fullmatch(key) else None
+
+
+def _fields(parts: list[str], values: Values) -> None:
+    for key, value in values.items():
+        tags = _tags(key)
+        if tags is None:
+            parts.append(f"<entry><key>{_text(key)}</key><value>{_text(value)}</value></entry>")
+        elif value.__class__ is str:
+            parts += (tags[0], value if ODD.search(value) is None else ODD.sub(_written, value), tags[1])
+        else:
+            _element(parts, tags, key, value)
+
+
+def _element(parts: list[str], tags: tuple[str, str], key: str, value: Any) -> None:
     if value is None:
         return
     if isinstance(value, list | tuple):
         for item in value:
-            _element(parts, key, item)
+            _element(parts, tags, key, item)
         if not value and key == "uuidList":
             parts.append("<uuidList></uuidList>")
-        return
-    if isinstance(value, dict):
-        parts.append(f"<{key}>")
-        for inner, item in value.items():
-            if ELEMENT.match(inner):
-                _element(parts, inner, item)
-            else:
-                parts.append(f"<entry><key>{_text(inner)}</key><value>{_text(item)}</value></entry>")
-        parts.append(f"</{key}>")
-        return
-    parts.append(f"<{key}>{_text(value)}</{key}>")
+    elif isinstance(value, dict):
+        parts.append(tags[0])
+        _fields(parts, value)
+        parts.append(tags[1])
+    else:
+        parts += (tags[0], _text(value), tags[1])
+
+
+def _written(found: re.Match[str]) -> str:
+    return WRITTEN.get(found.group(), " ")
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return escape(NO_XML.sub(" ", str(value)), {'"': "&quot;", "'": "&apos;"})
+    text = value if isinstance(value, str) else str(value)
+    return text if ODD.search(text) is None else ODD.sub(_written, text)

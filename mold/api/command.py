@@ -11,11 +11,12 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from mold.api.permit import EVERYONE, Access, RoleType
+from mold.api.since import since
 from mold.base import ids
 from mold.store import Resource, Tx
 
@@ -52,6 +53,8 @@ class Param:
     default: Any = None
     refused: str = ""
     """Not offered: a value is refused with this reason."""
+    unit: str = ""
+    """What a number counts, as MiB."""
     by_name: bool = False
     """Accepts the resource's name as well as its id."""
     post_only_over: int = 0
@@ -103,8 +106,11 @@ class Command:
     open: bool = False
     """Answered without a session."""
     wait_seconds: float = 300
+    since: str = ""
     source: Callable[..., Any] | None = None
     """The function as written, where `function` wraps it (lists)."""
+    asks: Callable[..., Awaitable[Any]] | None = None
+    """What is asked of the world before the command's transaction begins; see `command`."""
 
 
 COMMANDS: dict[str, Command] = {}
@@ -383,6 +389,7 @@ def command(
     refused: dict[str, str] | None = None,
     takes: tuple[Param, ...] = (),
     wait_seconds: float = 300,
+    asks: Callable[..., Awaitable[Any]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a command.
 
@@ -391,6 +398,11 @@ def command(
     `waits` makes a synchronous command wait for the operation it started.  `refused` names parameters of the API
     that are known but not offered, written `name:type` -> reason.  `takes` describes the parameters of an `open` command,
     which reads the request by itself.
+
+    `asks` is for the few commands whose answer lies outside, in a company's directory say: a function with the command's
+    own parameters, called in a reading transaction with the caller already permitted.  It reads what it needs and returns
+    an awaitable, which is awaited when that transaction is over; the command's own begins after that, permits the caller
+    anew and finds what came back in `ctx.heard`.  So no transaction is ever open while the world is talked to.
     """
 
     def keep(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -415,6 +427,7 @@ def command(
             listed=listed,
             fields=fields,
             wait_seconds=wait_seconds,
+            asks=asks,
         )
         access: Access = "see" if reads else "use"
         made.params.update((p.name, p) for p in takes)
@@ -463,14 +476,21 @@ def _kept(made: Command) -> Callable[..., Any]:
 LATER = "not offered by this version"
 
 
+SETTLED: list[Callable[[], None]] = []
+"""What is still to be done once every slice is loaded, each once."""
+
+
 def settle() -> None:
-    """Find the resources that parameters name by their kind; called when every slice is loaded."""
+    """Find the resources that parameters name by their kind, and since when they are; called when every slice is loaded."""
     from mold.store import REGISTRY
 
     for made in COMMANDS.values():
+        made.since = since(made.name)
         for name, spec in made.params.items():
-            if spec.of and spec.resource is None:
-                made.params[name] = _with(spec, resource=REGISTRY[spec.of])
+            resource = REGISTRY[spec.of] if spec.of and spec.resource is None else spec.resource
+            made.params[name] = _with(spec, resource=resource, since=spec.since or since(made.name, name))
+    while SETTLED:
+        SETTLED.pop(0)()
 
 
 @dataclass
@@ -503,11 +523,15 @@ class Ctx:
         self.asked = asked
         self.given = given
         """Names of the parameters that were given."""
+        self.heard: Any = None
+        """What the world answered before this transaction began; see `asks` of `command`."""
         self.may = may
         """Whether the caller may call a command."""
         self.job: Job | None = None
         self.custom_job_id: str | None = None
         self.told: tuple[str, Resource | None] | None = None
+        self.etag = ""
+        """What the answer is a version of: who has it already is answered 304."""
 
     def tell(self, text: str, *, about: Resource | None = None) -> None:
         """What the command's event says, and of what; without it the event says what the command does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -76,7 +77,16 @@ def record(
     )
     if id is not None:
         made.id = id
-    return tx.add(made)
+    tx.add(made)
+    for hear in HEARERS:
+        hear(tx, made)
+    return made
+
+
+ALSO: set[str] = set()
+"""Types of events that no command declares: what happens by itself."""
+HEARERS: list[Callable[[Tx, Event], None]] = []
+"""Who is told of each event, in the transaction that records it."""
 
 
 _SAME = ("type", "account_id", "domain_id", "project_id", "user_id", "username")
@@ -89,7 +99,8 @@ def _following() -> Prepared:
     new[4:7] = [sa.func.coalesce(each, c[n]) for n, each in zip(_NEW[4:7], new[4:7], strict=True)]
     first = sa.select(*(c[n] for n in _SAME), c.id, *new, sa.false()).where(c.id == sa.bindparam("first"))
     names = [*_SAME, "parent", *_NEW, "archived"]
-    return Prepared(sa.insert(Event.table).from_select(names, first, include_defaults=False).returning(c.number))
+    made = sa.insert(Event.table).from_select(names, first, include_defaults=False)
+    return Prepared(made.returning(*Event.table.c))
 
 
 _FOLLOW = _following()
@@ -119,4 +130,8 @@ def follow(
     found = tx.rows(_FOLLOW, {"first": first, **{f"new_{n}": v for n, v in new.items()}})
     if found:
         tx.changes.append(Change("add", Event.kind, str(new["id"]), {}))
+        if HEARERS:
+            made = Event.from_row(found[0])
+            for hear in HEARERS:
+                hear(tx, made)
     return bool(found)

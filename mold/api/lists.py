@@ -20,8 +20,8 @@ from mold.api.permit import EVERYONE, Caller, Owned, RoleType, below, condition,
 from mold.base.errors import Invalid, NotFound
 from mold.store import REGISTRY, Resource, Tx
 
-PAGE_MAX = 500
 MAX_ROWS = 100_000
+"""Rows of a list that everything is asked of (pagesize=-1)."""
 
 
 class Query:
@@ -53,14 +53,10 @@ class Query:
             count = self._count()
             return {"count": count} if count else {}
         found: list[Resource]
-        if page is None or pagesize is None:
-            limit = MAX_ROWS if pagesize == -1 else PAGE_MAX
-            found = self._rows(limit, 0)
-            count = len(found) if len(found) < limit else self._count()
-        else:
-            offset = (page - 1) * pagesize
-            found = self._rows(pagesize, offset)
-            count = offset + len(found) if found and len(found) < pagesize else self._count()
+        offset, limit = window(page, pagesize)
+        found = self._rows(limit, offset)
+        full = len(found) == limit or (offset and not found)
+        count = self._count() if full else offset + len(found)
         if not count:
             return {}
         answer: dict[str, Any] = {"count": count}
@@ -215,6 +211,8 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
     if isinstance(tags, dict) and tags and "tags" not in special:  # an offering's `tags` are a word of its own
         query.where(tagged(kind, tags))
     function(query, **{n: given.get(n, p.default) for n, p in [*inspect.signature(function).parameters.items()][1:]})
+    if given.get("showicon"):
+        query.details = (frozenset({"all"}) if query.details is None else query.details) | {"icon"}
     return query.run(page, pagesize)
 
 
@@ -234,14 +232,12 @@ def window(page: int | None, pagesize: int | None) -> tuple[int, int]:
         raise Invalid("pagesize=-1 (everything) must not be combined with page", parameter="page")
     if pagesize is not None and pagesize != -1 and page is None:
         raise Invalid('"page" parameter is required when "pagesize" is specified', parameter="page")
-    if pagesize is not None and pagesize > PAGE_MAX:
-        raise Invalid(f"Page size can't exceed max allowed page size value: {PAGE_MAX}", parameter="pagesize")
     if pagesize == 0 or (pagesize is not None and pagesize < -1):
         raise Invalid("pagesize must be at least 1, or -1 for everything", parameter="pagesize")
     if page is not None and page < 1:
         raise Invalid("page must be at least 1", parameter="page")
     if page is None or pagesize is None:
-        return 0, MAX_ROWS if pagesize == -1 else PAGE_MAX
+        return 0, MAX_ROWS
     return (page - 1) * pagesize, pagesize
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Annotated, Any
+
+import msgspec
 
 from mold.api.answer import Field, view
 from mold.api.command import COMMANDS, Command, Ctx, Param, command
@@ -27,6 +30,23 @@ def related(kind: str) -> str:
     return found
 
 
+UNITS = {
+    **dict.fromkeys(("memory", "minmemory", "maxmemory"), "MiB"),
+    **dict.fromkeys(("disksize", "rootdisksize", "size"), "GiB"),
+    **dict.fromkeys(("bytesreadrate", "byteswriterate"), "bytes/s"),
+    **dict.fromkeys(("iopsreadrate", "iopswriterate", "miniops", "maxiops"), "operations/s"),
+    **dict.fromkeys(("cpunumber", "mincpunumber", "maxcpunumber"), "cores"),
+    **dict.fromkeys(("duration", "entrytime"), "seconds"),
+    "cpuspeed": "MHz",
+    "networkrate": "Mbit/s",
+}
+"""What numbers count, where the parameter's name says it."""
+DESTRUCTIVE = frozenset(
+    ("delete", "destroy", "expunge", "remove", "revoke", "purge", "restore", "release", "disassociate")
+)
+"""Verbs of commands after which something is gone that cannot be had back by asking for the contrary."""
+
+
 def param_of(spec: Param) -> dict[str, Any]:
     """One parameter as listApis shows it."""
     out: dict[str, Any] = {
@@ -36,6 +56,10 @@ def param_of(spec: Param) -> dict[str, Any]:
         "length": spec.length,
         "required": spec.required,
     }
+    if spec.since:
+        out["since"] = spec.since
+    if unit := spec.unit or (UNITS.get(spec.name, "") if spec.kind in ("integer", "long", "double") else ""):
+        out["unit"] = unit
     if spec.resource is not None:
         out["related"] = related(spec.resource.kind)
     if spec.choices:
@@ -69,12 +93,27 @@ def fields_of(made: Command, root: bool) -> list[dict[str, Any]]:
     return found
 
 
+def words_of(made: Command) -> tuple[str, str, str]:
+    """Group, verb and noun of a command: the room that it is declared in, and how its name begins and what follows."""
+    verb = re.match(r"[a-z]+", made.name)
+    assert verb is not None, made.name
+    room = (made.source or made.function).__module__.removeprefix("mold.").removeprefix("features.").split(".")
+    noun = made.answers.kind if made.answers is not None else made.name[verb.end() :].lower()
+    return room[0], verb.group(), noun or verb.group()
+
+
 def describe(made: Command, caller: Caller) -> dict[str, Any]:
     """One command as listApis shows it to a caller."""
     root = caller.root or caller.internal
+    group, verb, noun = words_of(made)
     return {
         "name": made.name,
         "description": made.doc or made.name,
+        **({"since": made.since} if made.since else {}),
+        "group": group,
+        "verb": verb,
+        "noun": noun,
+        "destructive": verb in DESTRUCTIVE,
         "isasync": made.job,
         "related": related(made.answers.kind) if made.answers else "",
         "params": [param_of(p) for p in made.params.values() if root or caller.role in p.roles],
@@ -83,68 +122,107 @@ def describe(made: Command, caller: Caller) -> dict[str, Any]:
     }
 
 
-_described: dict[tuple[RoleType, bool], dict[str, dict[str, Any]]] = {}
+@dataclass(frozen=True)
+class Shown:
+    """A command as a kind of caller sees it: whole, in brief, and a mark that changes with it."""
+
+    whole: dict[str, Any]
+    brief: dict[str, Any]
+    mark: bytes
 
 
-def slim(shown: dict[str, Any]) -> dict[str, Any]:
+_described: dict[tuple[RoleType, bool], dict[str, Shown]] = {}
+
+
+def _shown(made: Command, caller: Caller) -> Shown:
+    known = _described.setdefault((caller.role, caller.internal), {})
+    if made.name not in known:
+        whole = describe(made, caller)
+        mark = hashlib.blake2b(msgspec.json.encode(whole), digest_size=16).digest()
+        known[made.name] = Shown(whole, _brief(whole), mark)
+    return known[made.name]
+
+
+def _brief(shown: dict[str, Any]) -> dict[str, Any]:
     """A described command in a tenth of the size: of related commands the lists only, of fields name and type."""
 
     def lists(names: str) -> str:
         return ",".join(n for n in names.split(",") if n.startswith("list"))
 
     return {
-        **{k: shown[k] for k in ("name", "description", "isasync", "httprequesttype")},
+        **shown,
         "related": lists(shown["related"]),
         "params": [{**p, "related": lists(p["related"])} if "related" in p else p for p in shown["params"]],
         "response": [{"name": f["name"], "type": f["type"]} for f in shown["response"]],
     }
 
 
-@command(
-    "listApis",
-    shape="list",
-    key="api",
-    reads=True,
-    fields=(
-        Field("name"),
-        Field("description"),
-        Field("isasync", "boolean"),
-        Field("related"),
-        Field("httprequesttype"),
-        Field("params", "set"),
-        Field("response", "set"),
+def _callable(ctx: Ctx, name: str | None = None) -> list[Shown]:
+    word = name.lower() if name is not None else None
+    return [
+        _shown(made, ctx.caller)
+        for made in COMMANDS.values()
+        if made.listed and (made.open or ctx.may(made)) and (word is None or made.name.lower() == word)
+    ]
+
+
+def _mark(found: list[Shown]) -> str:
+    return hashlib.blake2b(b"".join(s.mark for s in found), digest_size=16).hexdigest()
+
+
+API_FIELDS = (
+    Field("name"),
+    Field("description"),
+    Field("since"),
+    Field("group", doc="the part of the cloud that it is about, as compute"),
+    Field("verb", doc="the first word of its name, as list"),
+    Field("noun", doc="what it is about, as virtualmachine"),
+    Field("destructive", "boolean", "whether something is gone afterwards"),
+    Field("isasync", "boolean"),
+    Field("related"),
+    Field("httprequesttype"),
+    Field(
+        "params",
+        "set",
+        of=(
+            Field("name"),
+            Field("description"),
+            Field("type"),
+            Field("length", "int"),
+            Field("required", "boolean"),
+            Field("since"),
+            Field("related"),
+            Field("unit", doc="what a number counts, as MiB"),
+            Field("choices", "list", "the words that it may be"),
+            Field("default", doc="what it is when left out"),
+            Field("refused", doc="why a value is refused"),
+            Field("secret", "boolean", "whether it is to be hidden from onlookers"),
+        ),
     ),
+    Field("response", "set", of=(Field("name"), Field("description"), Field("type"), Field("response", "set"))),
 )
+
+
+@command("listApis", shape="list", key="api", reads=True, fields=API_FIELDS)
 def list_apis(
     ctx: Ctx, name: str | None = None, brief: bool = False, modelhash: str | None = None
 ) -> dict[str, Any]:
     """Lists the commands that the caller may call, with their parameters and answers.
 
+    name: only the command of this name
     brief: without the descriptions of answers, and of related commands only the lists; with a hash of the whole
     modelhash: the hash of an earlier brief answer; when it still is the same, only the hash is answered
     """
-    caller = ctx.caller
-    known = _described.setdefault((caller.role, caller.internal), {})
-    out = []
-    for made in COMMANDS.values():
-        if (
-            not made.listed
-            or not (made.open or ctx.may(made))
-            or (name is not None and made.name.lower() != name.lower())
-        ):
-            continue
-        if made.name not in known:
-            known[made.name] = describe(made, caller)
-        out.append(known[made.name])
-    if not out:
+    found = _callable(ctx, name)
+    if not found:
         return {}
     if not brief:
-        return {"count": len(out), "api": out}
-    small = [slim(each) for each in out]
-    digest = hashlib.sha256(json.dumps(small, sort_keys=True).encode()).hexdigest()[:32]
-    if digest == modelhash:
-        return {"modelhash": digest}
-    return {"count": len(small), "modelhash": digest, "api": small}
+        ctx.etag = _mark(found)
+        return {"count": len(found), "api": [s.whole for s in found]}
+    mark = _mark(found)
+    if mark == modelhash:
+        return {"modelhash": mark}
+    return {"count": len(found), "modelhash": mark, "api": [s.brief for s in found]}
 
 
 def openapi(version: str) -> dict[str, Any]:
@@ -239,6 +317,7 @@ CAPABILITY = tuple(
         ("dynamicscalingenabled", "boolean"),
         ("additionalconfigenabled", "boolean"),
         ("moldversion", "string"),
+        ("apihash", "string"),
     )
 )
 
@@ -272,6 +351,7 @@ def capabilities(
     from mold.api.door import VERSION
 
     said = {name: function(ctx.tx, ctx.caller) for name, function in ABILITIES.items()}
+    said = {name: value for name, value in said.items() if value is not None}
     not_there = {f.name: False for f in CAPABILITY if f.type == "boolean"}
     return {
         "capability": {
@@ -280,6 +360,7 @@ def capabilities(
             "supportELB": "false",
             "cloudstackversion": VERSION,
             "moldversion": release(),
+            "apihash": _mark(_callable(ctx)),
             **said,
         }
     }

@@ -15,11 +15,21 @@ from mold.api.permit import Caller, find, owner_of
 from mold.base import clock, ids
 from mold.base.errors import Invalid, Malformed, Missing, Unsupported
 from mold.store import Resource, Tx
+from mold.store.settings import setting
 
 CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 MAP = re.compile(r"^([^\[\]]+)\[(\d{1,6})\]\.([^\[\]]+)$")
 WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
 LIST_MAX = 10_000
+PAGE = setting(
+    "default.page.size",
+    500,
+    "Rows that a list answers when no page is asked for, and at most.",
+    low=1,
+    high=10_000,
+    unit="rows",
+    shape="Long",
+)
 MAP_MAX = 5_000
 
 
@@ -97,12 +107,22 @@ def arguments(made: Command, raw: dict[str, str], tx: Tx, caller: Caller) -> tup
             raise Unsupported(f"The parameter {name} of {made.name} is {spec.refused}; leave it out.", parameter=name)
         found[name] = value(made, spec, text, tx, caller)
         given.add(name)
+    if made.shape == "list" and "pagesize" in made.params:
+        _page(found, given, PAGE.get(tx))
     if made.owner:
         owner = owner_of(
             tx, caller, found.pop("account", None), found.pop("domainid", None), found.pop("projectid", None)
         )
         found["owner"] = Owner(owner.id, owner.domain_id, owner.project_id, owner)
     return found, frozenset(given)
+
+
+def _page(found: dict[str, Any], given: set[str], most: int) -> None:
+    """How much a list answers: as much as was asked for and `default.page.size` allows, or just so much."""
+    if "page" not in given and "pagesize" not in given:
+        found.update(page=1, pagesize=most)
+    elif (size := found.get("pagesize")) is not None and size > most:
+        raise Invalid(f"Page size can't exceed max allowed page size value: {most}", parameter="pagesize")
 
 
 def _harmless(spec: Param, text: str) -> bool:

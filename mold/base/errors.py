@@ -91,6 +91,12 @@ class BadRequest(Refusal):
     code, cs = 400, 0
 
 
+class TooMany(Refusal):
+    """The account has called too often; `retryafter` says in how many milliseconds it may again."""
+
+    code, cs = 429, 4545
+
+
 class TooLarge(BadRequest):
     """The request body is larger than the server reads."""
 
@@ -172,6 +178,7 @@ EVERY: tuple[type[Refusal], ...] = (
     UnknownCommand,
     Unauthorized,
     BadRequest,
+    TooMany,
     TooLarge,
     Denied,
     OverLimit,

@@ -18,6 +18,10 @@ INSTALL_SECONDS = 1800.0
 LIBVIRT_URI = "qemu:///system"
 
 PYTHON = ("python3", "python3-venv", "ca-certificates")
+LDAP = ("libldap-dev", "libsasl2-dev", "gcc", "libc6-dev", "python3-dev")
+"""The LDAP library for Python is compiled on the machine."""
+SAML = ("xmlsec1",)
+"""The program that checks and makes XML signatures."""
 PACKAGES: dict[str, tuple[str, ...]] = {
     # The manager alone: SQLite comes with Python, PostgreSQL's client library with psycopg.
     "manager": PYTHON,
@@ -31,7 +35,10 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "e2fsprogs",
     ),
     # What the tests need on top.
-    "test": ("postgresql", "openssh-server", "tini", "chromium", "fonts-noto-cjk"),
+    "test": ("postgresql", "openssh-server", "tini", "chromium", "fonts-noto-cjk", "slapd", *LDAP, *SAML),
+    # A manager that signs people in with a directory, or through a SAML identity provider.
+    "ldap": (*PYTHON, *LDAP),
+    "saml": (*PYTHON, *SAML),
     # A host whose agent a manager installs over SSH, with its libraries: nothing is compiled and no image built there.
     "agent": (
         "python3", "libvirt-daemon-system", "qemu-system-x86", "qemu-utils", "ovmf",
@@ -45,7 +52,7 @@ class NotPrepared(Exception):
 
 
 def packages_for(role: str) -> tuple[str, ...]:
-    """The Debian packages of a role: `manager`, `host`, `test` or `agent`. Raises `NotPrepared` for another word."""
+    """The Debian packages of a role: `manager`, `host`, `test`, `agent`, `ldap` or `saml`. Raises `NotPrepared` for another word."""
     if role not in PACKAGES:
         raise NotPrepared(f"There is no role {role!r}. The roles are: {', '.join(PACKAGES)}.")
     return PACKAGES[role]

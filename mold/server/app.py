@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
+import importlib.util
 import pkgutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,9 @@ import structlog
 import mold.features
 from mold.api.door import Door, begin_event, finish_event
 from mold.base import ids
+from mold.drivers import assertions, directory
+from mold.plugins.ldap import Ldap
+from mold.plugins.saml import Saml, ready
 from mold.plugins.simulator import Simulator
 from mold.store import Store, Tx, seal
 from mold.work import Engine
@@ -46,7 +49,8 @@ class Options:
     agent_bind: str = "127.0.0.1"
     agent_port: int = 8250
     advertise: str = "127.0.0.1"
-    integration_port: int = 0
+    integration_port: int | None = None
+    """Port without sign-in; 0: none, None: what the setting integration.api.port says."""
     metrics_port: int = 0
     name: str = ""
     admin_password: str = ""
@@ -62,7 +66,7 @@ def bootstrap(tx: Tx, password: str) -> str | None:
     """The rows of a new installation; returns the admin's password when this was the first start."""
     from mold.api.permit import RoleType
     from mold.features.identity import accounts, domains, roles, users
-    from mold.features.infra import certificates, guest_os
+    from mold.features.infra import certificates, guest_os, hypervisors
     from mold.features.infra import offerings as compute
     from mold.features.network import offerings as network
     from mold.store import migrate
@@ -86,6 +90,7 @@ def bootstrap(tx: Tx, password: str) -> str | None:
     compute.defaults(tx)
     network.defaults(tx)
     guest_os.defaults(tx)
+    hypervisors.defaults(tx)
     return chosen
 
 
@@ -103,18 +108,22 @@ class Manager:
         self.hub = Hub(simulator)
         self.engine = Engine(self.store, self.hub, manager=self._identity())
         from mold.features.identity import access, signin
+        from mold.features.infra import alerts
 
         self.door = Door(
             self.store,
             self.engine,
             authenticators=[signin.by_signature, signin.by_session],
             system=signin.system,
-            rule=access.refusal,
+            rule=signin.refusal,
             narrow=access.within_projects,
             guard=access.unsuspended,
         )
+        directory.installed[:] = [Ldap()] if importlib.util.find_spec("bonsai") is not None else []
+        assertions.installed[:] = [Saml()] if ready() else []
         self.engine.on_begin.append(begin_event)
         self.engine.on_finish.append(finish_event)
+        self.engine.on_finish.append(alerts.job_over)
         self.feed = Feed(self.door, self.engine)
         self.first_password: str | None = None
         self._task: asyncio.Task[None] | None = None

@@ -64,8 +64,8 @@ NOTICE_BYTES = 7_500
 """PostgreSQL takes 8,000 in one notice."""
 NOTICES_MOST = 40
 """Notices in one go; with more to tell the others are told to start anew."""
-RECORDS = {"event": "event", "alert": "alert"}
-"""Kinds whose new rows are told whole, as their list shows them."""
+RECORDS = ("event", "alert")
+"""Kinds whose new rows are told whole, as their list shows them, as events of that name."""
 
 
 class TooMany(Refusal):
@@ -196,13 +196,14 @@ class Feed:
         kinds = listing()
         for _ in range(len(self._pending)):
             op, kind, id, fields = self._pending.popleft()
-            if kind not in kinds or (kind in RECORDS and op != "add"):
+            if kind not in kinds or (kind == "event" and op != "add"):
                 continue
             before, names, _ = met.pop((kind, id), (op, {}, None))
             if op == "remove":
                 met[kind, id] = (op, {}, {n: fields[n] for n in judged(kind)})
             else:
-                met[kind, id] = ("add" if before == "add" else op, names | dict.fromkeys(fields), None)
+                new = {} if op == "add" else dict.fromkeys(fields)
+                met[kind, id] = ("add" if before == "add" else op, names | new, None)
         return [Told(self._number(), op, k, i, tuple(names), was) for (k, i), (op, names, was) in met.items()]
 
     def _keep(self, told: list[Told]) -> None:
@@ -340,22 +341,23 @@ class Feed:
                 seen.setdefault(k, set()).update(gone(tx, REGISTRY[k], lister, ghosts))
         whole: dict[str, Any] = {}
         for k in RECORDS:
-            picked = [live[k][i] for i in seen.get(k, ()) if i in live[k]]
+            new = {t.row for t in news if t.kind == k and t.op == "add"}
+            picked = [live[k][i] for i in seen.get(k, ()) if i in live[k] and i in new]
             if picked:
                 whole.update(zip((r.id for r in picked), view(REGISTRY[k]).page(tx, picked, caller), strict=True))
         out: list[bytes] = []
         for t in news:
             if t.row not in seen.get(t.kind, ()) or (t.was is None and t.row not in live[t.kind]):
                 continue
-            if t.kind in RECORDS:
-                out.append(message(RECORDS[t.kind], whole[t.row], t.id))
+            if t.kind in RECORDS and t.op == "add":
+                out.append(message(t.kind, whole[t.row], t.id))
             elif t.kind == Job.kind:
                 out.append(message("job", self._job(live[t.kind][t.row]), t.id))
             else:
                 names = shown_as(t.kind, caller.root)
                 extra = set(REGISTRY[t.kind].columns)
                 changed = dict.fromkeys(a for n in t.names for a in names.get(n, () if n in extra else (n,)))
-                body: dict[str, Any] = {"type": t.kind, "id": t.row, "op": t.op, "changed": list(changed)}
+                body: dict[str, Any] = {"type": listing()[t.kind][0].key, "id": t.row, "op": t.op, "changed": list(changed)}
                 row = live[t.kind].get(t.row)
                 if row is not None and row.__dict__.get("state") is not None:
                     body["state"] = row.__dict__["state"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -19,8 +20,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mold.api.door import VERSION, Answer, Request
 from mold.api.model import openapi
@@ -32,20 +34,114 @@ from mold.server.pages import Pages
 log = structlog.get_logger()
 BODY_MAX = 1 << 20
 KEYS_MAX = 5000
+HEAD_MAX = BODY_MAX + (64 << 10)
+HEAD_SECONDS = 30.0
+TOUCH_SECONDS = 15.0
+"""How often the use of a session is noted: often enough for a session.timeout of one minute."""
 STATIC = Path(__file__).parent.parent / "gui" / "static"
+POLICY = "; ".join(
+    (
+        "default-src 'self'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:", "font-src 'self'",
+        "connect-src 'self'", "object-src 'none'", "frame-src 'self'", "frame-ancestors 'none'", "base-uri 'none'",
+        "form-action 'self'",
+    )
+)  # fmt: skip
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-XSS-Protection": "1;mode=block",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+    "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'self'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Content-Security-Policy": POLICY,
+}
+"""What every answer carries, whatever it is, unless what made it says otherwise. There is no header that lets a foreign
+page read an answer (CORS): browsers talk to their own cloud, programs need none."""
+PAGE_HEADERS = {
+    # The console's parts write rules for their colours and sizes into the page; they run no text as a script.
+    "Content-Security-Policy": POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace(
+        "connect-src 'self'", "connect-src 'self' ws: wss:"
+    ),
 }
 CONSOLE_HEADERS = {
-    **HEADERS,
     "Referrer-Policy": "no-referrer",  # the page's address holds a ticket
+    "X-Frame-Options": "SAMEORIGIN",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'",
 }
+HTTPS_ONLY = "max-age=31536000"
+ALLOWED = "GET, POST, OPTIONS"
+_RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+
+
+class Bounded(HttpToolsProtocol):
+    """HTTP with an end to what comes before a body: in bytes, and in the time that it may take to come."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody connects."""
+        self.head_bytes, self.head_whole = 0, False
+        self.late: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Somebody is gone."""
+        self._come()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Something came."""
+        if not self.head_whole:
+            self.head_bytes += len(data)
+            if self.head_bytes > HEAD_MAX:
+                self.send_400_response(f"Address and headers have more than {HEAD_MAX} bytes; send less.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.head_bytes, self.head_whole = 0, False
+        self._wait()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Address and headers are there."""
+        self.head_whole = True
+        self._come()
+        super().on_headers_complete()
+
+    def _wait(self) -> None:
+        self._come()
+        self.late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _come(self) -> None:
+        if self.late is not None:
+            self.late.cancel()
+            self.late = None
+
+
+class Guarded:
+    """The application with `HEADERS` on all its answers, refusals and redirects of the framework's own included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        secure = scope["scheme"] == "https"
+
+        async def begin(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(h for h in _RAW if h[0] not in there)]
+                if secure:
+                    message["headers"].append((b"strict-transport-security", HTTPS_ONLY.encode()))
+            await send(message)
+
+        await self.app(scope, receive, begin)
 
 
 def query_pairs(text: str, *, first_wins: bool = False) -> dict[str, str]:
@@ -54,7 +150,7 @@ def query_pairs(text: str, *, first_wins: bool = False) -> dict[str, str]:
     On the integration port the first one wins.
     """
     out: dict[str, str] = {}
-    for token in text.split("&")[: KEYS_MAX + 1]:
+    for token in text.split("&"):
         name, sep, value = token.partition("=")
         if sep and name and not (first_wins and unquote_plus(name) in out):
             out[unquote_plus(name)] = unquote_plus(value)
@@ -63,7 +159,10 @@ def query_pairs(text: str, *, first_wins: bool = False) -> dict[str, str]:
 
 async def read_request(http: HttpRequest, *, integration: bool) -> Request | None:
     """The request as the door takes it; None when it is too large."""
-    params = query_pairs(http.url.query, first_wins=integration)
+    query: bytes = http.scope["query_string"]
+    if len(query) > BODY_MAX or query.count(b"&") >= KEYS_MAX:
+        return None
+    params = query_pairs(query.decode("latin-1"), first_wins=integration)
     post = http.method == "POST"
     if post and not integration:
         size = 0
@@ -84,13 +183,44 @@ async def read_request(http: HttpRequest, *, integration: bool) -> Request | Non
     address = http.client.host if http.client else ""
     host = http.headers.get("host", "localhost")
     return Request(
+        foreign=asked_by(http, host),
         params=params,
         post=post,
+        peer=address,
         address=address,
+        headers={} if integration else http.headers,
         base_url=f"{http.url.scheme}://{host}/client",
         integration=integration,
         cookies=dict(http.cookies),
     )
+
+
+def asked_by(http: HttpRequest, host: str) -> str:
+    """The origin of the page that made the browser ask, if that is not a page of this host; else empty.
+
+    Only browsers say it, and only they have cookies that somebody else can make them send.  A browser that follows a link
+    and says nothing of where it was (it wants a page, not data) may have been sent by anybody: `unknown`.
+    """
+    origin = http.headers.get("origin") or http.headers.get("referer")
+    if origin is not None:
+        theirs = _place(origin, None)
+        # Behind a proxy that ends TLS our own scheme is not known: a host without a port has that of theirs.
+        ours = _place(f"//{host}", theirs[1] if theirs is not None else None)
+        return "" if theirs is not None and theirs == ours else origin[:200]
+    site = http.headers.get("sec-fetch-site")
+    if site is not None:
+        return "" if site in ("same-origin", "none") else site[:20]
+    return signin.UNKNOWN_PAGE if "text/html" in http.headers.get("accept", "") else ""
+
+
+def _place(url: str, port: int | None) -> tuple[str, int | None] | None:
+    """Host and port of a URL, `port` if it names none; None without a host, as the origin `null` of a page in a sandbox."""
+    try:
+        parts = urlsplit(url)
+        named = parts.port or {"http": 80, "https": 443}.get(parts.scheme, port)
+    except ValueError:
+        return None
+    return (parts.hostname, named) if parts.hostname else None
 
 
 def too_large() -> Response:
@@ -104,16 +234,26 @@ def too_large() -> Response:
             }
         },
         status_code=413,
-        headers=HEADERS,
+        headers={"Connection": "close"},
     )
+
+
+def methods(http: HttpRequest) -> Response | None:
+    """The answer to a question about the API's address itself; None for a call. HEAD is none: it would act and not tell."""
+    if http.method == "OPTIONS":
+        return Response(status_code=204, headers={"Allow": ALLOWED})
+    if http.method == "HEAD":
+        return Response(status_code=405, headers={"Allow": ALLOWED})
+    return None
 
 
 def response(answer: Answer) -> Response:
     """The door's answer as HTTP."""
-    out = Response(
-        answer.body, status_code=answer.status, headers={**HEADERS, "Cache-Control": "no-store", **answer.headers}
-    )
-    out.headers["content-type"] = answer.kind
+    # What has a version may be kept, and is asked for again with it; everything else is for this moment only.
+    keep = "private, no-cache" if "ETag" in answer.headers else "no-store"
+    out = Response(answer.body, status_code=answer.status, headers={"Cache-Control": keep, **answer.headers})
+    if answer.kind:
+        out.headers["content-type"] = answer.kind
     for name, value, about in answer.cookies:
         if about.get("max_age") == 0:
             out.delete_cookie(name, path=about.get("path", "/"))
@@ -205,18 +345,20 @@ def application(manager: Manager) -> Starlette:
     touched: dict[str, float] = {}
 
     async def api(http: HttpRequest) -> Response:
+        if (told := methods(http)) is not None:
+            return told
         request = await read_request(http, integration=False)
         if request is None:
             return too_large()
         answer = await manager.door.answer(request)
         cookie = request.cookies.get("JSESSIONID")
-        if cookie and answer.status == 200 and time.monotonic() - touched.get(cookie, -1e9) > 60:
+        if cookie and answer.status == 200 and time.monotonic() - touched.get(cookie, -1e9) > TOUCH_SECONDS:
             touched[cookie] = time.monotonic()
             if len(touched) > 10_000:
                 touched.clear()
             await signin.keep_alive(manager.door, cookie)
-        if cookie and answer.status == 401:
-            # A cookie without its session key is a foreign page's, or a guess: the API ends the session then.
+        if cookie and answer.status == 401 and not request.foreign:
+            # A cookie without its session key is a guess: the API ends the session then. A foreign page ends nothing.
             await signin.end(manager.door, cookie)
         return response(answer)
 
@@ -237,7 +379,7 @@ def application(manager: Manager) -> Starlette:
         return JSONResponse(openapi(VERSION))
 
     async def bare(http: HttpRequest) -> Response:
-        return RedirectResponse("/client/", status_code=308, headers=HEADERS)
+        return RedirectResponse("/client/", status_code=308)
 
     async def screen(socket: WebSocket) -> None:
         await screens.show(manager, socket)
@@ -247,8 +389,8 @@ def application(manager: Manager) -> Starlette:
         yield
 
     routes: list[Any] = [
-        Route("/client/api", api, methods=["GET", "POST"]),
-        Route("/client/api/{rest:path}", api, methods=["GET", "POST"]),
+        Route("/client/api", api, methods=["GET", "POST", "OPTIONS"]),
+        Route("/client/api/{rest:path}", api, methods=["GET", "POST", "OPTIONS"]),
         Route("/client/upload/{id}", receive, methods=["POST"]),
         Route("/client/events", live, methods=["GET"]),
         Route("/client/openapi.json", document),
@@ -257,10 +399,12 @@ def application(manager: Manager) -> Starlette:
         Route("/metrics", metric),
         Route("/", bare),
         Route("/client", bare),
-        Route("/client/{path:path}", Pages(STATIC / "app", HEADERS).answer),
+        Route("/client/{path:path}", Pages(STATIC / "app", PAGE_HEADERS).answer),
     ]
     return Starlette(
-        routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1400, compresslevel=3)], lifespan=lifespan
+        routes=routes,
+        middleware=[Middleware(Guarded), Middleware(GZipMiddleware, minimum_size=1400, compresslevel=3)],
+        lifespan=lifespan,
     )
 
 
@@ -270,10 +414,15 @@ def integration(manager: Manager) -> Starlette:
     async def api(http: HttpRequest) -> Response:
         if not loopback(http.client.host if http.client else ""):
             return PlainTextResponse("The integration port is for this machine only.\n", status_code=403)
+        if (told := methods(http)) is not None:
+            return told
         request = await read_request(http, integration=True)
-        assert request is not None
+        if request is None:
+            return too_large()
         out = response(await manager.door.answer(request))
         out.headers["Connection"] = "close"
         return out
 
-    return Starlette(routes=[Route("/{rest:path}", api, methods=["GET", "POST"])])
+    return Starlette(
+        routes=[Route("/{rest:path}", api, methods=["GET", "POST", "OPTIONS"])], middleware=[Middleware(Guarded)]
+    )

@@ -59,7 +59,9 @@ def options(argv: list[str]) -> Options:
         "--advertise", default="127.0.0.1", help="address at which agents and other managers reach this one"
     )
     parser.add_argument(
-        "--integration-port", type=int, default=0, help="port without sign-in, on loopback only; 0: none"
+        "--integration-port",
+        type=int,
+        help="port without sign-in, on loopback only; 0: none; default: what the setting integration.api.port says",
     )
     given = parser.parse_args(argv)
     return Options(
@@ -91,6 +93,7 @@ def sole(folder: Path) -> Any:
 
 async def run(chosen: Options) -> int:
     """Serve until a signal comes."""
+    from mold.features.identity.signin import INTEGRATION_PORT
     from mold.server.http import application, integration
 
     try:
@@ -108,8 +111,11 @@ async def run(chosen: Options) -> int:
         )
         return 1
     servers = [uvicorn.Server(_config(application(manager), chosen.bind, chosen.port))]
-    if chosen.integration_port > 0:
-        servers.append(uvicorn.Server(_config(integration(manager), "127.0.0.1", chosen.integration_port)))
+    inner = chosen.integration_port
+    if inner is None:
+        inner = await manager.engine.reading(INTEGRATION_PORT.get)
+    if inner > 0:
+        servers.append(uvicorn.Server(_config(integration(manager), "127.0.0.1", inner)))
     for each in servers:
         each.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     stop = asyncio.Event()
@@ -124,7 +130,7 @@ async def run(chosen: Options) -> int:
         "ready",
         http=f"{chosen.bind}:{chosen.port}",
         agents=manager.hub.address,
-        integration=chosen.integration_port or None,
+        integration=inner if inner > 0 else None,
     )
     if manager.first_password is not None and not chosen.admin_password:
         path = chosen.data / "admin.password"
@@ -135,7 +141,7 @@ async def run(chosen: Options) -> int:
     waiting = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([waiting, *serving], return_when=asyncio.FIRST_COMPLETED)
     if waiting not in done:
-        log.error("a listener has ended", ports=[chosen.port, chosen.integration_port])
+        log.error("a listener has ended", ports=[chosen.port, inner])
         code = 1
     await manager.feed.stop()
     for each in servers:
@@ -148,6 +154,8 @@ async def run(chosen: Options) -> int:
 
 
 def _config(app: Any, host: str, port: int) -> uvicorn.Config:
+    from mold.server.http import Bounded
+
     return uvicorn.Config(
         app,
         host=host,
@@ -155,7 +163,7 @@ def _config(app: Any, host: str, port: int) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         loop="none",
-        http="httptools",
+        http=Bounded,
         ws="websockets-sansio",
         lifespan="off",
         server_header=False,

@@ -33,7 +33,7 @@ Op = Literal["add", "set", "remove"]
 class Change(NamedTuple):
     """One row changed by a committed transaction; what the event stream is made of.
 
-    `fields` are the columns that were set; of a removed row, all of it as it was.
+    `fields` are the columns that were set; of a new row all of it, of a removed one all of it as it was.
     """
 
     op: Op
@@ -212,7 +212,7 @@ class Tx:
             values["number"] = self.rows(_insert(kind.kind, tuple(given)), given)[0][0]
         except IntegrityError as broken:
             raise self._taken(kind, values, broken) from broken
-        self.changes.append(Change("add", kind.kind, row.id, {}))
+        self.changes.append(Change("add", kind.kind, row.id, values))
         return row
 
     def add_free(self, row: Resource) -> bool:
@@ -227,7 +227,7 @@ class Tx:
         if not found:
             return False
         values["number"] = found[0][0]
-        self.changes.append(Change("add", kind.kind, row.id, {}))
+        self.changes.append(Change("add", kind.kind, row.id, values))
         return True
 
     def set(self, row: R, **values: Any) -> R:
@@ -332,6 +332,9 @@ class Tx:
                 )
         return Conflict(f"This {kind.title} collides with one that exists.", inner=text, kind=kind.kind)
 
+
+BEFORE_COMMIT: list[Callable[[Tx], None]] = []
+"""What follows from a transaction's changes, in the same transaction, whoever made them."""
 
 GOES_WITH: dict[str, list[Callable[[Tx, str], None]]] = {}
 """What else goes in the transaction that removes a row of a kind, where no foreign key says so: (tx, id of the row)."""
@@ -476,6 +479,9 @@ class Store:
                 with self._writes.begin() as conn:
                     tx = Tx(conn, writes=True, memory=self.memory, heard=self.heard)
                     yield tx
+                    if tx.changes:
+                        for follow in BEFORE_COMMIT:
+                            follow(tx)
             finally:
                 # Also when it failed: a commit that was not confirmed may have happened.
                 if tx is not None:

@@ -164,6 +164,10 @@ class Engine:
     def _start(self, run: Run) -> None:
         run.task = self._spawn(self._drive(run))
 
+    def spawn(self, work: Any) -> None:
+        """Do something beside everything else; it is cancelled when the engine stops."""
+        self._spawn(work)
+
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)

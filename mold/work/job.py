@@ -25,7 +25,7 @@ class Job(Resource):
 
     operation: str = column(hidden=True)
     args: dict[str, Any] = column(hidden=True)
-    cmd: str = column(default="")
+    cmd: str = column(default="", keyword=True)
     account_id: str | None = column(default=None, hidden=True)
     user_id: str | None = column(default=None, hidden=True)
     domain_id: str | None = column(default=None, hidden=True)

@@ -65,10 +65,11 @@ async def _keep(engine: Engine, each: Reconciler) -> None:
     every = each.every
     look = LOOK_SECONDS if isinstance(every, Declared) else every
     hold, ran = max(look * 3, 10), float("-inf")
+    per = 0.001 if isinstance(every, Declared) and every.unit == "milliseconds" else 1.0
     while True:
         await asyncio.sleep(look)
         try:
-            if isinstance(every, Declared) and time.monotonic() < ran + await engine.reading(every.get):
+            if isinstance(every, Declared) and time.monotonic() < ran + await engine.reading(every.get) * per:
                 continue
             if not await engine.writing(lambda tx: engine.own_lease(tx, f"reconciler:{each.name}", hold)):
                 continue

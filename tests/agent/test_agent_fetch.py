@@ -24,6 +24,7 @@ from mold.agent.config import load
 from mold.agent.here import Here
 from mold.agent.main import prepare
 from mold.agent.serve import Desk
+from mold.base import egress
 from mold.base.errors import Invalid
 from mold.wire import calls as w
 
@@ -229,13 +230,13 @@ def test_addresses_that_are_not_public(tmp_path: Path, qcow2: bytes) -> None:
     ],
 )  # fmt: skip
 def test_which_addresses_may_be_reached(address: str, allowed: bool) -> None:
-    assert fetching.may_reach(ipaddress.ip_address(address), ()) is allowed
-    assert fetching.may_reach(ipaddress.ip_address(address), fetching.networks(["0.0.0.0/0", "::/0"]))
+    assert egress.may_reach(ipaddress.ip_address(address), ()) is allowed
+    assert egress.may_reach(ipaddress.ip_address(address), egress.networks(["0.0.0.0/0", "::/0"]))
 
 
 def test_no_networks_but_networks() -> None:
     with pytest.raises(Invalid):
-        fetching.networks(["10.0.0.0/99"])
+        egress.networks(["10.0.0.0/99"])
 
 
 def test_name_is_resolved_once_and_the_certificate_is_of_the_name(tmp_path: Path, qcow2: bytes) -> None:

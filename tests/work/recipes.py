@@ -6,6 +6,7 @@ a coroutine function that wants the operation itself.  A new operation needs a l
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,10 @@ from typing import Any
 from mails import MailServer
 from workcloud import Cloud, machine, network, template
 
+from mold.base import clock
+from mold.features.care.usage import GenerateUsage, UsageEvent
+from mold.features.care.webhooks.deliveries import DeliverWebhook, WebhookDelivery
+from mold.features.care.webhooks.hooks import Webhook
 from mold.features.infra.certificates import Certificate
 from mold.features.network.networks import ShutNetwork
 from mold.store import Tx
@@ -315,6 +320,13 @@ async def register_keys(cloud: Cloud) -> Want:
     return "registerUserKeys", {"id": user}
 
 
+@recipe("DeleteKeys")
+async def delete_keys(cloud: Cloud) -> Want:
+    user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
+    made = (await cloud.done("registerUserKeys", id=user))["userkeys"]
+    return "deleteUserKeys", {"keypairid": made["id"]}
+
+
 @recipe("ChangeProject")
 async def create_project(cloud: Cloud) -> Want:
     return "createProject", {"name": "p1", "displaytext": "p1"}
@@ -408,3 +420,63 @@ async def shared(cloud: Cloud) -> str:
     made = await cloud.done("createProject", name="shared", displaytext="shared")
     id: str = made["project"]["id"] if "project" in made else made["id"]
     return id
+
+
+# -- what is noted, told and counted ---------------------------------------------------------------------------------------
+
+
+@recipe("Detailed")
+async def detail(cloud: Cloud) -> Want:
+    return "addResourceDetail", {
+        "resourcetype": "UserVm", "resourceid": await vm(cloud), "details[0].key": "a", "details[0].value": "b"
+    }  # fmt: skip
+
+
+@recipe("RaiseAlert")
+async def raise_alert(cloud: Cloud) -> Want:
+    return "generateAlert", {"type": 14, "name": "Generator", "description": "it smokes"}
+
+
+@recipe("PurgeExpunged")
+async def purge_expunged(cloud: Cloud) -> Want:
+    return "purgeExpungedResources", {}
+
+
+@recipe("CountReservations")
+async def count_reservations(cloud: Cloud) -> Want:
+    await vm(cloud)
+    return "cleanVMReservations", {}
+
+
+@recipe("DeliverWebhook", grows=("webhookdelivery",))
+async def deliver_webhook(cloud: Cloud) -> Want:
+    made = await cloud.done("createWebhook", name="nowhere", payloadurl="https://192.0.2.1/", state="Disabled")
+
+    async def want(cloud: Cloud) -> None:
+        def write(tx: Tx) -> None:
+            hook = tx.one(Webhook, made["webhook"]["id"])
+            whose = {"account_id": hook.account_id, "domain_id": hook.domain_id}
+            row = tx.add(WebhookDelivery(webhook_id=hook.id, payload="{}", **whose))
+            cloud.engine.enqueue(tx, DeliverWebhook(delivery=row.id))
+
+        await cloud.engine.writing(write)
+
+    return want
+
+
+@recipe("GenerateUsage", grows=("usagerecord",))
+async def generate_usage(cloud: Cloud) -> Want:
+    await vm(cloud)
+    noon = time.time() // 86400 * 86400
+
+    def age(tx: Tx) -> None:
+        for each in tx.find(UsageEvent):
+            tx.set(each, at=clock.at(noon - 2 * 86400))
+
+    await cloud.engine.writing(age)
+
+    async def want(cloud: Cloud) -> None:
+        op = GenerateUsage(start=noon - 86400, end=noon)
+        await cloud.engine.writing(lambda tx: cloud.engine.enqueue(tx, op))
+
+    return want

@@ -170,8 +170,8 @@ def instead(part: Part, function: Callable[..., Any]) -> Iterator[None]:
 def impatient() -> Iterator[None]:
     """Hosts that do not answer are given up soon, by the operation and by those that it starts."""
     kept = {kind: kind.patience for kind in OPERATIONS.values()}
-    for kind in kept:
-        kind.patience = min(kept[kind], 0.3)
+    for kind, seconds in kept.items():
+        kind.patience = min(seconds, 0.3)
     try:
         yield
     finally:

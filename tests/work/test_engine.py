@@ -31,7 +31,7 @@ from mold.base.errors import Conflict, Failed, Fenced, Unreachable
 from mold.store import Tx
 from mold.work import Job, Operation, change, look, progress, step
 from mold.work.job import held, session
-from mold.work.purge import PURGE_AFTER_SECONDS, purge_jobs
+from mold.work.purge import EXPIRE, purge_jobs
 
 outside = Outside()
 
@@ -676,7 +676,7 @@ def test_old_jobs_are_forgotten_and_a_second_run_does_nothing(database_url: str)
     async def go() -> None:
         async with an_engine(database_url) as engine:
             kept = await do(engine, Build(thing="a"))
-            old = clock.ago(PURGE_AFTER_SECONDS + 60)
+            old = clock.ago(EXPIRE.default * 60 + 60)
 
             def age(tx: Tx) -> None:
                 for _ in range(2500):

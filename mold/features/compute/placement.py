@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from mold.base.errors import Invalid, NoCapacity
 from mold.base.units import GIB, MIB
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
+from mold.features.infra.hypervisors import max_guests
 from mold.features.infra.pods import Pod
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
@@ -34,6 +36,27 @@ ALGORITHM = setting(
     "How hosts are chosen: random, firstfit, userdispersing, userconcentratedpod_random, userconcentratedpod_firstfit or firstfitleastconsumed.",
     scopes=("cluster",),
     choices=("random", "firstfit", "userdispersing", "userconcentratedpod_random", "userconcentratedpod_firstfit", "firstfitleastconsumed"),
+)
+THRESHOLDS = setting(
+    "cluster.threshold.enabled", False, "Whether clusters of which so much has been promised take no further machines."
+)
+CPU_THRESHOLD = setting(
+    "cluster.cpu.allocated.capacity.disablethreshold",
+    0.85,
+    "Share of a cluster's CPU above which it takes no further machines, if cluster.threshold.enabled.",
+    category="Alert",
+    scopes=("cluster",),
+    low=0,
+    high=1,
+)
+MEMORY_THRESHOLD = setting(
+    "cluster.memory.allocated.capacity.disablethreshold",
+    0.85,
+    "Share of a cluster's memory above which it takes no further machines, if cluster.threshold.enabled.",
+    category="Alert",
+    scopes=("cluster",),
+    low=0,
+    high=1,
 )
 PLANNERS = {
     "FirstFitPlanner": "firstfit",
@@ -112,6 +135,7 @@ def _fitting(need: Need) -> list[Any]:
         h.mhz >= sa.bindparam("mhz_"),
         h.cpu_capacity - h.cpu_reserved >= sa.bindparam("all_mhz_"),
         h.memory_capacity - h.memory_reserved >= sa.bindparam("memory_"),
+        h.machines < sa.bindparam("guests_"),
         h.cluster_id.in_(enabled),
     ]
     for n, _ in enumerate(need.tags):
@@ -126,8 +150,9 @@ def _fitting(need: Need) -> list[Any]:
     return where
 
 
-def _given(need: Need) -> dict[str, Any]:
+def _given(tx: Tx, need: Need) -> dict[str, Any]:
     given: dict[str, Any] = {
+        "guests_": max_guests(tx, need.hypervisor),
         "zone_": need.zone_id,
         "hypervisor_": need.hypervisor,
         "arch_": need.arch,
@@ -160,7 +185,7 @@ def _hosts(tx: Tx, need: Need, limit: int | None, start: int | None = None, *, b
         if limit is not None:
             query = query.limit(sa.literal_column(str(limit)))
         made = _made[shape] = Prepared(query)
-    given = _given(need)
+    given = _given(tx, need)
     if start is not None:
         given["start_"] = start
     return [Host.from_row(r) for r in tx.rows(made, given)]
@@ -211,7 +236,7 @@ def _some(tx: Tx, need: Need, order: tuple[Any, ...], limit: int | None) -> list
         query = sa.select(Host.table).where(*_fitting(need)).order_by(*order)
         if limit is not None:
             query = query.limit(sa.literal_column(str(limit)))
-        return [Host.from_row(r) for r in tx.execute(query, _given(need))]
+        return [Host.from_row(r) for r in tx.execute(query, _given(tx, need))]
     if limit is None:
         found = _hosts(tx, need, None)
     else:
@@ -237,6 +262,35 @@ def _stored(tx: Tx, need: Need, found: list[StoragePool]) -> str | None:
     return pools.lacking(tx, found, need.disks)
 
 
+def _promised(tx: Tx, cluster: str) -> tuple[int, ...]:
+    """MHz promised, MHz there, bytes promised and bytes there of a cluster's hosts."""
+    h = Host.c
+    sums = (sa.func.sum(c) for c in (h.cpu_reserved, h.cpu_capacity, h.memory_reserved, h.memory_capacity))
+    of = (h.cluster_id == cluster, h.state == "Up", h.resource_state == "Enabled")
+    return tuple(int(n or 0) for n in tx.execute(sa.select(*sums).where(*of)).one())
+
+
+def _crowded(tx: Tx, need: Need, hosts: list[Host]) -> dict[str, str]:
+    """Hosts whose cluster would pass its thresholds with this machine, and why.
+
+    What a cluster has promised is a second old: the thresholds keep room for bad days, they are no limit to the byte.
+    """
+    if not THRESHOLDS.get(tx):
+        return {}
+    full: dict[str, str] = {}
+    for cluster in {host.cluster_id for host in hosts}:
+        mhz, all_mhz, memory, all_memory = tx.remembered(
+            ("promised of cluster", cluster), (), partial(_promised, tx, cluster)
+        )
+        for what, used, there, most in (
+            ("CPU", mhz + need.cpu_mhz, all_mhz, CPU_THRESHOLD.get(tx, cluster=cluster)),
+            ("memory", memory + need.memory, all_memory, MEMORY_THRESHOLD.get(tx, cluster=cluster)),
+        ):
+            if used > there * most:
+                full[cluster] = f"its cluster would have promised {used / max(1, there):.0%} of its {what}, {most:.0%} is the most"
+    return {host.id: full[host.cluster_id] for host in hosts if host.cluster_id in full}
+
+
 def place(tx: Tx, need: Need) -> tuple[Host, list[StoragePool]]:
     """Choose a host and reserve its capacity; gives the primary storage that it can use, too. NoCapacity explains."""
     skipped: dict[str, str] = {}
@@ -250,7 +304,7 @@ def place(tx: Tx, need: Need) -> tuple[Host, list[StoragePool]]:
         yield _some(tx, need, order, None)
 
     for found in tries():
-        for rule in RULES:
+        for rule in (_crowded, *RULES):
             skipped.update(rule(tx, need, found))
         for host in found:
             if host.id in skipped or host.id in unstored or not set(need.tags) <= set(host.host_tags or []):
@@ -258,15 +312,16 @@ def place(tx: Tx, need: Need) -> tuple[Host, list[StoragePool]]:
             usable = pools.usable(tx, host) if need.disks or need.pools else []
             if _stored(tx, need, usable) is not None:
                 unstored.add(host.id)
-            elif reserve(tx, host.id, need.cpu_mhz, need.memory):
+            elif reserve(tx, host, need.cpu_mhz, need.memory):
                 return host, usable
     raise _refusal(tx, need, tx.one(Zone, need.zone_id), skipped)
 
 
-def reserve(tx: Tx, host_id: str, cpu_mhz: int, memory: int) -> bool:
+def reserve(tx: Tx, host: Host, cpu_mhz: int, memory: int) -> bool:
     """Promise capacity of a host; False when it is not there any more."""
-    tx.noted(Host, host_id, "cpu_reserved", "memory_reserved")
-    return tx.done(_RESERVE, {"host_": host_id, "mhz_": cpu_mhz, "bytes_": memory}) > 0
+    tx.noted(Host, host.id, "cpu_reserved", "memory_reserved")
+    most = max_guests(tx, host.hypervisor)
+    return tx.done(_RESERVE, {"host_": host.id, "mhz_": cpu_mhz, "bytes_": memory, "guests_": most}) > 0
 
 
 _RESERVE = Prepared(
@@ -275,6 +330,7 @@ _RESERVE = Prepared(
         Host.c.id == sa.bindparam("host_"),
         Host.c.cpu_capacity - Host.c.cpu_reserved >= sa.bindparam("mhz_"),
         Host.c.memory_capacity - Host.c.memory_reserved >= sa.bindparam("bytes_"),
+        Host.c.machines < sa.bindparam("guests_"),
         Host.c.state == "Up",
         Host.c.resource_state == "Enabled",
     )
@@ -331,6 +387,8 @@ def verdict(tx: Tx, need: Need, host: Host, cluster: Cluster, pod: Pod) -> list[
         no("Cores", need.cores, host.cores)
     if host.mhz < need.mhz:
         no("CpuSpeed", need.mhz, host.mhz)
+    if host.machines >= (most := max_guests(tx, host.hypervisor)):
+        no("Guests", most, host.machines)
     if host.cpu_capacity - host.cpu_reserved < need.cpu_mhz:
         no("Cpu", need.cpu_mhz, host.cpu_capacity - host.cpu_reserved)
     if host.memory_capacity - host.memory_reserved < need.memory:
@@ -350,6 +408,7 @@ SENTENCES = {
     "PodDisabled": "its pod is {available}",
     "HostTags": "needs the tags {needed}, has '{available}'",
     "Cores": "needs {needed} cores, has {available}",
+    "Guests": "it runs {available} machines already, {needed} at most",
     "CpuSpeed": "needs cores of {needed} MHz, has {available} MHz",
     "Cpu": "needs {needed} MHz CPU, {available} MHz are free",
     "Memory": "needs {needed} MiB memory, {available} MiB are free",
@@ -362,7 +421,7 @@ def explain(tx: Tx, need: Need, skipped: dict[str, str] | None = None, limit: in
     """Every host of the zone with its verdict: hostid, hostname, accepted, score, reason[]."""
     skipped = dict(skipped or {})
     hosts = tx.find(Host, Host.c.zone_id == need.zone_id, limit=limit)
-    for rule in RULES:
+    for rule in (_crowded, *RULES):
         skipped.update(rule(tx, need, hosts))
     clusters = tx.among(Cluster, list({h.cluster_id for h in hosts}))
     pods = tx.among(Pod, list({h.pod_id for h in hosts}))

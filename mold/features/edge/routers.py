@@ -24,6 +24,7 @@ from mold.features.compute.machines.row import Nic, VirtualMachine, control_stat
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.projects import Project
+from mold.features.infra.alerts import failing
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import ServiceOffering
@@ -396,3 +397,6 @@ def reboot(ctx: Ctx, id: Router, forced: bool = False) -> Router:
     """
     ctx.start(RebootRouter(router=id.id, network=id.network_id))
     return id
+
+
+failing("SERVICE.DOMAINROUTER", RebootRouter, text="Could not restart router")

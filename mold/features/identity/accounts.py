@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mold.api.answer import Field, shown
 from mold.api.command import Ctx, Details, Param, command
@@ -19,6 +19,10 @@ from mold.work import Operation, operation, step
 ACCOUNT_TYPE = {RoleType.USER: 0, RoleType.ADMIN: 1, RoleType.DOMAIN: 2, RoleType.RESOURCE: 3}
 BY_TYPE = {v: k for k, v in ACCOUNT_TYPE.items()}
 PROJECT_TYPE = 5
+
+
+KeyAccess = Annotated[Literal["ENABLED", "DISABLED", "INHERIT"], Param(roles=ROOT)]
+"""Whether requests may be signed with API keys; INHERIT asks what is above."""
 
 
 class Account(Resource):
@@ -40,6 +44,7 @@ class Account(Resource):
     role_id: str = refers("role", filter=False)
     role_type: str = column(default=RoleType.USER.value, api="roletype")
     state: str = column(default="enabled", filter=True)
+    apikey_access: str = column(default="INHERIT", api="apikeyaccess")
     project_id: str | None = column(default=None, hidden=True)
     networkdomain: str | None = column(default=None)
     default_zone_id: str | None = refers(
@@ -121,7 +126,6 @@ def _account(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     "listAccounts",
     Account,
     refused={
-        "apikeyaccess:string": "not offered yet: every user may have API keys",
         "tag:string": "for limits by tag, which are not offered yet",
     },
 )
@@ -133,6 +137,7 @@ def _accounts(
     accounttype: int | None = None,
     state: str | None = None,
     iscleanuprequired: bool | None = None,
+    apikeyaccess: KeyAccess | None = None,
     details: list[str] | None = None,
     showicon: bool | None = None,
 ) -> None:
@@ -142,7 +147,10 @@ def _accounts(
     accounttype: 0 user, 1 root admin, 2 domain admin, 3 resource admin
     state: enabled, locked or disabled
     iscleanuprequired: accounts whose removal is not finished
+    apikeyaccess: ENABLED, DISABLED or INHERIT: whether their users may sign requests with API keys
     """
+    if apikeyaccess is not None:
+        q.where(Account.c.apikey_access == apikeyaccess)
     if domainid is not None:
         q.where(below(domainid.trail, Account.c.domain_id) if isrecursive else Account.c.domain_id == domainid.id)
     elif isrecursive and not listall:
@@ -188,7 +196,6 @@ def meant(ctx: Ctx, id: Account | None, account: str | None, domainid: Domain | 
     roles=ADMINS,
     answers=Account,
     event="ACCOUNT.UPDATE",
-    refused={"apikeyaccess:string": "not offered yet: every user may have API keys"},
 )
 def update(
     ctx: Ctx,
@@ -199,6 +206,7 @@ def update(
     roleid: Role | None = None,
     networkdomain: str | None = None,
     accountdetails: Details | None = None,
+    apikeyaccess: KeyAccess | None = None,
 ) -> Account:
     """Changes an account's name, role, network domain or details.
 
@@ -208,6 +216,7 @@ def update(
     roleid: the role it gets
     networkdomain: DNS suffix of its networks; empty: the domain's
     accountdetails: details, accountdetails[0].name=value; they replace those there are
+    apikeyaccess: ENABLED, DISABLED or INHERIT (api.key.access): whether its users may sign requests with API keys
     """
     tx, found = ctx.tx, meant(ctx, id, account, domainid)
     if newname is not None and newname != found.name:
@@ -226,6 +235,8 @@ def update(
         tx.set(found, networkdomain=networkdomain or None)
     if accountdetails is not None:
         tx.set(found, details=accountdetails or None)
+    if apikeyaccess is not None:
+        tx.set(found, apikey_access=apikeyaccess)
     return found
 
 

@@ -8,13 +8,17 @@ import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
 from mold.api.command import COMMANDS, Ctx, Date, Param, command
-from mold.api.events import Event
+from mold.api.events import ALSO, Event
 from mold.api.lists import Query, lists
 from mold.api.outcome import outcomes
 from mold.api.permit import Policy, below, condition
+from mold.base import clock
 from mold.base.errors import Denied, Invalid
 from mold.store import REGISTRY, Resource, Tx
+from mold.store.settings import setting
 from mold.work import OPERATIONS, Engine, Job
+from mold.work.reconcile import reconciler
+from mold.work.run import change
 
 TYPES = {
     "virtualmachine": "VirtualMachine",
@@ -234,8 +238,8 @@ def _events(
 
     startdate: those since then
     enddate: those before then
-    duration: those of asynchronous work that took longer than so many seconds
-    entrytime: those of asynchronous work begun before so many seconds
+    duration: those of asynchronous work that has been under way for so many seconds
+    entrytime: with duration: and was begun no longer ago than so many seconds; alone: as duration
     startid: those that follow from this event
     archived: archived ones too
     """
@@ -252,22 +256,44 @@ def _events(
         kinds = [k for k, v in TYPES.items() if v.lower() == resourcetype.lower()]
         q.where(c.resource_kind.in_([resourcetype, *kinds]))
     if duration is not None or entrytime is not None:
-        from mold.base import clock
-
-        q.where(
-            c.state == "Scheduled",
-            c.created <= clock.ago(entrytime or duration or 0),
-            c.id.not_in(sa.select(c.parent).where(c.parent.is_not(None))),
-        )
+        over = sa.select(c.parent).where(c.parent.is_not(None), c.state == "Completed")
+        q.where(c.state == "Scheduled", c.id.not_in(over), c.created <= clock.ago(duration or entrytime or 0))
+        if duration is not None and entrytime is not None:
+            if entrytime <= duration:
+                raise Invalid("entrytime must be longer ago than duration.", parameter="entrytime")
+            q.where(c.created >= clock.ago(entrytime))
     if not archived:
         q.where(~c.archived)
     q.order = [c.number.desc()]
 
 
+PURGE_DAYS = setting("event.purge.delay", 15, "Days after which events are removed; 0: never.", low=0, unit="days")
+PURGE_EVERY = setting("event.purge.interval", 86400, "How often old events are removed.", low=1, unit="seconds")
+AT_ONCE = 1000
+"""Rows per transaction, so that nobody waits long for the database's one writer."""
+
+
+@reconciler(every=PURGE_EVERY)
+async def purge_events() -> int:
+    """Remove events that are old enough, archived or not."""
+
+    def go(tx: Tx) -> int:
+        days = PURGE_DAYS.get(tx)
+        if not days:
+            return 0
+        old = sa.select(Event.c.number).where(Event.c.created < clock.ago(days * 86400)).limit(AT_ONCE)
+        return int(tx.execute(sa.delete(Event.table).where(Event.c.number.in_(old))).rowcount)
+
+    count = 0
+    while done := await change(go):
+        count += done
+    return count
+
+
 @command("listEventTypes", shape="list", key="eventtype", reads=True, fields=(Field("name"),))
 def event_types(ctx: Ctx) -> dict[str, Any]:
     """Lists the types of events."""
-    names = sorted({c.event for c in COMMANDS.values() if c.event})
+    names = sorted({c.event for c in COMMANDS.values() if c.event} | ALSO)
     return {"count": len(names), "eventtype": [{"name": n} for n in names]}
 
 
@@ -276,6 +302,8 @@ def _chosen(ctx: Ctx, events: list[Event] | None, kind: str | None, start: str |
     c = Event.c
     if not (events or kind or start or end):
         raise Invalid("Say which events: ids, type, or startdate and enddate.", parameter="ids")
+    if start and end and start > end:
+        raise Invalid("startdate must not be after enddate.", parameter="enddate")
     where = [condition(Event, ctx.caller, "operate")]
     if events:
         where.append(ctx.tx.any_of(c.id, [e.id for e in events]))

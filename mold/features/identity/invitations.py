@@ -25,8 +25,8 @@ from mold.features.identity.domains import Domain
 from mold.features.identity.project_roles import Administered, ProjectRole, within
 from mold.features.identity.projects import ChangeMembers, Member, OfProject, Place, Project, join
 from mold.features.identity.users import User
-from mold.features.infra.settings import setting
 from mold.store import Resource, Tx, column, created, refers
+from mold.store.settings import setting
 from mold.work import Operation, change, look, operation, reconciler, step
 
 REQUIRED = setting(

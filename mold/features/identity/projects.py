@@ -22,8 +22,8 @@ from mold.features.identity import roles
 from mold.features.identity.accounts import PROJECT_TYPE, Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.users import User
-from mold.features.infra.settings import setting
 from mold.store import Resource, Tx, column, created, refers
+from mold.store.settings import setting
 from mold.work import Operation, operation, step
 
 USERS_CREATE = setting("allow.user.create.projects", True, "Whether users create projects.", group="Projects")

@@ -18,14 +18,14 @@ from mold.api.permit import ADMINS, Owned
 from mold.base import clock
 from mold.base.errors import Conflict, Denied, InUse, Refusal
 from mold.features.identity.accounts import PROJECT_TYPE, Account, builtin, meant
-from mold.features.identity.credentials import Session
 from mold.features.identity.domains import TREE, Domain
 from mold.features.identity.limits import usage
 from mold.features.identity.projects import Member, Project, admins
+from mold.features.identity.sessions import Session
 from mold.features.identity.tags import Tag, untag
 from mold.features.identity.users import User
-from mold.features.infra.settings import setting
 from mold.store import REGISTRY, Resource, Tx
+from mold.store.settings import setting
 from mold.work import Engine, Job, Operation, change, error_of, look, operation, progress, reconciler, step
 
 CLEANUP_INTERVAL = setting(

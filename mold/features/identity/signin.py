@@ -1,37 +1,86 @@
-"""Signing in: who a request comes from. Password and session, signature, integration port.
+"""Signing in: who a request comes from. Password and session, signature, shared key, integration port.
 
-A session has two secrets: the cookie JSESSIONID and the session key, which the client repeats as a parameter;
-both are needed, so a foreign page that makes the browser send the cookie gets nothing.
+Whoever proves a password elsewhere (a directory) registers a way in `WAYS`; how a session begins is the same for all.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import hmac
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
+import structlog
 
+from mold.api import events
 from mold.api.answer import Field
-from mold.api.command import Param, command
+from mold.api.command import COMMANDS, Command, Param, command
 from mold.api.door import Door, Entry, Request
 from mold.api.permit import Caller, RoleType
-from mold.api.sign import REFUSED, verify
-from mold.base import ids
+from mold.api.sign import REFUSED, candidates, verify
+from mold.base import clock, ids
 from mold.base.errors import Denied, Invalid, Refusal, Unauthorized
-from mold.features.identity import roles
+from mold.features.identity import access, apikeys, credentials, lockout, roles, sessions, twofactor
 from mold.features.identity.accounts import Account
-from mold.features.identity.credentials import KeyPair, Session, check_password, hasher
+from mold.features.identity.apikeys import KeyPair
+from mold.features.identity.credentials import check_password
 from mold.features.identity.domains import Domain
 from mold.features.identity.projects import Member, Project
+from mold.features.identity.rules import Rules
+from mold.features.identity.sessions import Session
+from mold.features.identity.spent import spend
 from mold.features.identity.users import User
-from mold.features.infra.settings import setting
 from mold.store import Prepared, Tx
+from mold.store.settings import setting
 
-SESSION_TIMEOUT = setting("session.timeout", 30, "Minutes that a session may be idle.", group="Access")
-LOGIN_ATTEMPTS = setting(
-    "incorrect.login.attempts.allowed", 5, "Failed sign-ins before a user is disabled; 0: never.", group="Access"
+log = structlog.get_logger()
+SHARED_KEY_LEAST = 16
+INTEGRATION_PORT = setting(
+    "integration.api.port",
+    0,
+    "Port without sign-in for programs on the management server itself, on loopback only; 0 or less: none.",
+    high=65535,
+    restart=True,
 )
-SECURE_COOKIE = setting("enable.secure.session.cookie", False, "Send session cookies over HTTPS only.", group="Access")
+PASSWORD_AFTER_SAML = setting(
+    "enable.login.with.disabled.saml",
+    False,
+    "Whether users who may no longer sign in by SAML sign in with their password again.",
+    group="Access",
+)
+LOGIN_ATTEMPTS = setting(
+    "incorrect.login.attempts.allowed", 5, "Failed sign-ins before a user is disabled; 0: never.", group="Access", low=0
+)
+SHARED_KEY = setting(
+    "security.singlesignon.key",
+    "",
+    "The key with which a company's own sign-in page signs people in (login with timestamp and signature); empty: off.",
+    category="Secure",
+    group="Access",
+    secret=True,
+    check=lambda text: (
+        f"it must have at least {SHARED_KEY_LEAST} characters." if text and len(text) < SHARED_KEY_LEAST else None
+    ),
+)
+TOLERANCE = setting(
+    "security.singlesignon.tolerance.millis",
+    300_000,
+    "How far the timestamp of such a sign-in may lie from this server's clock, in milliseconds.",
+    group="Access",
+    low=1,
+    unit="milliseconds",
+    shape="Long",
+)
+MUST_CHANGE = frozenset({"updateUser", "listApis", "listUsers"})
+"""What a user may call before she has changed a password that she was given."""
+BAD_SESSION = "unable to verify user credentials"
 
 
 class WrongMethod(Refusal):
@@ -39,6 +88,18 @@ class WrongMethod(Refusal):
 
     code, cs = 405, 0
     plain = True
+
+
+class Foreign(Unauthorized):
+    """A page of another site made the browser ask."""
+
+
+def foreign(request: Request) -> Foreign:
+    """The refusal of a request that a page of another site made."""
+    return Foreign(
+        f"The request was made by a page of another site ({request.foreign[:100]}); this server takes signed-in requests from its own pages only.",
+        inner="foreign origin",
+    )
 
 
 def caller_of(tx: Tx, user: User, *, address: str = "", session: str | None = None) -> Caller:
@@ -64,7 +125,8 @@ def _asking(match: Any, *more: Any) -> Any:
     return (
         sa.select(
             u.id, u.username, u.state, u.number, a.id, a.name, a.state, a.role_type, d.id, d.trail,
-            a.role_id, in_it.project_account_id, in_it.role, in_it.id, in_it.project_role_id, in_it.user_id, *more,
+            a.role_id, in_it.project_account_id, in_it.role, in_it.id, in_it.project_role_id, in_it.user_id,
+            u.change_password, *more,
         )
         .select_from(User.table)
         .join(Account.table, a.id == u.account_id)
@@ -76,26 +138,30 @@ def _asking(match: Any, *more: Any) -> Any:
     )  # fmt: skip
 
 
-PROOF = 16
+PROOF = 17
 """Where in a row of `_asking` what proves it begins."""
 _PEOPLE = Prepared(_asking(User.c.id == sa.bindparam("key")))
 _KEYS = Prepared(
-    _asking(KeyPair.c.apikey == sa.bindparam("key"), KeyPair.c.secret).join(
-        KeyPair.table, KeyPair.c.user_id == User.c.id
-    )
-)
+    _asking(
+        KeyPair.c.apikey == sa.bindparam("key"), KeyPair.c.secret, KeyPair.c.rules, KeyPair.c.startdate, KeyPair.c.enddate,
+        User.c.apikey_access, Account.c.apikey_access,
+    ).join(KeyPair.table, KeyPair.c.user_id == User.c.id)
+)  # fmt: skip
 _SESSIONS = Prepared(
-    _asking(Session.c.cookie_digest == sa.bindparam("key"), Session.c.id, Session.c.key_digest, Session.c.used).join(
-        Session.table, Session.c.user_id == User.c.id
-    )
-)
+    _asking(
+        Session.c.cookie_digest == sa.bindparam("key"), Session.c.id, Session.c.key_digest, Session.c.used,
+        Session.c.verified,
+    ).join(Session.table, Session.c.user_id == User.c.id)
+)  # fmt: skip
 
 
 def _who(tx: Tx, statement: Prepared, given: dict[str, str]) -> list[Any] | None:
     return tx.rows(statement, given) or None
 
 
-def _caller(tx: Tx, rows: list[Any], *, address: str, session: str | None) -> Caller:
+def _caller(
+    tx: Tx, rows: list[Any], *, address: str, session: str | None, rules: Rules | None = None, **extra: Any
+) -> Caller:
     user_id, username, user_state, number, account_id, account, account_state, role, domain_id, trail = rows[0][:10]
     if user_state != "enabled" or account_state != "enabled":
         raise Unauthorized(REFUSED, inner=f"user {username} is {user_state}, account {account_state}")
@@ -117,7 +183,8 @@ def _caller(tx: Tx, rows: list[Any], *, address: str, session: str | None) -> Ca
         address=address,
         session=session,
         user_number=number,
-        extra={"administers": tuple(a for a, (place, _, _) in places.items() if place == "Admin")},
+        rules=rules,
+        extra={"administers": tuple(a for a, (place, _, _) in places.items() if place == "Admin"), **extra},
     )
 
 
@@ -131,22 +198,73 @@ def by_signature(tx: Tx, request: Request) -> Caller | None:
     if found is None:
         raise Unauthorized(REFUSED, inner="unknown API key")
     verify(request.params, found[0][PROOF])
-    return _caller(tx, found, address=request.address, session=None)
+    return _by_key(tx, found, request)
+
+
+def _by_key(tx: Tx, found: list[Any], request: Request) -> Caller:
+    """The caller whose key it is, if the key is of use now."""
+    rules, startdate, enddate, by_user, by_account = found[0][PROOF + 1 :]
+    now = time.time()
+    if (startdate is not None and clock.seconds(startdate) > now) or (
+        enddate is not None and clock.seconds(enddate) <= now
+    ):
+        raise Unauthorized(REFUSED, inner="the API key is not valid yet, or no more")
+    if not apikeys.permitted(tx, by_user, by_account, found[0][8]):
+        raise Unauthorized(REFUSED, inner="API keys may not be used: apikeyaccess, or api.key.access")
+    return _caller(tx, found, address=request.address, session=None, rules=apikeys.ready(rules))
 
 
 def by_session(tx: Tx, request: Request) -> Caller | None:
     """The caller of a request with a session; None when there is no session cookie."""
-    cookie, key = request.cookies.get("JSESSIONID"), request.params.get("sessionkey")
+    cookie = request.cookies.get("JSESSIONID")
     if not cookie:
         return None
+    made = COMMANDS.get(request.params.get("command", ""))
+    if request.foreign and (request.foreign != UNKNOWN_PAGE or made is None or not made.reads):
+        raise foreign(request)
     found = _who(tx, _SESSIONS, {"key": ids.digest(cookie)})
-    limit = SESSION_TIMEOUT.get(tx) * 60
-    if found is None or time.time() - found[0][PROOF + 2] > limit:
-        raise Unauthorized("unable to verify user credentials", inner="no such session, or idle too long")
-    session_id, key_digest = found[0][PROOF : PROOF + 2]
-    if not key or ids.digest(key) != key_digest:
-        raise Unauthorized("unable to verify user credentials", inner="session key is missing or wrong")
-    return _caller(tx, found, address=request.address, session=session_id)
+    if found is None or time.time() - found[0][PROOF + 2] > sessions.idle_seconds(tx):
+        raise Unauthorized(BAD_SESSION, inner="no such session, or idle too long")
+    session_id, key_digest, _, verified = found[0][PROOF:]
+    given, kept = request.params.get("sessionkey"), request.cookies.get("sessionkey")
+    where = sessions.LOCATIONS.get(tx)
+    good, repeated = _is_key(given, key_digest), _is_key(kept, key_digest)
+    if where == "CookieAndParameter":
+        fine = good and repeated
+    elif where == "ParameterOnly":
+        fine = good
+    else:  # a cookie goes along by itself: alone it must not change anything by a mere link
+        fine = good or (repeated and not given and (request.post or (made is not None and made.reads)))
+    if not fine:
+        raise Unauthorized(BAD_SESSION, inner="session key is missing or wrong")
+    return _caller(
+        tx,
+        found,
+        address=request.address,
+        session=session_id,
+        unverified=not verified,
+        must_change=bool(found[0][PROOF - 1]),
+    )
+
+
+def _is_key(given: str | None, digest: str) -> bool:
+    return given is not None and hmac.compare_digest(ids.digest(given), digest)
+
+
+UNKNOWN_PAGE = "unknown"
+"""The browser was sent here by a link and says not from where."""
+
+
+class MustChange(Denied):
+    """The password has to be changed first."""
+
+
+def refusal(tx: Tx, caller: Caller, made: Command) -> Refusal | None:
+    """Why the caller may not call the command: what she has proved does not allow it, or else her role does not."""
+    no = twofactor.refusal(caller, made) or apikeys.refusal(caller, made)
+    if no is None and caller.extra.get("must_change") and made.name not in MUST_CHANGE:
+        no = MustChange("Change your password first, with updateUser: the one you have was given to you by an admin.")
+    return no or access.refusal(tx, caller, made)
 
 
 def still(tx: Tx, request: Request) -> Caller:
@@ -159,7 +277,7 @@ def still(tx: Tx, request: Request) -> Caller:
         found = _who(tx, _KEYS, {"key": low["apikey"]})
         if found is None:
             raise Unauthorized(REFUSED, inner="the API key is gone")
-        return _caller(tx, found, address=request.address, session=None)
+        return _by_key(tx, found, request)
     caller = by_session(tx, request)
     if caller is None:
         raise Unauthorized("unable to verify user credentials", inner="no session")
@@ -177,13 +295,7 @@ async def keep_alive(door: Door, cookie: str) -> None:
 
 async def end(door: Door, cookie: str) -> int:
     """End the session of this cookie; returns how many there were."""
-    return int(
-        await door.engine.writing(
-            lambda tx: (
-                tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(cookie))).rowcount
-            )
-        )
-    )
+    return int(await door.engine.writing(lambda tx: sessions.close(tx, cookie)))
 
 
 def system(tx: Tx) -> Caller:
@@ -210,27 +322,14 @@ def _system(tx: Tx) -> Caller:
     )
 
 
-LOGIN_FIELDS = tuple(
-    Field(n, "integer" if n == "timeout" else "string")
-    for n in (
-        "username",
-        "userid",
-        "domainid",
-        "timeout",
-        "account",
-        "firstname",
-        "lastname",
-        "type",
-        "timezone",
-        "registered",
-        "sessionkey",
-        "is2faenabled",
-        "is2faverified",
-        "managementserverid",
-    )
+LOGIN_FIELDS = (
+    *(Field(n) for n in ("username", "userid", "domainid")),
+    Field("timeout", "integer"),
+    *(Field(n) for n in ("account", "firstname", "lastname", "type", "timezone", "timezoneoffset", "registered")),
+    *(Field(n) for n in ("sessionkey", "is2faenabled", "is2faverified", "providerfor2fa", "issuerfor2fa")),
+    Field("managementserverid"),
+    Field("passwordchangerequired", "boolean"),
 )
-
-
 LOGIN_PARAMS = (
     Param("username", required=True, doc="name of the user"),
     Param("password", required=True, secret=True, doc="the password"),
@@ -239,9 +338,110 @@ LOGIN_PARAMS = (
 )
 
 
+@dataclass
+class Way:
+    """How somebody proves a password elsewhere.
+
+    `ask` is given the password and answers what it learnt, or None when it is wrong; `settle` makes a user of that in the
+    transaction that follows, or refuses.
+    """
+
+    ask: Callable[[str], Awaitable[Any]]
+    settle: Callable[[Tx, Any], User]
+
+
+WAYS: list[Callable[[Tx, Domain, User | None, str], Way | None]] = []
+"""Ways for users whose password is not kept here, and for people who are no users yet; the first that answers is taken."""
+
+
+@dataclass
+class Seen:
+    """Who wants to sign in, as far as the rows say."""
+
+    domain: Domain | None
+    user: User | None
+    way: Way | None
+    native: bool
+    """Whether the password is kept here."""
+    limit: int
+
+
+def domain_of(tx: Tx, request: Request) -> tuple[Domain | None, str]:
+    """The domain that a sign-in names, and how it names it; Unauthorized when its id is of none."""
+    domain_id = request.given("domainid")
+    if domain_id:
+        number = ids.whole(domain_id)
+        found = tx.first(Domain, Domain.c.number == number) if number is not None else tx.get(Domain, domain_id)
+        if found is None:
+            raise Unauthorized(f"Unable to find the domain by id={domain_id[:80]}")
+        return found, domain_id
+    path = request.params.get("domain", "").strip("/")
+    if path.upper() == "ROOT" or path.upper().startswith("ROOT/"):
+        path = path[5:]
+    return tx.first(Domain, Domain.c.path == ("ROOT/" + path if path else "ROOT")), path
+
+
+def issued(tx: Tx, door: Door, user: User, request: Request, how: str) -> tuple[dict[str, Any], list[Any]]:
+    """Begin the session of a user who has proved who she is: the answer of login, and the cookies.
+
+    Unauthorized when the user or the account is not enabled.
+    """
+    caller = caller_of(tx, user)
+    asked, mine, issuer = twofactor.standing(tx, user)
+    _, cookie, key = sessions.open_session(
+        tx, user.id, verified=not asked, instead_of=request.cookies.get("JSESSIONID", "")
+    )
+    account = tx.known(Account, user.account_id)
+    body: dict[str, Any] = {
+        "username": user.username,
+        "userid": user.id,
+        "domainid": user.domain_id,
+        "timeout": sessions.idle_seconds(tx),
+        "account": account.name,
+        "firstname": user.firstname,
+        "lastname": user.lastname,
+        "type": str(account.type),
+        "timezone": user.timezone,
+        "timezoneoffset": _offset(user.timezone),
+        "registered": "true" if apikeys.keys_of(tx, [user.id]) else "false",
+        "sessionkey": key,
+        "is2faenabled": "true" if asked else "false",
+        "is2faverified": "false" if asked else "true",
+        "providerfor2fa": "totp" if mine else None,
+        "issuerfor2fa": issuer if asked else None,
+        "managementserverid": door.engine.session if caller.root else None,
+        "passwordchangerequired": True if user.change_password else None,
+    }
+    events.record(
+        tx,
+        "USER.LOGIN",
+        f"user has logged in from {request.address or 'here'} by {how}",
+        account_id=user.account_id,
+        domain_id=user.domain_id,
+        user_id=user.id,
+        username=user.username,
+        resource=user,
+    )
+    return {k: v for k, v in body.items() if v is not None}, sessions.cookies(tx, cookie, key, https=request.secure)
+
+
+def _offset(zone: str | None) -> str | None:
+    """Hours from UTC, as `9.0`."""
+    if not zone:
+        return None
+    try:
+        found = datetime.now(ZoneInfo(zone)).utcoffset()
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+    return None if found is None else str(found.total_seconds() / 3600)
+
+
 @command("login", shape="flat", open=True, fields=LOGIN_FIELDS, takes=LOGIN_PARAMS)
 async def login(door: Door, entry: Entry) -> Any:
     """Signs a user in with a password and begins a session. POST only.
+
+    Instead of the password a company's own sign-in page may give timestamp (milliseconds since 1970) and signature, made
+    with the key that the setting security.singlesignon.key has.
 
     username: the user's name
     password: the user's password
@@ -250,102 +450,171 @@ async def login(door: Door, entry: Entry) -> Any:
     request = entry.request
     if not request.post:
         raise WrongMethod("Please use HTTP POST to authenticate using this API")
-    params = request.params
-    username, password = params.get("username"), params.get("password")
+    username, password = request.params.get("username", ""), request.params.get("password", "")
+    if username and not password and request.given("timestamp") and request.given("signature"):
+        return await _by_shared_key(door, entry, username)
+    if request.foreign:
+        raise foreign(request)
     if not username or not password:
-        raise Denied(f"Failed to authenticate user {username or ''}; please provide valid credentials")
-    domain_id = params.get("domainId") or params.get("domainid")
-    path = (params.get("domain") or "").strip("/")
-    if path.upper() == "ROOT" or path.upper().startswith("ROOT/"):
-        path = path[5:]
+        raise Denied(f"Failed to authenticate user {username}; please provide valid credentials")
 
-    def seek(tx: Tx) -> User | None:
-        if domain_id:
-            found = (
-                tx.first(Domain, Domain.c.number == int(domain_id))
-                if ids.whole(domain_id) is not None
-                else tx.get(Domain, domain_id)
-            )
-            if found is None:
-                raise Unauthorized(f"Unable to find the domain by id={domain_id[:80]}")
-        else:
-            found = tx.first(Domain, Domain.c.path == ("ROOT/" + path if path else "ROOT"))
-        return tx.first(User, User.c.username == username, User.c.domain_id == found.id) if found else None
+    def seek(tx: Tx) -> tuple[Seen, str]:
+        domain, said = domain_of(tx, request)
+        user = tx.first(User, User.c.username == username, User.c.domain_id == domain.id) if domain else None
+        native = user is not None and (
+            user.source == "native" or (user.source == "saml2disabled" and PASSWORD_AFTER_SAML.get(tx))
+        )
+        way = None
+        if domain is not None and not native:
+            way = next((w for make in WAYS if (w := make(tx, domain, user, username)) is not None), None)
+        return Seen(domain, user, way, native, lockout.allowed(tx)), said
 
-    user = await door.engine.reading(seek)
-    good = await check_password(user, password)
+    seen, said = await door.engine.reading(seek)
+    lockout.refuse(request.address, seen.limit)
+    native = seen.user if seen.native else None
+    learnt: Any = None
+    if seen.way is not None:
+        learnt = await seen.way.ask(password)
+        good = learnt is not None
+    else:
+        good = await check_password(native, password)
+    if not good:
+        lockout.failures.add(request.address)
+    # Those who waited for their turn are judged by what came out meanwhile.
+    lockout.refuse(request.address, seen.limit)
     wrong = Denied(
-        f"Failed to authenticate user {username[:255]} in domain {domain_id or path or 1}; please provide valid credentials"
+        f"Failed to authenticate user {username[:255]} in domain {said or 1}; please provide valid credentials"
     )
 
     def settle(tx: Tx) -> Any:
-        if user is None:
+        user = seen.user
+        if user is not None:
+            user = tx.locked(User, user.id)
+            if user.state != "enabled":
+                return _disabled(user, said) if good else wrong
+            if not good:
+                return _failed(tx, user, request, wrong)
+        elif not good:
             return wrong
-        fresh = tx.one(User, user.id)
-        if fresh.state != "enabled":
-            return (
-                Denied(
-                    f"User {fresh.username} in domain {path or 'ROOT'} is disabled/locked. Please contact the administrator."
-                )
-                if good
-                else wrong
-            )
-        if not good:
-            failed = fresh.failed_logins + 1
-            allowed = LOGIN_ATTEMPTS.get(tx)
-            tx.set(fresh, failed_logins=failed, state="disabled" if allowed and failed >= allowed else fresh.state)
-            return wrong
-        caller = caller_of(tx, fresh)
-        if fresh.failed_logins:
-            tx.set(fresh, failed_logins=0)
-        if hasher.check_needs_rehash(fresh.password_hash):
-            tx.set(fresh, password_hash=hasher.hash(password))
-        old = request.cookies.get("JSESSIONID")
-        if old:
-            tx.execute(sa.delete(Session.table).where(Session.c.cookie_digest == ids.digest(old)))
-        tx.execute(sa.delete(Session.table).where(Session.c.used < time.time() - SESSION_TIMEOUT.get(tx) * 60))
-        cookie, key = ids.token(24), ids.token(20)
-        tx.add(
-            Session(user_id=fresh.id, cookie_digest=ids.digest(cookie), key_digest=ids.digest(key), used=time.time())
-        )
-        account = tx.one(Account, fresh.account_id)
-        keys = tx.first(KeyPair, KeyPair.c.user_id == fresh.id)
-        body = {
-            "username": fresh.username,
-            "userid": fresh.id,
-            "domainid": fresh.domain_id,
-            "timeout": SESSION_TIMEOUT.get(tx) * 60,
-            "account": account.name,
-            "firstname": fresh.firstname,
-            "lastname": fresh.lastname,
-            "type": str(account.type),
-            "timezone": fresh.timezone,
-            "registered": "true" if keys else "false",
-            "sessionkey": key,
-            "is2faenabled": "false",
-            "is2faverified": "true",
-        }
-        if caller.root:
-            body["managementserverid"] = door.engine.session
-        return cookie, key, SECURE_COOKIE.get(tx), {k: v for k, v in body.items() if v is not None}
+        if seen.way is not None:
+            user = seen.way.settle(tx, learnt)
+        assert user is not None
+        if user.failed_logins:
+            tx.set(user, failed_logins=0)
+        if native is not None and credentials.hasher.check_needs_rehash(user.password_hash):
+            tx.set(user, password_hash=credentials.hash_password(password))
+        return issued(tx, door, user, request, "password" if seen.way is None else user.source)
 
     out = await door.engine.writing(settle)
     if isinstance(out, Refusal):
         raise out
-    cookie, key, secure, body = out
-    entry.cookies.append(
-        ("JSESSIONID", cookie, {"httponly": True, "path": "/client", "samesite": "lax", "secure": secure})
-    )
-    entry.cookies.append(("sessionkey", key, {"httponly": True, "samesite": "lax", "secure": secure}))
+    body, cookies = out
+    entry.cookies += cookies
     return body
+
+
+def _disabled(user: User, said: str) -> Denied:
+    return Denied(
+        f"User {user.username} in domain {said or 'ROOT'} is disabled/locked. Please contact the administrator."
+    )
+
+
+def _failed(tx: Tx, user: User, request: Request, wrong: Refusal) -> Refusal:
+    """Count a wrong password; the last one that is allowed disables the user."""
+    failed, allowed = user.failed_logins + 1, LOGIN_ATTEMPTS.get(tx)
+    out = bool(allowed) and failed >= allowed
+    tx.set(user, failed_logins=failed, state="disabled" if out else user.state)
+    if out:
+        events.record(
+            tx,
+            "USER.DISABLE",
+            f"{failed} failed sign-ins, the last from {request.address or 'here'}: the user is disabled",
+            account_id=user.account_id,
+            domain_id=user.domain_id,
+            user_id=user.id,
+            username=user.username,
+            resource=user,
+            level="WARN",
+        )
+    return wrong
+
+
+async def _by_shared_key(door: Door, entry: Entry, username: str) -> Any:
+    """Sign-in on the word of a company's own page, which has the shared key: no password, but a fresh signature."""
+    request = entry.request
+
+    def settle(tx: Tx) -> Any:
+        domain, said = domain_of(tx, request)
+        wrong = Denied(
+            f"Failed to authenticate user {username[:255]} in domain {said or 1}; please provide valid credentials",
+            inner="shared key",
+        )
+        key = SHARED_KEY.get(tx)
+        if len(key) < SHARED_KEY_LEAST:
+            wrong.inner = f"security.singlesignon.key is empty or shorter than {SHARED_KEY_LEAST}"
+            return wrong
+        stamp, tolerance = ids.whole(request.given("timestamp")), TOLERANCE.get(tx)
+        if stamp is None or abs(time.time() * 1000 - stamp) > tolerance or not _signed(request.params, key):
+            return wrong
+        user = tx.first(User, User.c.username == username, User.c.domain_id == domain.id) if domain else None
+        if user is None or user.source.startswith("saml2"):
+            return wrong
+        if user.state != "enabled":
+            return _disabled(user, said)
+        until = (stamp + tolerance) / 1000 + 1
+        if not spend(tx, "shared key", request.given("signature"), until):
+            wrong.inner = "the signature was used before"
+            return wrong
+        return issued(tx, door, user, request, "shared key")
+
+    seen = await door.engine.reading(lockout.allowed)
+    lockout.refuse(request.address, seen)
+    out = await door.engine.writing(settle)
+    if isinstance(out, Refusal):
+        lockout.failures.add(request.address)
+        raise out
+    body, cookies = out
+    entry.cookies += cookies
+    return body
+
+
+def _signed(params: dict[str, str], key: str) -> bool:
+    try:
+        given = base64.b64decode(next(v for k, v in params.items() if k.lower() == "signature"), validate=True)
+    except (binascii.Error, ValueError, StopIteration):
+        return False
+    good = False
+    for text in candidates(params):
+        good |= hmac.compare_digest(hmac.new(key.encode(), text.encode(), hashlib.sha1).digest(), given)
+    return good
 
 
 @command("logout", shape="flat", open=True, fields=(Field("description"),))
 async def logout(door: Door, entry: Entry) -> dict[str, str]:
-    """Ends the session."""
-    cookie = entry.request.cookies.get("JSESSIONID")
-    gone = await end(door, cookie) if cookie else 0
-    for name in entry.request.cookies:
+    """Ends the session, for every manager at once."""
+    request = entry.request
+    cookie = request.cookies.get("JSESSIONID")
+    if cookie and request.foreign:
+        raise foreign(request)
+
+    def leave(tx: Tx) -> int:
+        found = _who(tx, _SESSIONS, {"key": ids.digest(cookie or "")})
+        if found is None or not cookie:
+            return 0
+        given = request.params.get("sessionkey") or (request.cookies.get("sessionkey") if request.post else None)
+        if not _is_key(given, found[0][PROOF + 1]):
+            return -1
+        row = found[0]
+        events.record(
+            tx, "USER.LOGOUT", "user has logged out", account_id=row[4], domain_id=row[8], user_id=row[0],
+            username=row[1], resource_kind="user", resource_id=row[0],
+        )  # fmt: skip
+        return sessions.close(tx, cookie)
+
+    gone = await door.engine.writing(leave)
+    if gone < 0:
+        raise Unauthorized(BAD_SESSION, inner="session key is missing or wrong")
+    for name in request.cookies:
         entry.cookies.append((name, "", {"max_age": 0, "path": "/client" if name == "JSESSIONID" else "/"}))
     if not gone:
         raise Invalid("Session not found for the logout process.")

@@ -1,4 +1,4 @@
-"""Tags: key and value on any resource that belongs to an account."""
+"""Tags: key and value on things, by which people sort and find them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,13 @@ from typing import Any
 from mold.api.answer import Field, shown
 from mold.api.command import Ctx, Tags, command
 from mold.api.lists import Query, lists
-from mold.api.permit import Owned, find
-from mold.base.errors import Invalid, NotFound
+from mold.api.permit import Owned
+from mold.base.errors import Invalid
 from mold.features.identity.domains import Domain
 from mold.features.identity.projects import Project, unsuspended
-from mold.store import REGISTRY, Resource, Tx, column, created
+from mold.features.identity.things import TYPES, kind_of, name_of, noting, thing
+from mold.store import Resource, Tx, column, created
 from mold.work import Operation, operation, step
-
-NAMES = {
-    "UserVm": "virtualmachine",
-    "VirtualMachine": "virtualmachine",
-    "Template": "template",
-    "Network": "network",
-    "Volume": "volume",
-    "Project": "project",
-    "Domain": "domain",
-    "Zone": "zone",
-}
-"""The API's names of resource types -> kinds."""
-WIRE = {v: k for k, v in NAMES.items() if k != "VirtualMachine"}
 
 
 class Tag(Owned):
@@ -34,42 +22,35 @@ class Tag(Owned):
     kind = "tag"
     unique = (("resource_kind", "resource_id", "key"),)
 
-    key: str = column(filter=True)
-    value: str = column(default="", filter=True)
+    key: str = column(filter=True, keyword=True)
+    value: str = column(default="", filter=True, keyword=True)
     customer: str | None = column(default=None, filter=True)
     resource_kind: str = column(hidden=True)
     resource_id: str = column(api="resourceid", filter=True, index=True)
     created: str = created()
 
 
+noting(Tag, "resource_kind", "resource_id")
+
+
 @shown(Tag, Field("resourcetype"))
 def _type(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    return {t.id: {"resourcetype": WIRE.get(t.resource_kind, t.resource_kind)} for t in rows}
+    return {t.id: {"resourcetype": name_of(t.resource_kind, TYPES)} for t in rows}
 
 
 @lists("listTags", Tag, id_param=False)
 def _list(q: Query, resourcetype: str | None = None) -> None:
     """Lists tags.
 
-    resourcetype: UserVm, Template, Network, Volume
+    resourcetype: what they are, as UserVm, Template, Network, Volume, Project, Zone
     """
     if resourcetype is not None:
-        q.where(Tag.c.resource_kind == NAMES.get(resourcetype, resourcetype))
+        q.where(Tag.c.resource_kind == kind_of(resourcetype, TYPES, "resourcetype").kind)
 
 
-def _targets(ctx: Ctx, kind: str, ids: list[str]) -> list[Resource]:
-    name = next((v for k, v in NAMES.items() if k.lower() == kind.lower()), None)
-    if name is None or name not in REGISTRY:
-        raise Invalid(
-            f"Things of the type {kind[:40]} have no tags; there are {', '.join(WIRE.values())}.",
-            parameter="resourcetype",
-        )
-    out = []
-    for each in ids:
-        found = find(ctx.tx, REGISTRY[name], ctx.caller, each, "operate")
-        if found is None:
-            raise NotFound(f"There is no {kind} {each}, or you may not tag it.", id=each)
-        out.append(found)
+def _targets(ctx: Ctx, name: str, ids: list[str]) -> list[Resource]:
+    kind = kind_of(name, TYPES, "resourcetype")
+    out = [thing(ctx.tx, kind, ctx.caller, each, "operate") for each in ids]
     unsuspended(ctx.tx, (r.id if isinstance(r, Project) else r.__dict__.get("project_id") for r in out))
     return out
 
@@ -89,7 +70,7 @@ class Tagged(Operation):
 def create(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags, customer: str | None = None) -> None:
     """Puts tags on things.
 
-    resourcetype: UserVm, Template, Network, Volume
+    resourcetype: what they are, as UserVm, Template, Network, Volume, Project, Zone
     resourceids: ids of the things
     """
     for row in _targets(ctx, resourcetype, resourceids):
@@ -103,6 +84,7 @@ def create(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags, cust
             ctx.tx.add(
                 Tag(key=key, value=value, customer=customer, resource_kind=row.kind, resource_id=row.id, **whose)
             )
+        ctx.tx.noted(type(row), row.id, "tags")
     ctx.start(Tagged(first=resourceids[0] if resourceids else ""))
 
 
@@ -116,6 +98,7 @@ def delete(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags | Non
         for tag in ctx.tx.find(Tag, Tag.c.resource_kind == row.kind, Tag.c.resource_id == row.id):
             if tags is None or (tag.key in tags and tags[tag.key] in ("", tag.value)):
                 ctx.tx.remove(tag)
+        ctx.tx.noted(type(row), row.id, "tags")
     ctx.start(Tagged(first=resourceids[0] if resourceids else ""))
 
 
@@ -124,7 +107,7 @@ def tags_of(tx: Tx, kind: str, ids: list[str]) -> dict[str, list[dict[str, Any]]
     out: dict[str, list[dict[str, Any]]] = {}
     for tag in tx.find(Tag, Tag.c.resource_kind == kind, tx.any_of(Tag.c.resource_id, ids)):
         out.setdefault(tag.resource_id, []).append(
-            {"key": tag.key, "value": tag.value, "resourcetype": WIRE.get(kind, kind), "resourceid": tag.resource_id}
+            {"key": tag.key, "value": tag.value, "resourcetype": name_of(kind, TYPES), "resourceid": tag.resource_id}
         )
     return out
 

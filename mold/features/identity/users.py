@@ -7,21 +7,34 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 
-from mold.api.answer import Field, show, shown, view
+from mold.api.answer import Field, shown, view
 from mold.api.command import Ctx, Details, Param, command
 from mold.api.lists import Query, lists
 from mold.api.permit import ADMINS, ROOT, Person, below, condition
 from mold.base.errors import Denied, Invalid, NotFound
-from mold.features.identity.accounts import PROJECT_TYPE, Account, builtin, chosen_id, new_account, role_for
-from mold.features.identity.credentials import KeyPair, Session, hash_password, matches, new_keys
+from mold.features.identity import passwords, sessions
+from mold.features.identity.accounts import (
+    PROJECT_TYPE,
+    Account,
+    KeyAccess,
+    builtin,
+    chosen_id,
+    new_account,
+    role_for,
+)
+from mold.features.identity.credentials import hash_password, matches
 from mold.features.identity.domains import Domain, check_suffix
-from mold.features.identity.roles import Role, not_above
+from mold.features.identity.roles import Role
 from mold.store import Resource, Tx, column, created, refers
 from mold.work import Operation, operation, step
 
 
 class User(Resource):
-    """A user: an alias of an account, with a password and keys of its own."""
+    """A user: an alias of an account, with a password and keys of its own.
+
+    `source` is where the password is known: native, ldap or saml2. `apikey_access`: ENABLED, DISABLED or INHERIT (the
+    account's). `mandate_2fa`: she must have a second factor. `change_password`: before she does anything else.
+    """
 
     kind = "user"
     steady = True
@@ -45,9 +58,14 @@ class User(Resource):
     state: str = column(default="enabled", filter=True)
     failed_logins: int = column(default=0, hidden=True)
     source: str = column(default="native", api="usersource")
+    apikey_access: str = column(default="INHERIT", api="apikeyaccess")
+    mandate_2fa: bool = column(default=False, hidden=True)
+    change_password: bool = column(default=False, hidden=True)
     created: str = created()
 
 
+KEPT_ELSEWHERE = "!"
+"""What is kept of the password of a user whose password is known elsewhere: no hash, so nothing fits it."""
 def check_timezone(name: str | None) -> None:
     """Invalid unless it is a time zone of the tz database; no name at all is fine."""
     try:
@@ -68,18 +86,20 @@ def new_user(
     email: str,
     timezone: str | None = None,
     id: str | None = None,
+    source: str = "native",
 ) -> User:
-    """Insert a user with a password (plain text in, argon2 stored)."""
+    """Insert a user with a password (plain text in, argon2 stored); with another `source` no password here ever fits."""
     check_timezone(timezone)
     made = User(
         username=username,
         account_id=account.id,
         domain_id=account.domain_id,
-        password_hash=hash_password(password),
+        password_hash=hash_password(password) if source == "native" else KEPT_ELSEWHERE,
         firstname=firstname,
         lastname=lastname,
         email=email,
         timezone=timezone,
+        source=source,
     )
     if id is not None:
         made.id = id
@@ -99,35 +119,20 @@ def _users_of(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]
     User,
     Field("roleid"),
     Field("rolename"),
-    Field("apikey"),
     Field("isdefault", "boolean"),
     Field("iscallerchilddomain", "boolean"),
-    Field("is2faenabled", "boolean"),
-    Field("is2famandated", "boolean"),
 )
 def _user(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     accounts = tx.among(Account, list({u.account_id for u in rows}))
     domains = tx.among(Domain, list({u.domain_id for u in rows}))
-    keys = {k.user_id: k.apikey for k in tx.find(KeyPair, tx.any_of(KeyPair.c.user_id, [u.id for u in rows]))}
     roles = tx.among(Role, list({a.role_id for a in accounts.values()}))
-    # Root admins see the keys of those whose role does not rank above their own.
-    lower = None if caller.over is None else not_above(tx, caller.role_id)
-    shows_key = {
-        u.id
-        for u in rows
-        if u.id == caller.user_id
-        or (caller.root and (lower is None or accounts[u.account_id].role_id in lower))
-    }
     return {
         u.id: {
             "roleid": accounts[u.account_id].role_id,
             "rolename": roles[accounts[u.account_id].role_id].name,
-            "apikey": keys.get(u.id) if u.id in shows_key else None,
             "isdefault": u.username in ("admin", "system") and builtin(tx, accounts[u.account_id]),
             "iscallerchilddomain": domains[u.domain_id].trail.startswith(caller.domain_trail)
             and u.domain_id != caller.domain_id,
-            "is2faenabled": False,
-            "is2famandated": False,
         }
         for u in rows
     }
@@ -176,6 +181,7 @@ def create_account(
         networkdomain=networkdomain,
         details=accountdetails,
     )
+    passwords.check(ctx.tx, domain.id, username, password)
     new_user(
         ctx.tx,
         made,
@@ -190,7 +196,7 @@ def create_account(
     return made
 
 
-@lists("listUsers", User, refused={"apikeyaccess:string": "not offered yet: every user may have API keys"})
+@lists("listUsers", User)
 def _users(
     q: Query,
     account: str | None = None,
@@ -199,13 +205,17 @@ def _users(
     listall: bool = False,
     accounttype: int | None = None,
     usersource: str | None = None,
+    apikeyaccess: KeyAccess | None = None,
     showicon: bool | None = None,
 ) -> None:
     """Lists users.
 
     accounttype: 0 user, 1 root admin, 2 domain admin, 3 resource admin
-    usersource: where users are known from: native
+    usersource: where users are known from: native, ldap or saml2
+    apikeyaccess: ENABLED, DISABLED or INHERIT: whether they may sign requests with API keys
     """
+    if apikeyaccess is not None:
+        q.where(User.c.apikey_access == apikeyaccess)
     if usersource is not None:
         q.where(User.c.source == usersource.lower())
     if domainid is not None:
@@ -223,24 +233,11 @@ def _users(
         q.where(User.c.account_id.in_(match))
 
 
-@command("getUser", roles=ROOT, answers=User, reads=True)
-def get_user(ctx: Ctx, userapikey: Annotated[str, Param(secret=True)]) -> dict[str, Any]:
-    """Finds the user that an API key belongs to.
-
-    userapikey: the API key
-    """
-    found = ctx.tx.first(KeyPair, KeyPair.c.apikey == userapikey)
-    if found is None:
-        raise NotFound("No user has this API key.", parameter="userapikey")
-    return {"user": show(ctx.tx, ctx.tx.one(User, found.user_id), ctx.caller)}
-
-
 @command(
     "createUser",
     roles=ADMINS,
     answers=User,
     event="USER.CREATE",
-    refused={"passwordchangerequired:boolean": "not offered yet"},
 )
 def create_user(
     ctx: Ctx,
@@ -253,11 +250,13 @@ def create_user(
     domainid: Domain | None = None,
     timezone: str | None = None,
     userid: str | None = None,
+    passwordchangerequired: bool = False,
 ) -> User:
     """Creates a user: an alias of an account.
 
     account: name of the account that the user belongs to
     userid: the id that the user is to have (a uuid)
+    passwordchangerequired: she must change her password before she does anything else
     """
     domain = domainid or ctx.tx.one(Domain, ctx.caller.domain_id)
     found = ctx.tx.first(
@@ -271,7 +270,8 @@ def create_user(
         raise Invalid(
             f"There is no account {account} in the domain {domain.path} that you may add users to.", parameter="account"
         )
-    return new_user(
+    passwords.check(ctx.tx, domain.id, username, password)
+    made = new_user(
         ctx.tx,
         found,
         username=username,
@@ -282,17 +282,13 @@ def create_user(
         timezone=timezone,
         id=chosen_id(userid, "userid"),
     )
+    return ctx.tx.set(made, change_password=True) if passwordchangerequired else made
 
 
 @command(
     "updateUser",
     answers=User,
     event="USER.UPDATE",
-    refused={
-        "apikeyaccess:string": "not offered yet: every user may have API keys",
-        "mandate2fa:boolean": "not offered yet: sign-in with a second factor",
-        "passwordchangerequired:boolean": "not offered yet",
-    },
 )
 def update_user(
     ctx: Ctx,
@@ -306,14 +302,20 @@ def update_user(
     currentpassword: Annotated[str | None, Param(secret=True)] = None,
     userapikey: Annotated[str | None, Param(secret=True)] = None,
     usersecretkey: Annotated[str | None, Param(secret=True)] = None,
+    apikeyaccess: KeyAccess | None = None,
+    mandate2fa: bool | None = None,
+    passwordchangerequired: bool | None = None,
 ) -> User:
     """Changes a user's names, address, time zone, password or keys.
 
     timezone: the user's time zone, as Asia/Seoul
     password: the new password; it ends the user's other sessions
     currentpassword: the password until now; needed to change one's own
-    userapikey: an API key that the user is to have; needs usersecretkey
+    userapikey: an API key that the user is to have instead of all others; needs usersecretkey
     usersecretkey: the secret that goes with it
+    apikeyaccess: ENABLED, DISABLED or INHERIT (the account's): whether she may sign requests with API keys
+    mandate2fa: whether she must have a second factor
+    passwordchangerequired: she must change her password before she does anything else
     """
     tx, own = ctx.tx, id.id == ctx.caller.user_id
     for name, text in (("username", username), ("firstname", firstname), ("lastname", lastname), ("email", email)):
@@ -329,20 +331,26 @@ def update_user(
     if password is not None:
         if not password:
             raise Invalid("A password must not be empty.", parameter="password")
-        if id.source != "native":
-            raise Invalid(f"The user {id.username} signs in by {id.source}; change the password there.")
-        if own and not ctx.caller.internal and not (currentpassword and matches(id.password_hash, currentpassword)):
+        if ctx.caller.internal:
+            raise Denied("Passwords are not changed at the integration port, where nobody has signed in.")
+        if own and not (currentpassword and matches(id.password_hash, currentpassword)):
             raise Invalid("To change your password give the current one; it is missing or wrong.", parameter="currentpassword")
-        tx.set(id, password_hash=hash_password(password))
-        tx.execute(
-            sa.delete(Session.table).where(Session.c.user_id == id.id, Session.c.id != (ctx.caller.session or ""))
-        )
+        passwords.change(tx, id, password, session=ctx.caller.session if own else None)
+    if own and not ctx.caller.internal and (mandate2fa is False or passwordchangerequired is not None):
+        raise Denied("What you must do to sign in is changed by another admin, not by yourself.")
+    wanted = {"apikey_access": apikeyaccess, "mandate_2fa": mandate2fa, "change_password": passwordchangerequired}
+    if chosen := {k: v for k, v in wanted.items() if v is not None}:
+        tx.set(id, **chosen)
     if (userapikey is None) != (usersecretkey is None):
         raise Invalid("userapikey and usersecretkey go together.", parameter="userapikey")
     if userapikey is not None and usersecretkey is not None:
         if len(userapikey) < 16 or len(usersecretkey) < 16:
             raise Invalid("An API key and its secret have at least 16 characters.", parameter="userapikey")
-        new_keys(tx, id, userapikey, usersecretkey)
+        from mold.features.identity.apikeys import KeyPair, new_keys  # which know users
+
+        for old in tx.find(KeyPair, KeyPair.c.user_id == id.id):
+            tx.remove(old)
+        new_keys(tx, id, apikey=userapikey, secret=usersecretkey)
     return id
 
 
@@ -358,7 +366,7 @@ def _stoppable(ctx: Ctx, user: User) -> User:
 
 
 def _shut_out(tx: Tx, user: User, state: str) -> User:
-    tx.execute(sa.delete(Session.table).where(Session.c.user_id == user.id))
+    sessions.close_all(tx, user.id)
     return tx.set(user, state=state)
 
 
@@ -432,81 +440,3 @@ def delete_user(ctx: Ctx, id: User) -> None:
     if _first(ctx.tx, id):
         raise Denied(f"The user {id.username} came with the installation and stays.")
     ctx.tx.remove(id)
-
-
-def _key_answer(tx: Tx, pair: KeyPair) -> dict[str, Any]:
-    user = tx.one(User, pair.user_id)
-    account, domain = tx.one(Account, user.account_id), tx.one(Domain, user.domain_id)
-    role = tx.one(Role, account.role_id)
-    return {
-        "id": pair.id,
-        "apikey": pair.apikey,
-        "secretkey": pair.secret,
-        "userid": user.id,
-        "username": user.username,
-        "accountid": account.id,
-        "accountname": account.name,
-        "accounttype": str(account.type),
-        "roleid": role.id,
-        "roletype": role.role_type,
-        "rolename": role.name,
-        "domainid": domain.id,
-        "domain": domain.name,
-        "domainpath": domain.path,
-        "state": "ENABLED",
-        "created": pair.created,
-    }
-
-
-KEY_ANSWER = tuple(
-    Field(n, "date" if n == "created" else "string")
-    for n in (
-        *("id", "apikey", "secretkey", "userid", "username", "accountid", "accountname", "accounttype", "roleid"),
-        *("roletype", "rolename", "domainid", "domain", "domainpath", "state", "created"),
-    )
-)
-
-
-@operation
-class RegisterKeys(Operation):
-    """A user's new keys were made with the request; the finished job shows them to its owner."""
-
-    user: str
-
-    @step
-    def made(self, tx: Tx) -> None:
-        tx.one(User, self.user)
-
-    def tells(self, tx: Tx) -> dict[str, Any]:
-        """The keys, as long as they are the user's."""
-        pair = tx.first(KeyPair, KeyPair.c.user_id == self.user)
-        return _key_answer(tx, pair) if pair is not None else {}
-
-
-@command(
-    "registerUserKeys",
-    shape="object",
-    key="userkeys",
-    job=True,
-    event="REGISTER.USER.KEY",
-    fields=KEY_ANSWER,
-    refused=dict.fromkeys(
-        ("name:string", "description:string:1024", "startdate:date", "enddate:date", "rules:map"),
-        "not offered yet: a user has one pair of keys, with all the rights of the account",
-    ),
-)
-def register_keys(ctx: Ctx, id: User) -> dict[str, Any]:
-    """Makes a new API key and secret for a user; earlier ones end at once.
-
-    They are in the first answer as well as in the finished job's: clients of older versions do not wait for a job here.
-    """
-    made = new_keys(ctx.tx, id)
-    ctx.start(RegisterKeys(user=id.id))
-    return {"userkeys": _key_answer(ctx.tx, made)}
-
-
-@command("getUserKeys", shape="object", key="userkeys", reads=True, fields=(Field("apikey"), Field("secretkey")))
-def get_keys(ctx: Ctx, id: Annotated[User, Param(access="operate")]) -> dict[str, Any]:
-    """Gives a user's API key and secret."""
-    found = ctx.tx.first(KeyPair, KeyPair.c.user_id == id.id)
-    return {"userkeys": {"apikey": found.apikey, "secretkey": found.secret} if found else {}}

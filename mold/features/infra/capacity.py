@@ -17,11 +17,14 @@ from mold.api.command import LATER, Ctx, Param, command
 from mold.api.lists import paged
 from mold.api.permit import OPERATORS
 from mold.base.errors import Invalid
+from mold.features.infra.alerts import Trouble, watched
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
 from mold.features.infra.pods import Pod
+from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
 from mold.store import Tx
+from mold.store.settings import Declared
 
 TYPES = {
     0: "MEMORY",
@@ -90,6 +93,60 @@ def sums(tx: Tx, level: Level, type: int | None = None) -> dict[str, dict[int, t
             used, total = found[place].get(each.type, (0, 0))
             found[place][each.type] = (used + each.used, total + each.total)
     return found
+
+
+def _threshold(name: str, what: str, *, cluster: bool = False) -> Declared[float]:
+    return setting(
+        name,
+        0.75,
+        f"How much of {what} may be taken before there is an alert, 0 to 1.",
+        low=0.0,
+        high=1.0,
+        scopes=("cluster",) if cluster else (),
+        shape="Double" if cluster else "Float",
+        category="Alert",
+    )
+
+
+NOTIFY = {
+    0: ("MEMORY", "memory", _threshold("cluster.memory.allocated.capacity.notificationthreshold", "memory", cluster=True)),
+    1: ("CPU", "CPU", _threshold("cluster.cpu.allocated.capacity.notificationthreshold", "the CPU", cluster=True)),
+    2: ("STORAGE", "primary storage in use",
+        _threshold("cluster.storage.capacity.notificationthreshold", "primary storage", cluster=True)),
+    3: ("STORAGE.ALLOCATED", "primary storage given out",
+        _threshold("cluster.storage.allocated.capacity.notificationthreshold", "primary storage given out", cluster=True)),
+    4: ("NETWORK.PUBLICIP", "public addresses",
+        _threshold("zone.virtualnetwork.publicip.capacity.notificationthreshold", "the public addresses")),
+    6: ("STORAGE.SECONDARY", "secondary storage",
+        _threshold("zone.secstorage.capacity.notificationthreshold", "secondary storage")),
+    7: ("NETWORK.VLAN", "VLANs", _threshold("zone.vlan.capacity.notificationthreshold", "the VLANs")),
+    9: ("STORAGE.LOCAL", "local storage", _threshold("cluster.localStorage.capacity.notificationthreshold", "local storage")),
+}  # fmt: skip
+"""Type -> its alert, what it is of, and the threshold."""
+
+
+@watched
+def _nearly_full(tx: Tx) -> list[Trouble]:
+    """Zones and clusters of which more is taken than the threshold says."""
+    found: dict[tuple[int, str, str | None], tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for measure in GAUGES:
+        for each in measure(tx):
+            if each.type in NOTIFY:
+                key = (each.type, each.zone_id, each.cluster_id)
+                found[key] = (found[key][0] + each.used, found[key][1] + each.total)
+    out = []
+    for (type, zone, cluster), (used, total) in found.items():
+        name, what, threshold = NOTIFY[type]
+        limit = threshold.get(tx, cluster=cluster)
+        if total and used > limit * total:
+            row = tx.known(Cluster, cluster) if cluster else tx.known(Zone, zone)
+            place = f"{'cluster' if cluster else 'zone'} {row.name}"
+            text = (
+                f"{100 * used / total:.0f} % of the {what} of {place} are taken, more than {100 * limit:.0f} %; "
+                f"add some, or free some ({used} of {total})."
+            )
+            out.append(Trouble(name, f"capacity:{type}:{cluster or zone}", text, zone))
+    return out
 
 
 FIELDS = (

@@ -22,6 +22,7 @@ from mold.api.command import Ctx, Param, command
 from mold.api.permit import ROOT, Infra
 from mold.base import clock, ids
 from mold.base.errors import Invalid
+from mold.features.infra.alerts import Trouble, watched
 from mold.features.infra.hosts import Host, on_remove
 from mold.features.infra.settings import setting
 from mold.store import Resource, Tx, column, created
@@ -435,6 +436,21 @@ async def renew_certificates() -> int:
     if waiting:
         await change(want)
     return len(waiting)
+
+
+@watched
+def _certificates_ending(tx: Tx) -> list[Trouble]:
+    """Hosts whose newest certificate ends within the period, because nobody renews it or renewing fails."""
+    c = Certificate.c
+    newest = sa.select(sa.func.max(c.number)).where(c.revoked.is_(None), c.guid.is_not(None)).group_by(c.guid)
+    ends = {cert.guid: cert.expires for cert in tx.find(Certificate, c.number.in_(newest))}
+    out = []
+    for host in tx.find(Host, Host.c.hypervisor == "KVM", Host.c.guid.is_not(None)):
+        last = ends.get(host.guid)
+        if last is not None and last < clock.at(time.time() + EXPIRY_ALERT.get(tx, cluster=host.cluster_id) * 86400):
+            text = f"The certificate of host {host.name} ends at {last}; renew it with provisionCertificate."
+            out.append(Trouble("CA.CERT", f"certificate:{host.id}", text, host.zone_id, host.pod_id))
+    return out
 
 
 def _forget_keys(tx: Tx) -> None:

@@ -12,9 +12,11 @@ from mold.api.command import Ctx, Param, command
 from mold.api.lists import paged
 from mold.api.model import release
 from mold.api.permit import ROOT
+from mold.features.infra.alerts import Trouble, watched
 from mold.features.infra.hosts import Host, link
+from mold.store import Tx
 from mold.work import Job
-from mold.work.job import session
+from mold.work.job import alive, session
 
 FIELDS = (
     *(Field(n) for n in ("id", "name", "version", "serviceip", "ipaddress")),
@@ -114,3 +116,20 @@ def list_regions(
     }
     fits = id in (None, 1) and name in (None, "Local") and (keyword is None or keyword.lower() in "local")
     return paged("region", [here] if fits else [], page, pagesize)
+
+
+@watched
+def _managers_away(tx: Tx) -> list[Trouble]:
+    """Managers that stopped keeping their lease without taking leave."""
+    gone = tx.execute(sa.select(session.c.manager, session.c.address).where(~alive(tx))).all()
+    here = set(tx.execute(sa.select(session.c.manager).where(alive(tx))).scalars())
+    return [
+        Trouble(
+            "MANAGEMENT",
+            f"manager:{manager}",
+            f"The management server {manager} ({address or 'no address'}) does not answer; its work goes on elsewhere. Look "
+            "at its process and its machine.",
+        )
+        for manager, address in gone
+        if manager not in here
+    ]

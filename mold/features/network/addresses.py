@@ -443,8 +443,10 @@ def _addresses(
 
 
 @limits.counted("public_ip")
-def _count(tx: Tx, accounts: Any) -> int:
-    return tx.count(Address, Address.c.account_id.in_(accounts), Address.c.state != "Free")
+def _count(tag: str | None) -> Any:
+    c = Address.c
+    taken = sa.select(c.account_id, sa.func.count()).where(c.state != "Free", c.account_id.is_not(None))
+    return taken.group_by(c.account_id)
 
 
 @gauge

@@ -24,6 +24,7 @@ from mold.features.identity import limits, removal
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.tags import tags_of, untag
+from mold.features.infra.alerts import failing
 from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
@@ -546,8 +547,8 @@ def _of_accounts(tx: Tx, whose: Any, most: int) -> list[tuple[str, Operation]]:
 
 
 @limits.counted("network")
-def _count(tx: Tx, accounts: Any) -> int:
-    return tx.count(Network, Network.c.account_id.in_(accounts))
+def _count(tag: str | None) -> Any:
+    return sa.select(Network.c.account_id, sa.func.count()).group_by(Network.c.account_id)
 
 
 @gauge
@@ -836,3 +837,6 @@ async def shut_idle_networks() -> int:
         return count + int(fresh)
 
     return await change(go)
+
+
+failing("SERVICE.DOMAINROUTER", RestartNetwork, ApplyNetwork, text="Could not set up network")

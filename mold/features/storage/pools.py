@@ -15,6 +15,7 @@ from mold.api.permit import ADMINS, OPERATORS, ROOT, Infra
 from mold.base import net, units
 from mold.base.errors import Conflict, Failed, InUse, Invalid, NoCapacity, Unreachable
 from mold.base.states import machine
+from mold.features.infra.alerts import Trouble, watched
 from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
@@ -27,6 +28,14 @@ from mold.wire import calls as w
 from mold.work import Operation, ask, look, operation, reconciler, step
 from mold.work import change as write
 
+MEASURE = setting(
+    "storage.stats.interval",
+    60000,
+    "Milliseconds between looks at how full primary storage is.",
+    category="Storage",
+    low=5000,
+    unit="milliseconds",
+)
 OVERCOMMIT = setting(
     "storage.overprovisioning.factor",
     2.0,
@@ -576,7 +585,20 @@ def release(tx: Tx, pool_id: str, size: int) -> None:
     )
 
 
-@reconciler(every=60)
+@watched
+def _pools_away(tx: Tx) -> list[Trouble]:
+    """Storage that is to be used and that no host which is Up has mounted."""
+    out = []
+    for pool in tx.find(StoragePool, StoragePool.c.state == "Up"):
+        hosts = tx.count(Host, usable_of(pool), Host.c.hypervisor == pool.hypervisor)
+        up = tx.count(Host, usable_of(pool), Host.c.hypervisor == pool.hypervisor, Host.c.state == "Up")
+        if hosts and not up:
+            text = f"No host that can use the primary storage {pool.name} is Up; bring one of {hosts} back."
+            out.append(Trouble("STORAGE.MISC", f"pool:{pool.id}", text, pool.zone_id, pool.pod_id))
+    return out
+
+
+@reconciler(every=MEASURE)
 async def measure_pools() -> int:
     """Measure how full primary storage is."""
 

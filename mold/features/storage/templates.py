@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 import structlog
 
+from mold.api import events
 from mold.api.answer import Field, shown
 from mold.api.command import LATER, Ctx, Details, Owner, Param, Tags, command
 from mold.api.lists import Query, lists
@@ -22,6 +23,7 @@ from mold.features.identity.accounts import Account
 from mold.features.identity.limits import counted
 from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of, untag
+from mold.features.infra.alerts import failing
 from mold.features.infra.clusters import hypervisor_named
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.hosts import Host
@@ -279,7 +281,7 @@ class FetchTemplate(Operation):
     @step
     def begin(self, tx: Tx) -> None:
         """Apart from the choice of a host, so that the template says why when there is none."""
-        tx.one(Template, self.template)
+        told(tx, tx.one(Template, self.template), "START", "Fetching the image of template {}")
 
     @begin.undo
     def blame(self, tx: Tx, error: str) -> None:
@@ -319,10 +321,22 @@ class FetchTemplate(Operation):
         settled(tx, self.template, fetch)
 
 
+events.ALSO |= {f"TEMPLATE.DOWNLOAD.{word}" for word in ("START", "SUCCESS", "FAILED")}
+
+
+def told(tx: Tx, template: Template, word: str, text: str, level: str = "INFO") -> None:
+    """Record how the fetching of a template goes; `text` holds {} for its name."""
+    whose: dict[str, Any] = {n: template.__dict__[n] for n in ("account_id", "domain_id", "project_id")}
+    said = text.replace("{}", template.name, 1)
+    events.record(tx, f"TEMPLATE.DOWNLOAD.{word}", said, resource=template, level=level, **whose)
+
+
 def blamed(tx: Tx, template_id: str, error: str) -> None:
     """An image that did not arrive: its template says why."""
     template = tx.get(Template, template_id)
     if template is not None and template.state in ("Creating", "UploadInProgress"):
+        if template.state == "Creating":
+            told(tx, template, "FAILED", f"Could not fetch the image of template {{}}: {error}", level="ERROR")
         tx.move(template, "fail", status=error)
 
 
@@ -331,6 +345,8 @@ def settled(tx: Tx, template_id: str, facts: w.ImageFacts) -> None:
     template = tx.one(Template, template_id)
     account = tx.one(Account, template.account_id)
     limits.reserve(tx, account, secondary_storage=facts.physical)
+    if template.state == "Creating":
+        told(tx, template, "SUCCESS", "Fetched the image of template {}")
     tx.move(
         template,
         "ready",
@@ -620,14 +636,13 @@ def share(
 
 
 @counted("template")
-def _count(tx: Tx, accounts: Any) -> int:
-    return tx.count(Template, Template.c.account_id.in_(accounts))
+def _count(tag: str | None) -> Any:
+    return sa.select(Template.c.account_id, sa.func.count()).group_by(Template.c.account_id)
 
 
 @counted("secondary_storage")
-def _sum(tx: Tx, accounts: Any) -> int:
-    size = sa.func.coalesce(sa.func.sum(Template.c.physical_size), 0)
-    return int(tx.execute(sa.select(size).where(Template.c.account_id.in_(accounts))).scalar_one())
+def _sum(tag: str | None) -> Any:
+    return sa.select(Template.c.account_id, sa.func.sum(Template.c.physical_size)).group_by(Template.c.account_id)
 
 
 capability("userpublictemplateenabled", lambda tx, caller: PUBLIC_BY_USERS.get(tx, account=caller.account_id))
@@ -754,3 +769,6 @@ async def _noting(template_id: str, pool_id: str, size: int, *, ready: bool = Fa
         await change(note)
     except Conflict:
         log.debug("another operation placed the same template", template=template_id, pool=pool_id)
+
+
+failing("UPLOAD.FAILED", FetchTemplate, text="Could not fetch template")

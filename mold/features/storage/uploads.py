@@ -44,6 +44,9 @@ from mold.wire import calls as w
 from mold.work import Job, Operation, change, look, operation, pour, progress, reconciler, step
 from mold.work.engine import Engine
 
+LOOK_SECONDS = setting(
+    "upload.monitoring.interval", 60, "Seconds between looks for uploads that never came.", low=5, unit="seconds"
+)
 MINUTES = setting(
     "upload.operation.timeout",
     60,
@@ -275,7 +278,7 @@ def _call(template: Template, store: w.PoolSpec, max_size: int, address: str, ti
     )
 
 
-@reconciler(every=30)
+@reconciler(every=LOOK_SECONDS)
 async def give_up_uploads() -> int:
     """Templates whose file never came are given up, once the right to send it has expired."""
 

@@ -13,7 +13,7 @@ from mold.api.permit import Owned
 from mold.base import clock
 from mold.base.states import machine
 from mold.features.identity import removal
-from mold.features.identity.limits import counted
+from mold.features.identity.limits import counted, with_tag
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import DiskOffering, ServiceOffering
@@ -56,6 +56,7 @@ class Volume(Owned):
     template_id: str | None = refers("template", default=None, filter=False)
     disk_offering_id: str | None = refers("diskoffering", default=None)
     service_offering_id: str | None = refers("serviceoffering", default=None, filter=False)
+    storage_tags: str | None = column(default=None, hidden=True, doc="tags of storage that it was made for")
     provisioning_type: str = column(default="thin")
     hypervisor: str = column(default="KVM")
     display: bool = column(default=True, api="displayvolume", admin=True)
@@ -176,15 +177,19 @@ def _list(
     q.where(c.state != "Expunging")
 
 
+def _by_account(amount: Any, tag: str | None) -> Any:
+    c = Volume.c
+    return sa.select(c.account_id, amount).where(with_tag(c.storage_tags, tag)).group_by(c.account_id)
+
+
 @counted("volume")
-def _count(tx: Tx, accounts: Any) -> int:
-    return tx.count(Volume, Volume.c.account_id.in_(accounts))
+def _count(tag: str | None) -> Any:
+    return _by_account(sa.func.count(), tag)
 
 
 @counted("primary_storage")
-def _sum(tx: Tx, accounts: Any) -> int:
-    query = sa.select(sa.func.coalesce(sa.func.sum(Volume.c.size), 0)).where(Volume.c.account_id.in_(accounts))
-    return int(tx.execute(query).scalar_one())
+def _sum(tag: str | None) -> Any:
+    return _by_account(sa.func.sum(Volume.c.size), tag)
 
 
 @removal.leaves(Volume, order=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from typing import Any
 
@@ -194,3 +195,25 @@ def test_over_provisioned_capacity(cloud: Cloud) -> None:
     place(cloud, site, cloud.admin, serviceofferingid=full)
     with pytest.raises(ApiError, match="needs 153600 MHz CPU, 0 MHz are free"):
         site.deploy(cloud.admin, serviceofferingid=full)
+
+
+def test_clusters_that_are_nearly_full_keep_their_room(cloud: Cloud) -> None:
+    site = cloud.zone(hosts=1)
+    tenant = cloud.tenant()
+    about = cloud.admin.one("listHosts", id=site.hosts[0])
+    name = "cluster.memory.allocated.capacity.disablethreshold"
+    share = 400 * 1024**2 / about["memorytotal"]
+    cloud.set(name, f"{share:.9f}", clusterid=site.cluster)
+    site.deploy(tenant)
+    time.sleep(1.1)
+    site.deploy(tenant)  # nothing is kept unless it is asked for
+    cloud.set("cluster.threshold.enabled", True)
+    try:
+        time.sleep(1.1)
+        with pytest.raises(ApiError) as no:
+            site.deploy(cloud.admin)
+        assert no.value.code == 533 and "its cluster would have promised" in no.value.text
+        cloud.set(name, 1, clusterid=site.cluster)
+        assert site.deploy(tenant)["state"] == "Running"
+    finally:
+        cloud.set("cluster.threshold.enabled", False)

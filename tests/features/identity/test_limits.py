@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import pytest
+import sqlalchemy as sa
 from cloud import Actor, ApiError, Cloud, Site, on_the_wire
+
+from mold.features.identity import limits
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +145,41 @@ def race(cloud: Cloud, actors: list[Actor], command: str, wishes: list[dict[str,
     return cloud.run(go())
 
 
-def test_two_hundred_at_once_never_pass_an_accounts_limit(cloud: Cloud, site: Site) -> None:
+def test_five_hundred_at_once_never_pass_an_accounts_limit(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     wish = {"name": "race", "zoneid": site.zone, "networkofferingid": site.network_offering}
     with limited(cloud, account_networks=7):
-        statuses = race(cloud, [tenant], "createNetwork", [wish], 200)
-    assert (statuses.count(200), statuses.count(535)) == (7, 193)
+        statuses = race(cloud, [tenant], "createNetwork", [wish], 500)
+    assert (statuses.count(200), statuses.count(535)) == (7, 493)
     assert len(tenant.listNetworks()) == 7
+
+
+def test_five_hundred_threads_at_a_real_server_never_pass_a_domains_limit(cloud: Cloud, site: Site) -> None:
+    top = cloud.domain()
+    actors = [cloud.tenant(top), cloud.tenant(cloud.domain(parent=top))]
+    place = urlsplit(cloud.serve())
+    wish = on_the_wire({"name": "race", "zoneid": site.zone, "networkofferingid": site.network_offering})
+    bodies = [urlencode(a.request("createNetwork", wish).params) for a in actors]
+    statuses: list[int] = []
+    together = threading.Barrier(500)
+
+    def one(n: int) -> None:
+        line = http.client.HTTPConnection(place.hostname or "", place.port, timeout=120)
+        together.wait()
+        line.request("POST", "/client/api", bodies[n % 2], {"Content-Type": "application/x-www-form-urlencoded"})
+        statuses.append(line.getresponse().status)
+        line.close()
+
+    cloud.admin.updateResourceLimit(domainid=top, resourcetype=6, max=9)
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(500)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert (statuses.count(200), statuses.count(535), len(statuses)) == (9, 491, 500)
+    assert sum(len(a.listNetworks()) for a in actors) == 9
+    count = cloud.admin.call("updateResourceCount", domainid=top, resourcetype=6)
+    assert count["resourcecount"] == 9
 
 
 def test_many_deploys_at_once_never_pass_a_domains_limit(cloud: Cloud, site: Site) -> None:
@@ -170,3 +205,156 @@ def test_two_hundred_deploys_at_once(cloud: Cloud, site: Site) -> None:
     assert [m["state"] for m in machines] == ["Running"] * 7
     assert len(tenant.listVolumes()) == 7
     assert len({n["ipaddress"] for m in machines for n in m["nic"]}) == 7
+
+
+def limits_of(cloud: Cloud, by: str = "resourcetypename", **whose: Any) -> dict[str, int]:
+    return {r[by]: r["max"] for r in cloud.admin.listResourceLimits(**whose) if "tag" not in r}
+
+
+def test_every_kind_is_listed_with_its_limit(cloud: Cloud) -> None:
+    tenant = cloud.tenant()
+    project = tenant.createProject(name=cloud.name("team"), displaytext="team")["id"]
+    account = limits_of(cloud, account=tenant.name, domainid=tenant.domain)
+    assert account == {
+        "user_vm": 20, "public_ip": 20, "volume": 20, "snapshot": 20, "template": 20, "project": 10, "network": 20, "vpc": 20,
+        "cpu": 40, "memory": 40960, "primary_storage": 200, "secondary_storage": 400, "backup": 20, "backup_storage": 400,
+        "bucket": 20, "object_storage": 400, "gpu": 20,
+    }  # fmt: skip
+    domain = limits_of(cloud, domainid=tenant.domain)
+    assert (domain["user_vm"], domain["project"], domain["memory"], domain["gpu"]) == (40, 50, 81920, 20)
+    assert set(limits_of(cloud, projectid=project)) == set(account) - {"project"}
+    assert set(limits_of(cloud).values()) == {-1}, "a root admin has no limits"
+    assert set(limits_of(cloud, domainid=cloud.admin.domain).values()) == {-1}, "neither has ROOT"
+    numbers = [r["resourcetype"] for r in tenant.listResourceLimits()]
+    assert numbers == [str(n) for n in range(17)]
+    assert [r["resourcetypename"] for r in tenant.listResourceLimits(resourcetype=7)] == ["vpc"]
+    shown = cloud.admin.one("listAccounts", id=tenant.account)
+    for word in ("backup", "backupstorage", "bucket", "objectstorage", "gpu", "project", "vpc", "snapshot"):
+        assert shown[f"{word}total"] == 0 and shown[f"{word}available"] == shown[f"{word}limit"], word
+    counts = cloud.admin.call("updateResourceCount", account=tenant.name, domainid=tenant.domain)
+    assert {c["resourcetypename"]: c["resourcecount"] for c in counts if c["resourcetypename"] != "project"} == (
+        dict.fromkeys(set(account) - {"project"}, 0)
+    )
+
+
+def test_defaults_are_settings_and_what_is_set_stays(cloud: Cloud) -> None:
+    top = cloud.domain()
+    tenant = cloud.tenant(top)
+    with limited(cloud, account_vpcs=3, domain_vpcs=5, project_vpcs=4):
+        project = tenant.createProject(name=cloud.name("team"), displaytext="team")["id"]
+        assert limits_of(cloud, account=tenant.name, domainid=top)["vpc"] == 3
+        assert limits_of(cloud, domainid=top)["vpc"] == 5
+        assert limits_of(cloud, projectid=project)["vpc"] == 4
+        cloud.admin.updateResourceLimit(account=tenant.name, domainid=top, resourcetype=7, max=99)
+    assert limits_of(cloud, account=tenant.name, domainid=top)["vpc"] == 99, "an account's may be above its domain's"
+    cloud.admin.updateResourceLimit(account=tenant.name, domainid=top, resourcetype=7, max=-1)
+    assert limits_of(cloud, account=tenant.name, domainid=top)["vpc"] == -1
+
+
+def test_a_domains_limit_is_within_its_parents(cloud: Cloud) -> None:
+    top = cloud.domain()
+    low = cloud.domain(parent=top)
+    cloud.admin.updateResourceLimit(domainid=top, resourcetype=0, max=5)
+    for wrong in (6, -1):
+        with pytest.raises(ApiError, match="may have 5") as no:
+            cloud.admin.updateResourceLimit(domainid=low, resourcetype=0, max=wrong)
+        assert no.value.code == 431
+    assert cloud.admin.updateResourceLimit(domainid=low, resourcetype=0, max=5)["max"] == 5
+    admin = cloud.tenant(top, "DomainAdmin")
+    assert admin.updateResourceLimit(domainid=low, resourcetype=0, max=4)["max"] == 4
+    with pytest.raises(ApiError) as no:
+        admin.updateResourceLimit(domainid=top, resourcetype=0, max=100)
+    assert no.value.code == 531
+    event = cloud.admin.listEvents(type="RESOURCE.LIMIT.UPDATE", listall=True)[0]
+    assert "user_vm" in event["description"] and "is 4, it was 5" in event["description"]
+
+
+def test_a_refusal_says_whose_limit_of_what_is_reached(cloud: Cloud, site: Site) -> None:
+    top = cloud.domain("crowded")
+    tenant = cloud.tenant(top)
+    site.deploy(tenant, startvm=False)
+    cloud.admin.updateResourceLimit(domainid=top, resourcetype=9, max=300)
+    with pytest.raises(ApiError) as no:
+        site.deploy(tenant, startvm=False)
+    facts = no.value.params
+    assert facts == {
+        "resource": "memory", "limit": 300, "used": 256, "wanted": 256, "owner": "domain", "ownerid": top,
+        "ownername": "ROOT/crowded",
+    }  # fmt: skip
+    assert "ROOT/crowded" in no.value.text and "256 more were asked for" in no.value.text
+    project = tenant.createProject(name="crew", displaytext="crew")["id"]
+    cloud.admin.updateResourceLimit(projectid=project, resourcetype=6, max=0)
+    with pytest.raises(ApiError) as no:
+        site.network(tenant, projectid=project)
+    assert (no.value.params["owner"], no.value.params["ownername"], no.value.params["limit"]) == ("project", "crew", 0)
+
+
+def test_limits_by_tag(cloud: Cloud, site: Site) -> None:
+    tenant = cloud.tenant()
+    whose = {"account": tenant.name, "domainid": tenant.domain}
+    cloud.admin.updateHost(id=site.hosts[0], hosttags="fast,gpu")
+    fast = cloud.admin.createServiceOffering(name="fast", cpunumber=2, cpuspeed=500, memory=256, hosttags="fast")["id"]
+    with pytest.raises(ApiError, match="resource.limit.host.tags"):
+        cloud.admin.updateResourceLimit(**whose, resourcetype=0, max=1, tag="fast")
+    first = site.deploy(tenant, serviceofferingid=fast, startvm=False)  # counted although nothing is limited yet
+    cloud.set("resource.limit.host.tags", "fast, slow")
+    try:
+        with pytest.raises(ApiError, match="no limits of network by tag"):
+            cloud.admin.updateResourceLimit(**whose, resourcetype=6, max=1, tag="fast")
+        made = cloud.admin.updateResourceLimit(**whose, resourcetype=0, max=1, tag="fast")
+        assert (made["max"], made["tag"]) == (1, "fast")
+        listed = {(r["resourcetypename"], r.get("tag")): r["max"] for r in tenant.listResourceLimits()}
+        assert (listed["user_vm", "fast"], listed["user_vm", "slow"], listed["user_vm", None]) == (1, -1, 20)
+        assert {r.get("tag") for r in tenant.listResourceLimits(tag="fast")} == {"fast"}
+        with pytest.raises(ApiError, match="user_vm with the tag fast is 1") as no:
+            site.deploy(tenant, serviceofferingid=fast, startvm=False)
+        assert (no.value.params["tag"], no.value.params["used"]) == ("fast", 1)
+        plain = site.deploy(tenant, startvm=False)
+        with pytest.raises(ApiError, match="with the tag fast"):
+            tenant.changeServiceForVirtualMachine(id=plain["id"], serviceofferingid=fast)
+        shown = cloud.admin.one("listAccounts", id=tenant.account)["taggedresources"]
+        assert {(t["resourcetypename"], t["tag"]): t["total"] for t in shown}["cpu", "fast"] == 2
+        count = cloud.admin.call("updateResourceCount", **whose, resourcetype=8, tag="fast")
+        assert (count["resourcecount"], count["tag"]) == (2, "fast")
+        cloud.admin.destroyVirtualMachine(id=first["id"], expunge=True)
+        tenant.changeServiceForVirtualMachine(id=plain["id"], serviceofferingid=fast)
+    finally:
+        cloud.set("resource.limit.host.tags", "")
+    assert drifts(cloud) == []
+
+
+def drifts(cloud: Cloud) -> list[tuple[str, str]]:
+    return cloud.run(cloud.manager.engine.reading(limits.drifts))
+
+
+def test_wrong_counts_are_found_and_put_right(cloud: Cloud, site: Site) -> None:
+    tenant = cloud.tenant()
+    site.deploy(tenant, startvm=False)
+    cloud.idle()
+    assert drifts(cloud) == []
+    assert cloud.reconcile("check_counts") == 0
+
+    def spoil(tx: Any) -> None:
+        table = limits.usage
+        tx.execute(sa.update(table).where(table.c.owner == tenant.account, table.c.resource == "cpu").values(used=7))
+        tx.execute(sa.delete(table).where(table.c.owner == tenant.domain, table.c.resource == "volume"))
+
+    cloud.run(cloud.manager.engine.writing(spoil))
+    assert sorted(drifts(cloud)) == sorted([(tenant.account, "cpu"), (tenant.domain, "volume")])
+    assert cloud.reconcile("check_counts") == 2
+    assert cloud.reconcile("check_counts") == 0 and drifts(cloud) == []
+
+
+def test_counts_go_with_their_owner(cloud: Cloud, site: Site) -> None:
+    tenant = cloud.tenant()
+    net = site.network(tenant)["id"]
+    tenant.deleteNetwork(id=net)
+    cloud.admin.deleteAccount(id=tenant.account)
+    cloud.admin.deleteDomain(id=tenant.domain)
+    table = limits.usage
+    left = cloud.run(
+        cloud.manager.engine.reading(
+            lambda tx: tx.execute(sa.select(table).where(table.c.owner.in_([tenant.account, tenant.domain]))).all()
+        )
+    )
+    assert left == []

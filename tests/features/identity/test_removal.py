@@ -10,6 +10,7 @@ from cloud import ApiError, Cloud, Site
 
 from mold.api.permit import Owned
 from mold.features.identity.removal import LEAVING, rows_only
+from mold.server.app import load
 from mold.store import REGISTRY
 
 
@@ -37,6 +38,7 @@ def left_of(cloud: Cloud, *accounts: str) -> dict[str, int]:
 
 def test_every_kind_of_thing_goes_with_its_account() -> None:
     """A new kind that an account may have must say how it goes (`removal.leaves`), unless it is a row and nothing else."""
+    load()
     owned = {k.kind for k in REGISTRY.values() if issubclass(k, Owned) and not k.columns["account_id"].loose}
     assert owned - set(LEAVING) - {k.kind for k in rows_only()} == set()
 

@@ -269,8 +269,8 @@ def change_offering(
     template = tx.one(Template, vm.template_id)
     cores, mhz, memory = _sizes(new, details)
     account = tx.one(Account, vm.account_id)
-    limits.reserve(tx, account, cpu=max(0, cores - vm.cpu_number), memory=max(0, memory - vm.memory))
-    limits.give_back(tx, account.id, cpu=max(0, vm.cpu_number - cores), memory=max(0, vm.memory - memory))
+    limits.give_back(tx, account.id, host_tags=vm.host_tags, user_vm=1, cpu=vm.cpu_number, memory=vm.memory)
+    limits.reserve(tx, account, host_tags=_tags(new, template), user_vm=1, cpu=cores, memory=memory)
     moved = tx.execute(
         sa.update(VirtualMachine.table)
         .where(VirtualMachine.c.id == vm.id, VirtualMachine.c.state == "Stopped")

@@ -30,6 +30,7 @@ from mold.features.compute.machines.row import (
 from mold.features.compute.machines.start import StartVm, forget
 from mold.features.compute.placement import Need
 from mold.features.identity import limits
+from mold.features.infra.alerts import failing
 from mold.features.infra.clusters import Cluster, hypervisor_named
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import VOLUME_MAX, DiskOffering, ServiceOffering, ids_of, root_size
@@ -195,13 +196,8 @@ def deploy(
     data, data_id = _userdata(ctx, template, userdata, userdataid)
     if password is not None and not template.password_enabled:
         raise Invalid("The template does not support passwords; leave password out.", parameter="password")
-    bytes_ = _root(tx, offering, template, rootdisksize, overridediskofferingid).size
-    if bytes_ > (most := VOLUME_MAX.get(tx)) * GIB:
-        raise Invalid(
-            f"The root disk would have {bytes_ // GIB} GiB; the largest volume has {most} (storage.max.volume.size).",
-            parameter="rootdisksize",
-            limit=most,
-        )
+    disk = _root(tx, offering, template, rootdisksize, overridediskofferingid)
+    bytes_ = disk.size
     vm = VirtualMachine(
         name=host_name,
         display_name=displayname or host_name,
@@ -250,6 +246,7 @@ def deploy(
             service_offering_id=offering.id,
             hypervisor=vm.hypervisor,
             provisioning_type=offering.provisioning_type,
+            storage_tags=disk.tags,
             disk_offering_id=overridediskofferingid.id if overridediskofferingid else None,
             **owner.columns(),
         )
@@ -258,7 +255,17 @@ def deploy(
     for device, wish in enumerate(_networks(ctx, owner, zone, networkids, iptonetworklist, ipaddress, macaddress)):
         add_nic(tx, vm, device, *wish)
     # Last, because it locks rows that every deploy of the account and its domains wants.
-    limits.reserve(tx, owner.account, user_vm=1, cpu=cores, memory=memory, volume=1, primary_storage=bytes_)
+    limits.reserve(
+        tx,
+        owner.account,
+        host_tags=vm.host_tags,
+        storage_tags=root.storage_tags,
+        user_vm=1,
+        cpu=cores,
+        memory=memory,
+        volume=1,
+        primary_storage=bytes_,
+    )
     if startvm:
         ctx.start(
             StartVm(
@@ -338,12 +345,18 @@ def _root(
 ) -> pools.Wish:
     """The root disk of a new machine; `gib` is the size that was asked for, `override` the disk offering."""
     size = root_size(offering, template.size, gib)
+    if override is not None and not override.is_customized:
+        size = max(template.size, override.disksize * GIB)
+    elif override is not None and gib is not None:
+        check_disk_size(tx, gib)
+    if size > (most := VOLUME_MAX.get(tx)) * GIB:
+        raise Invalid(
+            f"The root disk would have {size // GIB} GiB; the largest volume has {most} (storage.max.volume.size).",
+            parameter="rootdisksize",
+            limit=most,
+        )
     if override is None:
         return pools.Wish(size, offering.storage_tags, offering.storage_type == "local")
-    if not override.is_customized:
-        size = max(template.size, override.disksize * GIB)
-    elif gib is not None:
-        check_disk_size(tx, gib)
     return pools.Wish(size, override.tags, override.storage_type == "local")
 
 
@@ -582,6 +595,7 @@ def find_plan(
     tx = ctx.tx
     _check_place(ctx, zoneid, serviceofferingid, templateid, None)
     cores, mhz, memory = _sizes(serviceofferingid, details)
+    disk = _root(tx, serviceofferingid, templateid, rootdisksize, overridediskofferingid)
     need = Need(
         zone_id=zoneid.id,
         hypervisor=templateid.hypervisor,
@@ -595,8 +609,9 @@ def find_plan(
         host_id=hostid.id if hostid else None,
         cluster_id=clusterid.id if clusterid else None,
         pod_id=podid.id if podid else None,
-        disks=(_root(tx, serviceofferingid, templateid, rootdisksize, overridediskofferingid),),
+        disks=(disk,),
     )
+    tags = {"host_tags": _tags(serviceofferingid, templateid), "storage_tags": disk.tags}
     verdicts = placement.explain(tx, need)
     counts: dict[str, int] = {}
     for v in verdicts:
@@ -608,16 +623,29 @@ def find_plan(
         "accepted": accepted,
         "rejected": len(verdicts) - accepted,
         "reasons": counts,
-        "quota": _quota(tx, owner, cores, memory),
+        "quota": _quota(tx, owner, cores, memory, disk.size, tags),
     }
     if ctx.caller.root or ctx.caller.internal:
         body["candidate"] = sorted(verdicts, key=lambda v: (not v["accepted"], -int(str(v["score"]))))
     return {"deploymentplan": body}
 
 
-def _quota(tx: Tx, owner: Owner, cores: int, memory: int) -> dict[str, Any]:
+def _quota(tx: Tx, owner: Owner, cores: int, memory: int, size: int, tags: dict[str, str | None]) -> dict[str, Any]:
     try:
-        limits.check(tx, owner.account, user_vm=1, cpu=cores, memory=memory, volume=1)
+        limits.check(
+            tx,
+            owner.account,
+            host_tags=tags["host_tags"],
+            storage_tags=tags["storage_tags"],
+            user_vm=1,
+            cpu=cores,
+            memory=memory,
+            volume=1,
+            primary_storage=size,
+        )
     except OverLimit as no:
         return {"fits": False, "reason": no.text}
     return {"fits": True}
+
+
+failing("USERVM", CreateVm, text="Could not deploy machine", new="deployVirtualMachine")

@@ -15,7 +15,7 @@ from mold.base import clock
 from mold.base.states import machine
 from mold.features.compute.keys import UserData
 from mold.features.identity.accounts import Account
-from mold.features.identity.limits import counted
+from mold.features.identity.limits import counted, with_tag
 from mold.features.identity.projects import Project
 from mold.features.identity.tags import tags_of
 from mold.features.identity.users import User
@@ -351,27 +351,24 @@ def _of_project(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any
     return {p.id: found[p.project_account_id] for p in rows}
 
 
+def _by_account(amount: Any, tag: str | None) -> Any:
+    c = VirtualMachine.c
+    return sa.select(c.account_id, amount).where(with_tag(c.host_tags, tag)).group_by(c.account_id)
+
+
 @counted("user_vm")
-def _count(tx: Tx, accounts: Any) -> int:
-    return tx.count(VirtualMachine, VirtualMachine.c.account_id.in_(accounts))
+def _count(tag: str | None) -> Any:
+    return _by_account(sa.func.count(), tag)
 
 
 @counted("cpu")
-def _cores(tx: Tx, accounts: Any) -> int:
-    c = VirtualMachine.c
-    return int(
-        tx.execute(
-            sa.select(sa.func.coalesce(sa.func.sum(c.cpu_number), 0)).where(c.account_id.in_(accounts))
-        ).scalar_one()
-    )
+def _cores(tag: str | None) -> Any:
+    return _by_account(sa.func.sum(VirtualMachine.c.cpu_number), tag)
 
 
 @counted("memory")
-def _memory(tx: Tx, accounts: Any) -> int:
-    c = VirtualMachine.c
-    return int(
-        tx.execute(sa.select(sa.func.coalesce(sa.func.sum(c.memory), 0)).where(c.account_id.in_(accounts))).scalar_one()
-    )
+def _memory(tag: str | None) -> Any:
+    return _by_account(sa.func.sum(VirtualMachine.c.memory), tag)
 
 
 @gauge

@@ -18,11 +18,13 @@ from mold.features.compute.machines.row import Nic, VirtualMachine, disks_of, ni
 from mold.features.compute.placement import Need
 from mold.features.identity import limits
 from mold.features.identity.tags import untag
+from mold.features.infra.alerts import failing
 from mold.features.infra.clusters import Cluster
 from mold.features.infra.guest_os import OsType
 from mold.features.infra.hosts import Host
 from mold.features.infra.offerings import DiskOffering, ServiceOffering
 from mold.features.infra.pods import Pod
+from mold.features.infra.settings import setting
 from mold.features.network import networks
 from mold.features.network.networks import Network
 from mold.features.network.offerings import NetworkOffering
@@ -230,6 +232,15 @@ def _fresh_disks(tx: Tx, ids: list[str]) -> list[tuple[Volume, w.PoolSpec]]:
     return [(rows[i], found[rows[i].pool_id or ""].spec()) for i in ids]
 
 
+def _rate(tx: Tx, vm: VirtualMachine, offering: ServiceOffering, network: Network) -> int:
+    """Mbit/s of a card: the compute offering's, else the network offering's, else the zone's; 0 is no limit."""
+    of_network = tx.known(NetworkOffering, network.network_offering_id).network_rate
+    for rate in (offering.network_rate, of_network):
+        if rate is not None:
+            return max(0, rate)
+    return max(0, RATE.get(tx, zone=vm.zone_id))
+
+
 def machine_spec(tx: Tx, vm_id: str, *, boot_menu: bool = False) -> w.MachineSpec:
     """What a host needs to know to run a machine."""
     vm = tx.one(VirtualMachine, vm_id)
@@ -265,9 +276,7 @@ def machine_spec(tx: Tx, vm_id: str, *, boot_menu: bool = False) -> w.MachineSpe
                 segment=networks.segment(tx, network),
                 device=nic.device,
                 model=_model(details.get("nicAdapter")),
-                rate_mbps=offering.network_rate
-                or tx.one(NetworkOffering, network.network_offering_id).network_rate
-                or 0,
+                rate_mbps=_rate(tx, vm, offering, network),
             )
         )
     os_type = tx.known(OsType, vm.os_type_id) if vm.os_type_id else None
@@ -301,6 +310,14 @@ BUSES = {
     "osdefault": "virtio",
     "virtio-blk": "virtio",
 }
+RATE = setting(
+    "vm.network.throttling.rate",
+    0,
+    "Mbit/s of machines' network cards where no offering says it; 0: no limit.",
+    category="Network",
+    scopes=("zone",),
+    unit="Mbit/s",
+)
 MODELS = {"virtio": "virtio", "e1000": "e1000", "rtl8139": "rtl8139", "vmxnet3": "vmxnet3"}
 
 
@@ -320,13 +337,17 @@ def forget(tx: Tx, vm: VirtualMachine) -> None:
         untag(tx, "volume", volume.id)
         if volume.pool_id:
             pools.release(tx, volume.pool_id, volume.size)
-        limits.give_back(tx, volume.account_id, volume=1, primary_storage=volume.size)
+        limits.give_back(
+            tx, volume.account_id, storage_tags=volume.storage_tags, volume=1, primary_storage=volume.size
+        )
         tx.remove(volume)
     for nic in tx.find(Nic, Nic.c.machine_id == vm.id):
         tx.remove(nic)
     for network in sorted(networks_seen):
         networks.bump(tx, network)
-    limits.give_back(tx, vm.account_id, user_vm=1, cpu=vm.cpu_number, memory=vm.memory)
+    limits.give_back(
+        tx, vm.account_id, host_tags=vm.host_tags, user_vm=1, cpu=vm.cpu_number, memory=vm.memory
+    )
     untag(tx, "virtualmachine", vm.id)
     tx.remove(vm)
 
@@ -373,3 +394,6 @@ def start(
         )
     )
     return id
+
+
+failing("USERVM", StartVm, text="Could not start machine", new="deployVirtualMachine")
