@@ -491,6 +491,27 @@ def test_a_project_and_its_members(browser: Browser, running: Running, state: An
         shot(page, "op-scope-project")
 
 
+def test_an_alert_is_told_at_once_and_archived(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    with window(browser, **KOREAN, storage_state=state) as (context, page):
+        other = context.new_page()
+        opened(other, running, "alerts")
+        opened(page, running, "")
+        expect(page.get_by_role("link", name="알림", exact=True)).to_be_visible(timeout=15_000)
+        job = call(page, "generateAlert", type="7", name="COMPUTE.HOST", description="first: a fan is loud")["jobid"]
+        other.goto("about:blank")
+        expect(page.get_by_role("link", name="알림: 새 알림 1개")).to_be_visible(timeout=20_000)
+        assert job
+        shot(page, "op-alert-badge")
+        page.get_by_role("link", name="알림: 새 알림 1개").click()
+        expect(page.get_by_text("a fan is loud")).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("link", name="알림", exact=True).first).to_be_visible()
+        checked(page, "alerts")
+        page.get_by_role("checkbox", name=re.compile("모두 선택")).check()
+        page.get_by_role("button", name="보관").click()
+        page.get_by_role("dialog").get_by_role("button", name=re.compile("보관")).last.click()
+        expect(page.get_by_text("a fan is loud")).to_have_count(0, timeout=20_000)
+
+
 @pytest.mark.parametrize("path", ["zones", "pods", "clusters", "hosts", "storagepools", "imagestores", "physicalnetworks", "routers",
                                   "managementservers", "certificates", "accounts", "users", "projects", "roles", "resourcelimits"])  # fmt: skip
 def test_a_page_in_both_widths(browser: Browser, running: Running, state: Any, path: str) -> None:  # noqa: F811

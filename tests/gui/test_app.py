@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mold.api.command import COMMANDS
-from mold.api.model import describe, slim
+from mold.api.model import _brief, describe
 from mold.api.permit import Caller, RoleType
 from mold.server.app import load
 
@@ -26,7 +26,7 @@ load()
 def test_the_app(tmp_path: Path) -> None:
     root = Caller("", "", "", "", "", "", RoleType.ADMIN, internal=True)
     model = tmp_path / "model.json"
-    model.write_text(json.dumps([slim(describe(made, root)) for made in COMMANDS.values() if made.listed]))
+    model.write_text(json.dumps([_brief(describe(made, root)) for made in COMMANDS.values() if made.listed]))
     ended = subprocess.run(
         [sys.executable, ROOT / "tools" / "gui.py", "test"],
         env={**os.environ, "MOLD_MODEL": str(model), "NO_COLOR": "1", "CI": "1"},
