@@ -1,5 +1,5 @@
-// All rows of a list: the first five hundred at once, the rest as they arrive, up to a limit beyond which one asks for
-// more. What the stream of events tells is patched in.
+// All rows of a list: a hundred at once, so that there is something to see, the rest as they arrive, up to a limit beyond
+// which one asks for more. What the stream of events tells is patched in.
 
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useEffect, useMemo, useState } from "react";
@@ -7,6 +7,7 @@ import { isMoving } from "../parts/State";
 import { call, rows, type Params, type Row } from "./client";
 import { live } from "./live";
 
+const FIRST = 100;
 const PAGE = 500;
 const UNASKED = 5000;
 
@@ -16,9 +17,13 @@ export function useRows(list: string, params: Params, enabled = true) {
   const query = useInfiniteQuery({
     queryKey: [list, "rows", params],
     enabled,
-    initialPageParam: 1,
-    queryFn: async ({ pageParam, signal }) => rows(await call(list, { ...params, page: pageParam, pagesize: PAGE }, signal)),
-    getNextPageParam: (last, pages) => (pages.length * PAGE < last.count && last.rows.length ? pages.length + 1 : undefined),
+    // Page 0 is the short one; page 1 begins with the same rows, which are left out of it.
+    initialPageParam: 0,
+    queryFn: async ({ pageParam, signal }) => {
+      const told = rows(await call(list, { ...params, page: pageParam || 1, pagesize: pageParam ? PAGE : FIRST }, signal));
+      return pageParam === 1 ? { ...told, rows: told.rows.slice(FIRST) } : told;
+    },
+    getNextPageParam: (last, pages) => ((pages.length > 1 ? (pages.length - 1) * PAGE : FIRST) < last.count && (last.rows.length || pages.length === 2) ? pages.length : undefined),
     refetchInterval: ({ state }) => {
       const pages = state.data?.pages ?? [];
       if (on || pages.length > 1) return on ? false : 60_000;

@@ -27,8 +27,8 @@ export function Review({ v, set, scope, to }: { v: Wanted; set: (change: Partial
     [w.t("deploy.root"), bytes(v.rootdisk ? v.rootdisk * 1024 ** 3 : Number(v.template?.size ?? 0), w), 1],
     ...(v.disk ? [[w.t("deploy.disk"), `${v.disk.name} (${v.disk.iscustomized ? v.disksize : v.disk.disksize} GiB)`, 1] as [string, ReactNode, number]] : []),
     [w.t("deploy.networks"), v.networks.map((n) => n.name).join(", "), 2],
-    [w.noun("SSHKeyPairs"), v.keys.join(", ") || w.t("form.leave"), 2],
-    [w.noun("UserData"), v.userdata?.trim() ? w.t("deploy.userdata.own") : v.userdataid ? w.t("deploy.userdata.chosen") : w.t("form.leave"), 2],
+    [w.noun("SSHKeyPairs"), v.keys.join(", ") || w.t("deploy.none"), 2],
+    [w.noun("UserData"), v.userdata?.trim() ? w.t("deploy.userdata.own") : v.userdataid ? w.t("deploy.userdata.chosen") : w.t("deploy.none"), 2],
   ];
   return (
     <Stack gap="lg">

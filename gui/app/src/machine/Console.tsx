@@ -2,11 +2,11 @@
 // pages of this browser for a new ticket when it has lost its connection (shell/tickets.ts).
 
 import { ActionIcon, Alert, Button, Group, Loader, Stack, Text, Tooltip } from "@mantine/core";
-import { notifications } from "@mantine/notifications";
 import { IconExternalLink, IconTerminal2 } from "@tabler/icons-react";
 import { useEffect, useState } from "react";
 import { call, type Row } from "../api/client";
 import { useModel } from "../api/model";
+import { tell } from "../parts/act";
 import { explain, FaultNote } from "../parts/FaultNote";
 import { useSearchWriter } from "../parts/To";
 import { nameOf } from "../parts/Value";
@@ -24,13 +24,13 @@ async function address(row: Row): Promise<string> {
 export async function openConsole(row: Row): Promise<void> {
   const w = words();
   const opened = window.open("about:blank", `mold-console-${row.id}`, "popup,width=1100,height=820");
-  if (!opened) return void notifications.show({ color: "red", message: w.t("console.blocked"), autoClose: 10_000 });
+  if (!opened) return void tell({ color: "red", message: w.t("console.blocked"), autoClose: 10_000 });
   try {
     opened.location.replace(new URL(await address(row), location.href));
   } catch (no) {
     opened.close();
     const told = explain(no, w);
-    notifications.show({ color: "red", title: told.what, message: told.said ?? told.why, autoClose: 10_000 });
+    tell({ color: "red", title: told.what, message: told.said ?? told.why, autoClose: 10_000 });
   }
 }
 

@@ -3,6 +3,8 @@ import { isAdmin } from "../api/session";
 import { Console, ConsoleButtons } from "../machine/Console";
 import { Ends, Gone, mayEnd } from "../machine/Ends";
 import { Disks, Nics } from "../machine/Tabs";
+import type { Column } from "../parts/DataTable";
+import { nameOf } from "../parts/Value";
 import { words } from "../words";
 import { noun } from "./index";
 
@@ -10,10 +12,13 @@ const running = (row: Row) => row.state === "Running" || words().t("vm.needs.run
 const stopped = (row: Row) => row.state === "Stopped" || words().t("vm.needs.stopped");
 const tagsOf = (row: Row) => ((row.tags ?? []) as Row[]).map((t) => `${t.key}=${t.value}`);
 
+/** What people call it; the host name is found by the search too. */
+const called: Column = { field: "name", value: (row) => (row.displayname && row.displayname !== row.name ? `${row.displayname} (${row.name})` : row.name), cell: nameOf };
+
 export default noun({
   list: "listVirtualMachines",
   get columns() {
-    return ["name", "state", "ipaddress", "serviceofferingname", ...(isAdmin() ? ["hostname"] : []), "zonename", "account", { field: "tags", facet: true, values: tagsOf }];
+    return [called, "state", "ipaddress", "serviceofferingname", ...(isAdmin() ? ["hostname"] : []), "zonename", "account", { field: "tags", facet: true, values: tagsOf }];
   },
   facets: ["state", "zonename"],
   primary: ["startVirtualMachine", "stopVirtualMachine", "rebootVirtualMachine"],

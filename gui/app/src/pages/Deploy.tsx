@@ -80,7 +80,7 @@ function Image({ v, set, scope }: { v: Wanted; set: Set; scope: Scope }) {
       </Tabs>
       {ready.length > FEW && <TextInput aria-label={w.t("table.search", { name: w.noun("Templates") })} placeholder={w.t("table.search.in")} value={typed} onChange={(e) => setTyped(e.currentTarget.value)} maw={340} />}
       {templates.isPending ? <Skeleton h={84} radius="lg" /> : shown.length ? (
-        <Choice label={w.noun("Templates")} value={v.template ? [String(v.template.id)] : []} onChange={([id]) => set({ template: ready.find((t) => t.id === id) })} options={shown.slice(0, 60).map((t) => ({ id: String(t.id), title: String(t.name), about: <><div>{t.displaytext !== t.name && t.displaytext}</div><div>{[t.ostypename, bytes(Number(t.size), w), t.arch].filter(Boolean).join(" · ")}</div></> }))} />
+        <Choice label={w.noun("Templates")} value={v.template ? [String(v.template.id)] : []} onChange={([id]) => set({ template: ready.find((t) => t.id === id) })} options={shown.slice(0, 60).map((t) => ({ id: String(t.id), title: String(t.name), about: <><div translate="no">{t.displaytext !== t.name && t.displaytext}</div><div translate="no">{[t.ostypename, bytes(Number(t.size), w), t.arch].filter(Boolean).join(" · ")}</div></> }))} />
       ) : (
         <Stack align="flex-start" gap="xs"><Text c="dimmed">{w.t(typed ? "table.nothing" : "deploy.no.image")}</Text>{!typed && <Button variant="light" size="xs" renderRoot={(p) => <To {...p} to="/templates-new" />}>{w.t("templates.new")}</Button>}</Stack>
       )}
@@ -144,7 +144,7 @@ function Network({ v, set, scope }: { v: Wanted; set: Set; scope: Scope }) {
       )}
       <div>
         {may("listUserData") && !write && <Pick list="listUserData" label={w.noun("UserData")} description={w.t("deploy.userdata.how")} value={v.userdataid} onChange={(id) => set({ userdataid: id as string | undefined, userdata: undefined })} />}
-        {write && <Textarea autosize minRows={5} maxRows={16} spellCheck={false} ff="monospace" label={w.noun("UserData")} description={w.t("deploy.userdata.how")} placeholder={"#cloud-config\n"} value={v.userdata ?? ""} onChange={(e) => set({ userdata: e.currentTarget.value, userdataid: undefined })} />}
+        {write && <Textarea autosize minRows={5} maxRows={16} spellCheck={false} styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }} label={w.noun("UserData")} description={w.t("deploy.userdata.how")} placeholder={"#cloud-config\n"} value={v.userdata ?? ""} onChange={(e) => set({ userdata: e.currentTarget.value, userdataid: undefined })} />}
         <Button mt={6} size="compact-sm" variant="subtle" onClick={() => (setWrite(!write), write && set({ userdata: undefined }))}>{w.t(write ? "deploy.userdata.pick" : "deploy.userdata.write")}</Button>
       </div>
     </Stack>

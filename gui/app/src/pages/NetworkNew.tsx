@@ -64,7 +64,7 @@ export default function NetworkNew() {
       setBusy(false);
     }
   };
-  const about = (o: Row) => <><div>{o.displaytext !== o.name && o.displaytext}</div><div>{w.t("network.gives", { what: ((o.service ?? []) as Row[]).map((s) => w.phrase(String(s.name))).join(", ") || "–" })}</div></>;
+  const about = (o: Row) => <><div translate="no">{o.displaytext !== o.name && o.displaytext}</div><div>{w.t("network.gives", { what: ((o.service ?? []) as Row[]).map((s) => w.phrase(String(s.name))).join(", ") || "–" })}</div></>;
   return (
     <Stack gap="lg" maw={880}>
       <div><Text size="sm" mb={4}><To className="plain" to="/networks">← {w.noun("Networks")}</To></Text><Title order={1} fz={24}>{w.command("createNetwork")}</Title></div>
@@ -83,7 +83,7 @@ export default function NetworkNew() {
             {offering && <Group wrap="nowrap" align="center" gap="lg" className="stackable"><Diagram kind={kind} /><div><Text fw={600} size="sm">{w.state(kind)}</Text><Text size="sm" c="dimmed">{w.t(`network.kind.${kind.toLowerCase()}`)}</Text></div></Group>}
             {!layer2 && (
               <div>
-                <TextInput maw={340} label="CIDR" description={w.t("network.cidr.how")} ff="monospace" value={range} error={(tried || cidr !== undefined) && wrongRange} onChange={(e) => setCidr(e.currentTarget.value)} autoComplete="off" spellCheck={false} />
+                <TextInput maw={340} label="CIDR" description={w.t("network.cidr.how")} styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }} value={range} error={(tried || cidr !== undefined) && wrongRange} onChange={(e) => setCidr(e.currentTarget.value)} autoComplete="off" spellCheck={false} />
                 {found && <Text size="sm" c="dimmed" mt={6} aria-live="polite">{w.t("network.cidr.means", { gateway: found.gateway, netmask: found.netmask, count: w.number(found.hosts) })}</Text>}
               </div>
             )}
@@ -105,7 +105,7 @@ function Diagram({ kind }: { kind: string }) {
   const box = { fill: "var(--mold-good-ground)", stroke: "var(--mold-good)", strokeWidth: 1.4 };
   const node = { fill: "var(--mold-busy-ground)", stroke: "var(--mold-busy)", strokeWidth: 1.4 };
   return (
-    <svg width="200" height="104" viewBox="0 0 200 104" role="presentation" aria-hidden style={{ flex: "none", maxWidth: "100%" }}>
+    <svg width="166" height="108" viewBox="20 -6 166 108" role="presentation" aria-hidden style={{ flex: "none", maxWidth: "100%" }}>
       <path d="M20 62H140M40 62v16M80 62v16M120 62v16" {...line} />
       {[40, 80, 120].map((x) => <rect key={x} x={x - 14} y={78} width={28} height={18} rx={4} {...box} />)}
       {kind !== "L2" && <><path d="M80 62V46M80 28V18" {...line} /><circle cx={80} cy={37} r={10} {...node} /></>}

@@ -8,7 +8,7 @@ import { nounBySlug, useModel, type Noun } from "../api/model";
 import { useRows } from "../api/rows";
 import { scoped, useScope } from "../api/scope";
 import { columnsOf, useDeclared } from "../nouns";
-import { act, DANGEROUS, follow } from "../parts/act";
+import { act, DANGEROUS } from "../parts/act";
 import { DataTable } from "../parts/DataTable";
 import { ActionMenu } from "../parts/ActionMenu";
 import { fieldsOf, FILTERS } from "../parts/fields";
@@ -38,7 +38,7 @@ function NounList({ noun }: { noun: Noun }) {
   if (!about) return null;
   const { columns, shown } = columnsOf(noun, about);
   const create = (about.create ?? noun.create.map((c) => c.name)).filter((c) => model.commands.has(c));
-  const make = (command: string) => act({ command, noun, first: about.first?.[command], onDone: (ran) => ran.job === undefined && follow(ran) });
+  const make = (command: string) => act({ command, noun, first: about.first?.[command] });
   const bulk = (about.bulk ?? noun.actions.filter((c) => /^(start|stop|reboot|delete|destroy)/.test(c.name) && !fieldsOf(c, { id: "" }).some((f) => f.required)).map((c) => c.name)).filter((c) => model.commands.has(c));
   const to = (r: Row) => (r.id ? { slug: noun.slug, id: String(r.id) } : undefined);
   return (

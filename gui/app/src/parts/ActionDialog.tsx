@@ -2,7 +2,6 @@
 
 import { Alert, Badge, Button, Drawer, Group, List, Loader, Modal, Stack, Text, TextInput } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
-import { notifications } from "@mantine/notifications";
 import { IconCheck, IconX } from "@tabler/icons-react";
 import { useState } from "react";
 import type { Params, Row } from "../api/client";
@@ -10,7 +9,7 @@ import { run } from "../api/jobs";
 import { useDeclared } from "../nouns";
 import { useModel } from "../api/model";
 import { useWords } from "../words";
-import { DANGEROUS, follow, IRREVERSIBLE, type Act } from "./act";
+import { DANGEROUS, follow, IRREVERSIBLE, tell, type Act } from "./act";
 import { CommandForm, initialOf } from "./CommandForm";
 import { explain } from "./FaultNote";
 import { fieldsOf } from "./fields";
@@ -54,7 +53,7 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
       onDone={(ran) => {
         close();
         follow(ran, subject);
-        if (!ran.job) notifications.show({ color: "mold", message: w.t("done", { what: subject ? `${subject} · ${title}` : title }), autoClose: 3000 });
+        if (!ran.job) tell({ color: "mold", message: w.t("done", { what: subject ? `${subject} · ${title}` : w.command(what.command) }), autoClose: 3000 });
         what.onDone?.(ran);
       }}
     >

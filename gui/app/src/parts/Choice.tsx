@@ -34,7 +34,7 @@ export function Choice({ label, options, value, onChange, many, cols = 2 }: { la
             <Paper p="md" h="100%">
               <Group justify="space-between" wrap="nowrap" align="flex-start" gap="sm">
                 <div style={{ minWidth: 0 }}>
-                  <Text fw={600} size="sm">{o.title}</Text>
+                  <Text fw={600} size="sm" translate="no">{o.title}</Text>
                   {o.about && <Text size="xs" c="dimmed" component="div" mt={3}>{o.about}</Text>}
                   {o.not && <Text size="xs" c="var(--mold-warn)" mt={3}>{o.not}</Text>}
                 </div>

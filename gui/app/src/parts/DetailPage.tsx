@@ -12,7 +12,7 @@ import { useModel, type Command, type Noun } from "../api/model";
 import { columnsOf, HIDDEN, readiness, useDeclared, type Declared } from "../nouns";
 import { useRows } from "../api/rows";
 import { useWords } from "../words";
-import { act, DANGEROUS } from "./act";
+import { act, DANGEROUS, tell } from "./act";
 import { ActionMenu, ordered } from "./ActionMenu";
 import { CommandForm, initialOf } from "./CommandForm";
 import { DataTable } from "./DataTable";
@@ -21,7 +21,6 @@ import { fieldsOf, FILTERS } from "./fields";
 import { relatedOf } from "./related";
 import { isMoving, State } from "./State";
 import { nameOf, Value } from "./Value";
-import { notifications } from "@mantine/notifications";
 
 export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
   const w = useWords();
@@ -123,7 +122,7 @@ function Settings({ command, noun, row, about }: { command: Command; noun: Noun;
     <Paper p="lg" maw={640}>
       {why !== true && <Alert color="yellow" mb="md">{why}</Alert>}
       {why === true && locked && <Alert color="gray" mb="md">{locked.why}</Alert>}
-      <CommandForm key={`${row.id} ${Boolean(locked)}`} without={[...(locked?.params ?? []), ...(about.without?.[command.name] ?? [])]} command={command} fixed={{ id: row.id }} initial={initialOf(command, row)} first={about.first?.[command.name] ?? fieldsOf(command, { id: "" }).slice(0, 8).map((f) => f.param.name)} subject={nameOf(row)} list={noun.list.name} target={row.id} submit={w.t("save")} allowed={why === true} onDone={() => notifications.show({ color: "mold", message: w.t("saved") })} />
+      <CommandForm key={`${row.id} ${Boolean(locked)}`} without={[...(locked?.params ?? []), ...(about.without?.[command.name] ?? [])]} command={command} fixed={{ id: row.id }} initial={initialOf(command, row)} first={about.first?.[command.name] ?? fieldsOf(command, { id: "" }).slice(0, 8).map((f) => f.param.name)} subject={nameOf(row)} list={noun.list.name} target={row.id} submit={w.t("save")} allowed={why === true} onDone={() => tell({ color: "mold", message: w.t("saved") })} />
     </Paper>
   );
 }

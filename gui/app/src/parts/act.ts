@@ -28,12 +28,15 @@ export const act = (what: Act) => asked.set({ ...what, number: ++number });
 export const IRREVERSIBLE = /^(expunge|purge)|^(delete|remove)(Zone|Pod|Cluster|Host|StoragePool|ImageStore|Domain|Account|Project|User|Network|VPC|Volume|Snapshot|VMSnapshot|Backup|Template|Iso|KubernetesCluster|PhysicalNetwork|Role)$/;
 export const DANGEROUS = /^(delete|destroy|expunge|remove|purge|release|revoke|stop|detach|disable|archive|reset|revert|restore|disassociate|unmanage)/;
 
+/** Say something in a corner of the screen, and to screen readers. */
+export const tell = (what: Parameters<typeof notifications.show>[0]) => notifications.show({ closeButtonProps: { "aria-label": words().t("close") }, ...what });
+
 /** Tell the end of a job in a corner of the screen, and to screen readers. */
 export function announce(job: Job): void {
   const w = words();
   const name = `${job.subject ? `${job.subject} · ` : ""}${w.command(job.command)}`;
-  if (job.status === 2) notifications.show({ color: "red", title: w.t("job.failed"), message: `${name}. ${w.language === "en" ? (job.error?.text ?? "") : (w.maybe(`fault.${job.error?.key ?? job.error?.code}`) ?? "")}`, autoClose: 10_000 });
-  else notifications.show({ color: "mold", title: w.t("job.done"), message: name, autoClose: 4000 });
+  if (job.status === 2) tell({ color: "red", title: w.t("job.failed"), message: `${name}. ${w.language === "en" ? (job.error?.text ?? "") : (w.maybe(`fault.${job.error?.key ?? job.error?.code}`) ?? "")}`, autoClose: 10_000 });
+  else tell({ color: "mold", title: w.t("job.done"), message: name, autoClose: 4000 });
 }
 /** Tell how it ends; a secret that it made is shown, once. */
 export function follow(ran: Ran, subject?: string): void {
