@@ -16,8 +16,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One stamp per set of roles: another set needs another environment.
 READY := $(VENV)/.ready-$(subst $() ,-,$(strip $(ROLES)))
+# Ansible's collection, for the tests that run it unchanged.
+COLLECTION := $(VENV)/ansible/ansible_collections/ngine_io/cloudstack/MANIFEST.json
 PAGES := mold/gui/static/app/THIRD_PARTY.txt
 PYTEST := $(BIN)/pytest
+# Tests wait more than they compute: three processes on two cores, a file in one of them.
+AT_ONCE ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system gui run test lint test-fast test-postgres test-host test-browser test-slow bench lock clean
@@ -25,7 +29,7 @@ PYTEST := $(BIN)/pytest
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
-setup: system $(READY) gui
+setup: system $(READY) gui $(if $(filter test,$(ROLES)),$(COLLECTION))
 
 # Looks only (0.1 s) when nothing is missing. `python3` is all that a machine must have for it.
 system:
@@ -33,6 +37,7 @@ system:
 	@python3 mold/cli/prepare.py $(ROLES)
 
 # pip checks every hash in the lock; libvirt-python (for hosts) and bonsai (for ldap) are compiled. uv does the same, faster.
+# Of `ansible` only one collection is wanted, see tools/collection.py.
 $(READY): requirements.lock pyproject.toml | system
 	@rm -f $(VENV)/.ready-*
 	@for python in python3 python3.13 python3.12 python3.11 /usr/bin/python3 none; do \
@@ -40,8 +45,8 @@ $(READY): requirements.lock pyproject.toml | system
 		$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	done; \
 	[ -x $(BIN)/python ] || { echo "Making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV); }
-	@awk '/^[A-Za-z0-9]/ { skip = (/^libvirt-python==/ && !host) || (/^bonsai==/ && !ldap) } !skip' \
-		host=$(if $(filter host,$(ROLES)),1,0) ldap=$(if $(filter ldap test,$(ROLES)),1,0) \
+	@awk '/^[A-Za-z0-9]/ { skip = (/^libvirt-python==/ && !host) || (/^bonsai==/ && !ldap) || /^ansible==/ || (/^ansible-core==/ && !test) } !skip' \
+		host=$(if $(filter host,$(ROLES)),1,0) ldap=$(if $(filter ldap test,$(ROLES)),1,0) test=$(if $(filter test,$(ROLES)),1,0) \
 		requirements.lock > $(VENV)/requirements.txt
 	@if command -v uv >/dev/null; then \
 		set -e; uv pip install -q --python $(BIN)/python --require-hashes -r $(VENV)/requirements.txt; \
@@ -50,6 +55,10 @@ $(READY): requirements.lock pyproject.toml | system
 		set -e; $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/requirements.txt; \
 		$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .; \
 	fi
+	@touch $@
+
+$(COLLECTION): tools/collection.py | $(READY)
+	$(BIN)/python tools/collection.py requirements.lock $(VENV)/ansible
 	@touch $@
 
 gui: $(PAGES)
@@ -69,10 +78,10 @@ lint: setup
 	@if grep -q '^\[tool.importlinter' pyproject.toml || [ -e .importlinter ]; then $(BIN)/lint-imports; fi
 
 test-fast: setup
-	$(PYTEST) -m "not host and not postgres and not browser and not slow"
+	$(PYTEST) $(AT_ONCE) -m "not host and not postgres and not browser and not slow"
 
 test-postgres: setup
-	$(PYTEST) --database postgres -m "postgres and not host and not browser"
+	$(PYTEST) $(AT_ONCE) --database postgres -m "postgres and not host and not browser and not slow"
 
 test-host: setup
 	$(PYTEST) -m host
@@ -82,7 +91,7 @@ test-browser: setup
 	$(PYTEST) -m "browser and not host" || { [ $$? -eq 5 ] && echo "No test is marked browser."; }
 
 test-slow: setup
-	$(PYTEST) -m "slow and not host and not postgres and not browser" || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
+	$(PYTEST) $(AT_ONCE) --database sqlite --database postgres -m "slow and not host and not browser" || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
 
 bench: setup
 	$(BIN)/python tools/bench.py $(ARGS)

@@ -303,7 +303,9 @@ def _param(name: str, hint: Any, default: Any, words: dict[str, str], access: Ac
             hint = rest[0]
             if get_origin(hint) is Annotated:
                 hint, *notes = get_args(hint)
-                spec = next((n for n in notes if isinstance(n, Param)), spec)
+                inner = next((n for n in notes if isinstance(n, Param)), Param())
+                # `Annotated[Long | None, Param(low=1)]`: what the type says, and what is said of this parameter.
+                spec = _with(spec, kind=inner.kind if spec.kind == "string" else spec.kind, keys=spec.keys or inner.keys)
     kind: Kind = "string"
     item = ""
     resource = None

@@ -37,6 +37,10 @@ class Query:
         self.order: list[Any] = [kind.c.number]
         self.details: frozenset[str] | None = None
         self.only_count = False
+        self.owned: Any = None
+        """Of a list with `for_whom`: which rows are the named account's, domain's or project's; None when none is named."""
+        self.holders: tuple[str, ...] = ()
+        """Of a list with `for_whom`: the ids of the named account or project."""
 
     def where(self, *clauses: Any) -> None:
         """Only rows that also meet these conditions."""
@@ -98,17 +102,22 @@ def lists(
     refused: dict[str, str] | None = None,
     id_param: bool = True,
     everyones: bool = False,
+    for_whom: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Declare a list command; the function gets the query and the special filters, and narrows the query.
 
     `everyones`: without account, domain or project the list is of all that the caller may see, not of the caller's own.
+    `for_whom`: account, domain and project say for whom things are listed, not whose they are: the function narrows by
+    `Query.owned` and `Query.holders` itself.
     """
 
     def keep(function: Callable[..., None]) -> Callable[..., None]:
         doc, words = _docs(function)
         made = Command(
             name,
-            lambda ctx, **given: _list(ctx, kind, function, {**given, "listall": True} if everyones else given),
+            lambda ctx, **given: _list(
+                ctx, kind, function, {**given, "listall": True} if everyones else given, for_whom=for_whom
+            ),
             roles=roles,
             answers=kind,
             key=key or kind.kind,
@@ -178,7 +187,9 @@ def narrows(name: str, param: str, kind: type[Resource]) -> Callable[[Callable[[
     return keep
 
 
-def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: dict[str, Any]) -> dict[str, Any]:
+def _list(
+    ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: dict[str, Any], *, for_whom: bool = False
+) -> dict[str, Any]:
     page, pagesize = given.pop("page", None), given.pop("pagesize", None)
     window(page, pagesize)
     query = Query(ctx, kind)
@@ -189,7 +200,10 @@ def _list(ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: 
     if "ids" in given and "ids" not in special:
         query.where(ctx.tx.any_of(kind.c.id, [r.id for r in given.pop("ids")]))
         one = one or True
-    if issubclass(kind, Owned):
+    if issubclass(kind, Owned) and for_whom:
+        query.where(condition(kind, ctx.caller, "see"))
+        _for_whom(query, given)
+    elif issubclass(kind, Owned):
         scope(query, given, narrowed=one is not None)
     else:
         query.where(condition(kind, ctx.caller, "see"))
@@ -275,13 +289,7 @@ def scope(query: Query, given: dict[str, Any], *, narrowed: bool) -> None:
                 )
             query.where(c.account_id == caller.account_id)
             return
-        kind = REGISTRY["account"]
-        found = query.tx.first(
-            kind, kind.c.name == account, kind.c.domain_id == domain.id, condition(kind, caller, "see")
-        )
-        if found is None:
-            raise NotFound(f"There is no account {account} in this domain, or you may not see it.", account=account)
-        query.where(c.account_id == found.id)
+        query.where(c.account_id == _account(query, account, domain))
         return
     if domain is not None:
         query.where(below(domain.trail, c.domain_id) if recursive else c.domain_id == domain.id)
@@ -298,6 +306,33 @@ def scope(query: Query, given: dict[str, Any], *, narrowed: bool) -> None:
         query.where(below(caller.domain_trail, c.domain_id), c.project_id.is_(None))
         return
     query.where(c.account_id == caller.account_id)
+
+
+def _account(query: Query, name: str, domain: Any) -> str:
+    """The id of the account of that name in the domain. NotFound when there is none that the caller may see."""
+    kind = REGISTRY["account"]
+    found = query.tx.first(
+        kind, kind.c.name == name, kind.c.domain_id == domain.id, condition(kind, query.ctx.caller, "see")
+    )
+    if found is None:
+        raise NotFound(f"There is no account {name} in this domain, or you may not see it.", account=name)
+    return str(found.id)
+
+
+def _for_whom(query: Query, given: dict[str, Any]) -> None:
+    """Whom account, domain or project name: kept on the query as a condition and as ids."""
+    c, caller = query.c, query.ctx.caller
+    account, domain, project = given.pop("account", None), given.pop("domainid", None), given.pop("projectid", None)
+    recursive = given.pop("isrecursive", False)
+    if project is not None and project != "-1":
+        query.owned, query.holders = c.project_id == project.id, (project.id,)
+    elif account is not None:
+        if domain is None and account != caller.account:
+            raise Invalid("account needs domainid: the same name may exist in several domains.", parameter="domainid")
+        id = _account(query, account, domain) if domain is not None else caller.account_id
+        query.owned, query.holders = c.account_id == id, (id,)
+    elif domain is not None:
+        query.owned = below(domain.trail, c.domain_id) if recursive else c.domain_id == domain.id
 
 
 def permitted(tx: Tx, kind: type[Resource], caller: Caller, value: str) -> Any:

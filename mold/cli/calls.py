@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from mold.cli.faults import TimedOut, Unreachable, Usage
+from mold.cli.faults import Fault, JobFailed, Refused, TimedOut, Unreachable, Usage
 from mold.cli.options import Options, open_cloud
 from mold.cli.words import nearest, say
 
@@ -50,20 +50,18 @@ def verb(options: Options, words: list[str]) -> int:
         except (Unreachable, TimedOut) as problem:
             print("mold: " + say("stale", why=problem.text), file=sys.stderr)
     command = known(model, words[0], noun)
-    columns = options.chosen_columns
-    if "filter" in params and command.param("filter") is None:
-        columns = columns or [name.strip() for name in params.pop("filter").split(",") if name.strip()]
-        params.pop("filter", None)
+    if "filter" in params and command.param("filter") is None:  # as CloudMonkey takes it: columns
+        options = options._replace(columns=options.columns or params["filter"])
+        params.pop("filter")
     check(command, params)
 
     def ask(lookup: Command, question: Mapping[str, str]) -> Answer:
         return cloud.call(lookup.name, question, reads=lookup.reads)
 
-    resolved = resolve(command, params, model, ask)
-    pages = command.param("page") is not None
-    return _send(
-        options, cloud, command.name, resolved, reads=command.reads, columns=columns, pages=pages, typed=params
+    call = Call(
+        command.name, resolve(command, params, model, ask), params, command.reads, command.param("page") is not None
     )
+    return carry_out(options, cloud, [call], model)
 
 
 def api(options: Options, words: list[str]) -> int:
@@ -78,62 +76,145 @@ def api(options: Options, words: list[str]) -> int:
     found = kept(cloud)
     command = found[0].get(words[0]) if found else None
     pages = command is None or command.param("page") is not None
-    reads = command.reads if command else None
-    return _send(
-        options, cloud, words[0], params, reads=reads, columns=options.chosen_columns, pages=pages, typed=params
-    )
+    call = Call(words[0], params, params, command.reads if command else None, pages)
+    return carry_out(options, cloud, [call], found[0] if found else None)
 
 
-def _send(
+class Call(NamedTuple):
+    """One command as it is sent. `typed` are the parameters before names became ids; `reads` None: judged by the name."""
+
+    name: str
+    params: Mapping[str, str]
+    typed: Mapping[str, str]
+    reads: bool | None
+    pages: bool
+
+
+def carry_out(
     options: Options,
     cloud: Cloud,
-    name: str,
-    params: Mapping[str, str],
+    calls: Sequence[Call],
+    model: Model | None,
     *,
-    reads: bool | None,
-    columns: list[str],
-    pages: bool,
-    typed: Mapping[str, str],
+    columns: Sequence[str] = (),
+    confirm: bool | None = None,
 ) -> int:
-    """Send one command, wait for its job, print the answer. `typed` are the parameters before names became ids."""
-    from mold.cli.client import masked
-    from mold.cli.params import every_page
-    from mold.cli.show import show
+    """Send the commands, wait for their jobs, print the answers. `confirm` None: judged by the command's verb."""
+    if options.dry_run or options.explain:
+        from mold.cli.explain import tell
 
-    if options.dry_run:
-        show({"command": name, **masked(params)}, form=options.output)
-        return 0
-    _confirm(options, name, typed)
-    if options.paginate and pages:
-        answer = every_page(cloud, name, params, reads=reads)
-    else:
-        answer = cloud.call(name, params, reads=reads)
-    job_id = answer.get("jobid")
-    if isinstance(job_id, str) and "jobstatus" not in answer:
-        if options.no_wait:
-            _show_job_id(options, answer, job_id)
-            return 0
-        answer = _wait(options, cloud, job_id, name)
-    show(
-        answer,
-        form=options.output,
-        columns=columns,
-        header=not options.no_header,
-        is_list=name.startswith("list"),
-        asked=[key for key in typed if not key.endswith("id")],
-    )
+        return tell(options, cloud, calls, model)
+    answers = send(options, cloud, calls, confirm=confirm)
+    if answers:
+        present(options, merged(answers), calls[0], columns=columns)
     return 0
 
 
-def _confirm(options: Options, name: str, params: Mapping[str, str]) -> None:
-    """Ask before something is destroyed, when there is somebody to ask. Raises Usage for a no."""
+def send(options: Options, cloud: Cloud, calls: Sequence[Call], *, confirm: bool | None = None) -> list[Answer]:
+    """Send the commands and wait for their jobs: all are sent before the first is waited for.
+
+    With --no-wait the ids of jobs are printed and nothing is left to show.  When some of several fail, the others are
+    seen through before the first failure is raised.
+    """
+    from mold.cli.jobs import Waiting
+    from mold.cli.show import clean
+
+    _confirm(options, calls, confirm)
+    failed: list[Fault] = []
+    sent: list[tuple[Call, Answer]] = []
+    ended: list[Answer] = []
+    for call in calls:
+        try:
+            sent.append((call, _ask(options, cloud, call)))
+        except Refused as problem:
+            failed.append(problem)
+    jobs = [_job_of(answer) for _, answer in sent]
+    for at, ((call, answer), job_id) in enumerate(zip(sent, jobs, strict=True)):
+        if job_id is None:
+            ended.append(answer)
+        elif options.no_wait:
+            _show_job_id(options, answer, job_id)
+        else:
+            try:
+                ended.append(_wait(options, cloud, job_id, call.name))
+            except JobFailed as problem:
+                failed.append(problem)
+            except KeyboardInterrupt as stop:
+                raise Waiting([left for left in jobs[at:] if left]) from stop
+    if failed and len(calls) == 1:
+        raise failed[0]
+    if failed:
+        if ended:
+            present(options, merged(ended), calls[0])
+        for each in failed:
+            print("mold: " + clean(each.text), file=sys.stderr)
+        raise type(failed[0])(say("some.failed", failed=len(failed), all=len(calls)))
+    return ended
+
+
+def _job_of(answer: Answer) -> str | None:
+    """The job that an answer says was started; None when it is the answer itself."""
+    job = answer.get("jobid")
+    return job if isinstance(job, str) and "jobstatus" not in answer else None
+
+
+def _ask(options: Options, cloud: Cloud, call: Call) -> Answer:
+    from mold.cli.params import every_page
+
+    if options.wants_all and call.pages:
+        return every_page(cloud, call.name, call.params, reads=call.reads)
+    return cloud.call(call.name, call.params, reads=call.reads)
+
+
+def merged(answers: Sequence[Answer]) -> Answer:
+    """Several answers of one command as one list; a single one as it is."""
+    from mold.cli.show import rows_of
+
+    if len(answers) == 1:
+        return answers[0]
+    parts = [rows_of(answer) for answer in answers]
+    rows: list[Json] = [row for part in parts for row in part.rows]
+    return {"count": len(rows), parts[0].key or "answer": rows}
+
+
+def present(options: Options, answer: Answer, call: Call, *, columns: Sequence[str] = ()) -> None:
+    """Print an answer as the options say."""
+    from mold.cli.show import show
+
+    if options.filter or options.sort_by:
+        from mold.cli.sift import sift
+
+        answer = sift(answer, options.filter, options.sort_by)
+    if options.query:
+        from mold.cli.sift import ask, show_found
+
+        show_found(ask(answer, options.query), options)
+        return
+    chosen = options.chosen_columns
+    show(
+        answer,
+        form=options.output,
+        columns=chosen,
+        usual=columns,
+        header=not options.no_header,
+        is_list=call.name.startswith("list"),
+        asked=[key for key in call.typed if not key.endswith("id")],
+    )
+
+
+def _confirm(options: Options, calls: Sequence[Call], wanted: bool | None) -> None:
+    """Ask before something is destroyed. Raises Usage for a no, and when there is nobody to ask."""
     from mold.cli.client import masked
     from mold.cli.model import split_name
 
-    verb, noun = split_name(name)
-    if verb not in DESTRUCTIVE or options.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    verb, noun = split_name(calls[0].name)
+    if options.yes or not (verb in DESTRUCTIVE if wanted is None else wanted):
         return
-    what = " ".join([noun, *(f"{key}={value}" for key, value in masked(params).items())])
+    what = " ".join(
+        [noun, *(f"{key}={value}" for call in calls for key, value in masked(call.typed).items() if key != "listall")]
+    )
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Usage(say("needs.yes", verb=verb, what=what))
     print(say("confirm", verb=verb, what=what), end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes", "예"):
         raise Usage(say("not.confirmed"))
@@ -154,31 +235,24 @@ def _wait(options: Options, cloud: Cloud, job: str, command: str) -> Answer:
     return wait(cloud, job, command=command, seconds=options.timeout or JOB_SECONDS)
 
 
-def job(options: Options, words: list[str]) -> int:
-    """`mold job watch ID` and `mold job list`."""
-    from mold.cli.params import every_page, read_words
-    from mold.cli.show import show
+def watch(options: Options, cloud: Cloud, job_id: str) -> int:
+    """Wait for a job and show what came of it."""
+    call = Call("queryAsyncJobResult", {"jobid": job_id}, {}, True, False)
+    present(options, _wait(options, cloud, job_id, "job"), call)
+    return 0
 
-    if words[:1] == ["watch"] and len(words) == 2:
-        answer = _wait(options, open_cloud(options), words[1], "job")
-        show(answer, form=options.output, columns=options.chosen_columns, header=not options.no_header)
-        return 0
-    if words[:1] != ["list"]:
-        raise Usage(say("bad.subcommand", command="job", names="watch ID, list"))
-    cloud, params = open_cloud(options), read_words(words[1:])
-    answer = (
-        every_page(cloud, "listAsyncJobs", params, reads=True)
-        if options.paginate
-        else cloud.call("listAsyncJobs", params)
-    )
-    columns = options.chosen_columns
+
+def list_jobs(options: Options, cloud: Cloud, params: Mapping[str, str]) -> int:
+    """Show jobs, for people with words instead of numbers and class names."""
+    call = Call("listAsyncJobs", params, params, True, True)
+    if options.dry_run:
+        return carry_out(options, cloud, [call], None)
+    answer = _ask(options, cloud, call)
     if options.output in ("table", "wide"):
-        columns = columns or list(JOB_COLUMNS)
         for row in _job_rows(answer):
             row["jobstatus"] = JOB_STATES.get(str(row.get("jobstatus")), row.get("jobstatus"))
             row["cmd"] = str(row.get("cmd", "")).rpartition(".")[2]
-            row.setdefault("jobprogress", "")
-    show(answer, form=options.output, columns=columns, header=not options.no_header, is_list=True)
+    present(options, answer, call, columns=JOB_COLUMNS)
     return 0
 
 

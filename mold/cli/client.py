@@ -12,11 +12,12 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import re
 import sys
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from mold.cli.faults import NotSignedIn, Refused, TimedOut, Unreachable, Usage
@@ -24,7 +25,10 @@ from mold.cli.profiles import Connection, cache_folder, keep
 from mold.cli.words import say
 
 if TYPE_CHECKING:
-    from urllib.request import OpenerDirector
+    from http.client import HTTPResponse
+    from urllib.request import OpenerDirector, Request
+
+Found = TypeVar("Found")
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Answer = dict[str, Json]
@@ -32,6 +36,8 @@ Answer = dict[str, Json]
 READING = re.compile(r"(get|list|query|find)\w+")
 SECRET = re.compile(r"pass|secret|signature|sessionkey|apikey|token|private|userdata|credential", re.IGNORECASE)
 SIGNATURE_SECONDS = 600
+UPLOAD_SECONDS = 600.0
+"""How long the server may take after a file: it looks at it before it answers."""
 QUERY_CHARACTERS = 2000  # longer questions are posted: proxies cut long addresses
 NOT_OFFERED = "not available for user"  # a 401 that means the role, not the sign-in
 
@@ -73,24 +79,78 @@ class Cloud:
 
         Raises NotSignedIn, Refused, Unreachable, TimedOut.
         """
-        self.connection.check()
         wanted = {"command": command, **(params or {}), "response": "json"}
         posts = not (READING.fullmatch(command) if reads is None else reads)
+        return self._as_caller(wanted, lambda signed: self._ask(command, signed, posts=posts))
+
+    def stream(self, path: str, last: str, *, seconds: float) -> HTTPResponse:
+        """The server-sent events at `path` beside the API, after the event `last`; `seconds` of silence end it.
+
+        Raises NotSignedIn, Refused, Unreachable, TimedOut; reading from it raises TimeoutError or OSError.
+        """
+        url = f"{self.connection.url.rpartition('/')[0]}/{path}"
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
+
+        def ask(signed: Mapping[str, str]) -> HTTPResponse:
+            reply = self._reply(self._request(f"{url}?{urlencode(signed)}", None, headers, signed), url, seconds)
+            if reply.status == 200 and reply.headers.get_content_type() == "text/event-stream":
+                return reply
+            with reply:
+                body = reply.read()
+            if reply.status == 404 or reply.status == 200:
+                raise Refused(say("no.events", url=url))
+            self._read("events", reply.status, body)
+            raise Refused(say("no.events", url=url))
+
+        return self._as_caller({"response": "json"}, ask)
+
+    def send_file(self, url: str, headers: Mapping[str, str], name: str, file: IO[bytes], size: int) -> None:
+        """Post a file of `size` bytes as form data, where the server said. Raises Refused, Unreachable, TimedOut."""
+        mark = os.urandom(16).hex()
+        quoted = name.replace("\\", "_").replace('"', "_").replace("\r", "_").replace("\n", "_")
+        head = (
+            f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        tail = f"\r\n--{mark}--\r\n".encode()
+
+        def body() -> Iterator[bytes]:
+            yield head
+            while piece := file.read(1 << 20):
+                yield piece
+            yield tail
+
+        kind = f"multipart/form-data; boundary={mark}"
+        length = str(len(head) + size + len(tail))
+        request = self._request(url, body(), {**headers, "Content-Type": kind, "Content-Length": length}, headers)
+        with self._reply(request, url, max(self.request_seconds, UPLOAD_SECONDS)) as reply:
+            answer = reply.read()
+        if reply.status >= 400:
+            try:
+                inner = next(iter(json.loads(answer).values()))
+                text = str(inner.get("errortext") or inner)
+            except (ValueError, AttributeError, StopIteration):
+                text = f"HTTP {reply.status}"
+            raise Refused(say("refused", command="upload", text=text), httpstatus=reply.status)
+
+    def _as_caller(self, wanted: dict[str, str], ask: Callable[[Mapping[str, str]], Found]) -> Found:
+        """Ask with the caller's credentials: signed, or with a session, made anew when the kept one is no longer good."""
+        self.connection.check()
         link = self.connection
         if link.anonymous:
-            return self._ask(command, wanted, posts=posts)
+            return ask(wanted)
         if link.apikey:
             expires = time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime(time.time() + SIGNATURE_SECONDS))
-            wanted |= {"apikey": link.apikey, "signatureversion": "3", "expires": expires}
-            return self._ask(command, wanted | {"signature": signature(wanted, link.secretkey)}, posts=posts)
+            wanted = wanted | {"apikey": link.apikey, "signatureversion": "3", "expires": expires}
+            return ask(wanted | {"signature": signature(wanted, link.secretkey)})
         self._session = self._kept_session()
         if self._session is not None:
             try:
-                return self._ask(command, wanted | {"sessionkey": self._session["sessionkey"]}, posts=posts)
+                return ask(wanted | {"sessionkey": self._session["sessionkey"]})
             except NotSignedIn:
                 self.forget_session()
         answer = self.sign_in()
-        return self._ask(command, wanted | {"sessionkey": str(answer["sessionkey"])}, posts=posts)
+        return ask(wanted | {"sessionkey": str(answer["sessionkey"])})
 
     def sign_in(self) -> Answer:
         """Exchange user name and password for a session; the login answer. Raises NotSignedIn."""
@@ -130,41 +190,56 @@ class Cloud:
 
     def _exchange(self, params: Mapping[str, str], *, posts: bool) -> tuple[int, bytes]:
         """One request; the status and body whatever the status is."""
-        import http.client
-        from urllib.error import HTTPError, URLError
-        from urllib.request import Request
-
         url, text = self.connection.url, urlencode(params)
         if len(text) > QUERY_CHARACTERS and not self.connection.anonymous:
             posts = True
         in_query = self.connection.anonymous or not posts  # an integration port reads the query only
-        request = Request(
-            f"{url}?{text}" if in_query else url,
-            data=None if not posts else (b"" if in_query else text.encode()),
-            method="POST" if posts else "GET",
-            headers={"Accept": "application/json", "User-Agent": "mold"},
-        )
-        if self._session is not None:
-            request.add_header("Cookie", "; ".join(f"{name}={value}" for name, value in self._session.items()))
-        if self.shows_requests:
-            shown = " ".join(f"{name}={value}" for name, value in masked(params).items())
-            print(f"> {request.get_method()} {url} {shown}", file=sys.stderr)
+        data = None if not posts else (b"" if in_query else text.encode())
+        request = self._request(f"{url}?{text}" if in_query else url, data, {"Accept": "application/json"}, params)
         begun = time.monotonic()
         try:
-            try:
-                reply = self._open().open(request, timeout=self.request_seconds)
-            except HTTPError as refused:
-                reply = refused  # an answer like any other: the body says why
-            with reply:
+            with self._reply(request, url, self.request_seconds) as reply:
                 status, headers, body = int(reply.status), reply.headers, reply.read()
         except TimeoutError as problem:
             raise TimedOut(say("no.answer", url=url, seconds=self.request_seconds)) from problem
-        except (OSError, URLError, http.client.HTTPException) as problem:
+        except OSError as problem:
+            raise self._unreachable(problem) from problem
+        except _http_broken() as problem:
             raise self._unreachable(problem) from problem
         if self.shows_requests:
             print(f"< {status} {len(body)} bytes {(time.monotonic() - begun) * 1000:.0f} ms", file=sys.stderr)
         self._cookies = _cookies(headers.get_all("Set-Cookie") or [])
         return status, body
+
+    def _request(
+        self, url: str, data: bytes | Iterator[bytes] | None, headers: Mapping[str, str], shown: Mapping[str, str]
+    ) -> Request:
+        """A request with the session's cookies; `shown` is what --debug may tell of it."""
+        from urllib.request import Request
+
+        method = "GET" if data is None else "POST"
+        request = Request(url, data=data, method=method, headers={"User-Agent": "mold", **headers})
+        if self._session is not None:
+            request.add_header("Cookie", "; ".join(f"{name}={value}" for name, value in self._session.items()))
+        if self.shows_requests:
+            words = " ".join(f"{name}={value}" for name, value in masked(shown).items())
+            print(f"> {method} {url.partition('?')[0]} {words}", file=sys.stderr)
+        return request
+
+    def _reply(self, request: Request, url: str, seconds: float) -> HTTPResponse:
+        """The answer, whatever its status. Raises Unreachable, TimedOut."""
+        from urllib.error import HTTPError, URLError
+
+        try:
+            try:
+                reply: HTTPResponse = self._open().open(request, timeout=seconds)
+            except HTTPError as refused:
+                return refused  # type: ignore[return-value] # an answer like any other: the body says why
+        except TimeoutError as problem:
+            raise TimedOut(say("no.answer", url=url, seconds=seconds)) from problem
+        except (OSError, URLError, _http_broken()) as problem:
+            raise self._unreachable(problem) from problem
+        return reply
 
     def _unreachable(self, problem: Exception) -> Unreachable | TimedOut:
         import ssl
@@ -232,6 +307,12 @@ class Cloud:
         if status in (401, 511) and NOT_OFFERED not in text:
             raise NotSignedIn(say("bad.credentials", url=url, text=text), **facts)
         raise Refused(say("refused", command=command, text=text), **facts)
+
+
+def _http_broken() -> type[Exception]:
+    import http.client
+
+    return http.client.HTTPException
 
 
 def _cookies(headers: list[str]) -> dict[str, str]:

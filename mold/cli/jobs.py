@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 from mold.cli.client import Answer, Cloud, Json
 from mold.cli.faults import JobFailed, TimedOut, Unreachable
@@ -21,11 +22,11 @@ SILENCE_SECONDS = 60
 
 
 class Waiting(KeyboardInterrupt):
-    """Ctrl-C while waiting for `job`."""
+    """Ctrl-C while waiting for `jobs`."""
 
-    def __init__(self, job: str) -> None:
+    def __init__(self, jobs: Sequence[str]) -> None:
         super().__init__()
-        self.job = job
+        self.jobs = jobs
 
 
 class Progress:
@@ -104,7 +105,7 @@ def wait(cloud: Cloud, job: str, *, command: str, seconds: float) -> Answer:
             time.sleep(min(pause, left))
             pause = min(pause * GROWTH, LONGEST_SECONDS)
     except KeyboardInterrupt as stop:
-        raise Waiting(job) from stop
+        raise Waiting([job]) from stop
     finally:
         progress.end()
 

@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read stdout has left; say nothing more
         return 0
     except KeyboardInterrupt as stop:
-        job = getattr(stop, "job", None)
-        print("\nmold: " + (say("job.left", job=job) if job else say("stopped")), file=sys.stderr)
+        told = [say("job.left", job=job) for job in getattr(stop, "jobs", ())] or [say("stopped")]
+        print("\n" + "\n".join(f"mold: {line}" for line in told), file=sys.stderr)
         return 130
 
 
@@ -52,12 +52,21 @@ def _run(arguments: list[str]) -> int:
     if os.environ.get("_MOLD_COMPLETE"):
         from mold.cli import complete
 
-        return complete.answer(os.environ["_MOLD_COMPLETE"], syntax())
+        return complete.answer(os.environ["_MOLD_COMPLETE"])
     if arguments and arguments[0] in PROGRAMS:
         return _program(arguments[0], arguments[1:])
-    options = read(arguments)
+    options = read(arguments, loose=True)
     choose(options.lang)
     words = list(options.words)
+    from mold.cli.verbs import NOUNS
+
+    if words and words[0] in NOUNS:
+        from mold.cli import curated
+
+        return curated.run(options, words, arguments)
+    if any(word.startswith("-") for word in words) and words[0] != "events":
+        options = read(arguments)  # says what is wrong with them
+        words = list(options.words)
     if options.version or words[:1] == ["version"]:
         return _version()
     if not words:
@@ -72,7 +81,7 @@ def _run(arguments: list[str]) -> int:
 
     built_in: dict[str, Callable[[Options, list[str]], int]] = {
         "api": calls.api,
-        "job": calls.job,
+        "events": _events,
         "login": signin.login,
         "profile": signin.profile,
     }
@@ -81,6 +90,12 @@ def _run(arguments: list[str]) -> int:
     if words[0] in built_in:
         return built_in[words[0]](options, words[1:])
     return calls.verb(options, words)
+
+
+def _events(options: Options, words: list[str]) -> int:
+    from mold.cli.events import events
+
+    return events(options, words)
 
 
 def _wants_json(arguments: list[str]) -> bool:
@@ -129,7 +144,7 @@ def _root_help(options: Options) -> int:
 
     from mold.cli import complete, manual
 
-    model = complete.known_model(profile=options.profile, url=options.url, data_dir=options.data_dir)
+    model = complete.source_of({"profile": options.profile, "url": options.url, "data_dir": options.data_dir}).model
     spellings = [
         (", ".join(param.opts) + ("" if param.is_flag else f" {(param.name or '').upper()}"), param.name or "")
         for param in syntax().params
@@ -167,7 +182,7 @@ def _help(options: Options, words: list[str]) -> int:
 def _completion(words: list[str]) -> int:
     from mold.cli.complete import script
 
-    text = script(words[0], syntax()) if len(words) == 1 else None
+    text = script(words[0]) if len(words) == 1 else None
     if text is None:
         raise Usage(say("bad.shell", shell=" ".join(words)))
     print(text)

@@ -20,19 +20,21 @@ from mold.cli.faults import Refused, TimedOut, Unreachable
 from mold.cli.profiles import cache_folder, keep
 from mold.cli.words import say
 
-FORMAT = 1  # of the kept copy; another one is fetched anew
+FORMAT = 2  # of the kept copy; another one is fetched anew
 FRESH_SECONDS = 86_400
 VERB = re.compile(r"[a-z0-9]*")
 
 
 class Param(NamedTuple):
-    """One parameter of a command; `related` are the commands that know such things."""
+    """One parameter of a command; `related` are the commands that know such things, `refused` is why it may not be given."""
 
     name: str
     type: str
     required: bool
     description: str
     related: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    refused: str = ""
 
 
 class Command(NamedTuple):
@@ -120,8 +122,9 @@ class Model:
 
 
 def _param(entry: list[Json]) -> Param:
-    name, kind, required, description, related = entry
-    return Param(str(name), str(kind), bool(required), str(description), tuple(str(word) for word in _list(related)))
+    name, kind, required, description, related, choices, refused = entry
+    lists, words = (tuple(str(word) for word in _list(value)) for value in (related, choices))
+    return Param(str(name), str(kind), bool(required), str(description), lists, words, str(refused))
 
 
 def _list(value: Json) -> list[Json]:
@@ -167,6 +170,8 @@ def _kept(param: dict[str, Json]) -> list[Json]:
         param.get("required") is True,
         str(param.get("description") or ""),
         [*lists],
+        _list(param.get("choices")),
+        str(param.get("refused") or ""),
     ]
 
 

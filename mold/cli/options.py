@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mold.cli.faults import Usage
 from mold.cli.words import say
@@ -22,11 +23,16 @@ class Options(NamedTuple):
     output: str
     columns: str | None
     no_header: bool
+    query: str | None
+    filter: tuple[str, ...]
+    sort_by: str | None
     paginate: bool
+    wait: bool
     no_wait: bool
     timeout: float | None
     yes: bool
     dry_run: bool
+    explain: bool
     profile: str | None
     url: str | None
     data_dir: str | None
@@ -41,9 +47,14 @@ class Options(NamedTuple):
     def chosen_columns(self) -> list[str]:
         return [name.strip() for name in (self.columns or "").split(",") if name.strip()]
 
+    @property
+    def wants_all(self) -> bool:
+        """Whether every page is needed: filtering or sorting one page of several would mislead."""
+        return self.paginate or bool(self.filter or self.sort_by)
 
-def syntax() -> click.Command:
-    """The options, as click reads them."""
+
+def syntax(more: Sequence[click.Option] = (), *, loose: bool = False) -> click.Command:
+    """The options, as click reads them, and `more` of them. A `loose` one leaves unknown options among the words."""
     import click
 
     from mold.cli.show import FORMS
@@ -56,45 +67,52 @@ def syntax() -> click.Command:
     def flag(*spellings: str) -> click.Option:
         return click.Option(spellings, is_flag=True)
 
-    def complete(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-        from mold.cli import complete
-
-        where = {name: context.params.get(name) for name in ("profile", "url", "data_dir")}
-        return complete.candidates(list(context.params.get("words") or ()), incomplete, complete.known_model(**where))
-
     return click.Command(
         "mold",
         add_help_option=False,
+        context_settings={"ignore_unknown_options": loose},
         params=[
-            click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, shell_complete=complete),
+            click.Argument(["words"], nargs=-1, type=click.UNPROCESSED),
             click.Option(["-o", "--output"], type=click.Choice(FORMS), default="table"),
             option("--columns"),
             flag("--no-header"),
+            option("--query"),
+            click.Option(["--filter"], multiple=True),
+            option("--sort-by"),
             flag("--paginate"),
+            flag("--wait"),
             flag("--no-wait"),
             option("--timeout", kind=click.FloatRange(min=0, min_open=True)),
             flag("-y", "--yes"),
             flag("--dry-run"),
+            flag("--explain"),
             option("--profile"),
             option("--url"),
             option("--data-dir"),
-            option("--cacert"),
+            click.Option(["cacert", "--ca", "--cacert"]),
             flag("--insecure"),
             flag("--debug"),
             option("--lang", kind=click.Choice(["en", "ko"])),
             flag("-h", "--help"),
             flag("--version"),
+            *more,
         ],
     )
 
 
-def read(arguments: list[str]) -> Options:
+def parse(command: click.Command, arguments: list[str]) -> dict[str, Any]:
+    """The values of the options by their names. Raises Usage."""
     import click
 
     try:
-        return Options(**syntax().make_context("mold", list(arguments)).params)
+        return command.make_context("mold", list(arguments)).params
     except click.ClickException as wrong:
         raise Usage(say("bad.option", text=wrong.format_message())) from wrong
+
+
+def read(arguments: list[str], *, loose: bool = False) -> Options:
+    """The options of a command line. Raises Usage."""
+    return Options(**parse(syntax(loose=loose), arguments))
 
 
 def open_cloud(options: Options) -> Cloud:

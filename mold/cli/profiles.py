@@ -270,6 +270,7 @@ def connection(
         anonymous = False
     if address:
         entry["url"] = address
+    cacert = cacert or os.environ.get("MOLD_CACERT")
     if cacert:
         entry["cacert"] = cacert
     if insecure:

@@ -774,7 +774,7 @@ def _tell(state: dict[str, Any], data: Path, seconds: float) -> None:
         say(f"  Machine   {machine['name']}, address {machine['address']}")
         if "ssh" in machine:
             say(f"  Reach it  {' '.join(machine['ssh'])}")
-    say(f"  Keys      {data / 'quickstart.json'}; try: mold --data-dir {data} list virtualmachines")
+    say(f"  Keys      {data / 'quickstart.json'}; try: mold --data-dir {data} vm list")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -117,12 +117,13 @@ def show(
     *,
     form: str,
     columns: Sequence[str] = (),
+    usual: Sequence[str] = (),
     header: bool = True,
     is_list: bool = False,
     asked: Iterable[str] = (),
     out: TextIO | None = None,
 ) -> None:
-    """Print `answer` in `form`. `asked` are parameters whose columns are of interest."""
+    """Print `answer` in `form`: `columns` when given, else in a table the `usual` ones with those that were `asked` about."""
     out = out or sys.stdout
     rows, many, key = rows_of(answer, is_list=is_list)
     for column in columns:
@@ -152,12 +153,22 @@ def show(
     elif form == "text":
         _text(rows, columns, out)
     elif many:
-        chosen = list(columns) or default_columns(rows, asked, wide=form == "wide")
+        chosen = list(columns) or _usual(rows, usual, asked, form) or default_columns(rows, asked, wide=form == "wide")
         _table(rows, chosen, header, out, fits=form == "table" and not columns)
     else:
         for row in rows:
-            _pairs(row, columns, out)
+            few = _usual([row], usual, (), form) if form == "table" and len([c for c in usual if c in row]) > 1 else []
+            _pairs(row, columns or few, out)
     _mention_more(answer, len(rows))
+
+
+def _usual(rows: Sequence[Row], usual: Sequence[str], asked: Iterable[str], form: str) -> list[str]:
+    """The columns of a table that says which: those that hold anything."""
+    if not usual:
+        return []
+    more = [key for key in (*asked, *(WIDE if form == "wide" else ())) if any(key in row for row in rows)]
+    names = dict.fromkeys([*(name for name in usual if name != "id"), *more, *(name for name in usual if name == "id")])
+    return [name for name in names if any(pick(row, name) not in (None, [], "") for row in rows)]
 
 
 def _mention_more(answer: Answer, shown: int) -> None:

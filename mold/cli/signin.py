@@ -16,6 +16,7 @@ from mold.cli.profiles import (
     Entry,
     Profiles,
     api_url,
+    cache_folder,
     cloudmonkey,
     connection,
     overlay,
@@ -100,19 +101,19 @@ def _ask(entry: Entry) -> None:
 
 
 def profile(options: Options, words: list[str]) -> int:
-    """`mold profile list|add|use|remove|import-cloudmonkey`."""
+    """`mold profile list|add|use|remove|import`."""
     action = words[0] if words else "list"
     stored = Profiles.read()
     if action == "list" and len(words) < 2:
         return _profile_list(options, stored.entries, stored.default())
-    if action == "import-cloudmonkey" and len(words) <= 2:
+    if action in ("import", "import-cloudmonkey") and len(words) <= 2:
         return _import(stored, words[1] if words[1:] else None)
     if action not in ("add", "use", "remove") or len(words) < 2 or (action != "add" and len(words) > 2):
         raise Usage(
             say(
                 "bad.subcommand",
                 command="profile",
-                names="list, add NAME url=..., use NAME, remove NAME, import-cloudmonkey [FILE]",
+                names="list, add NAME url=..., use NAME, remove NAME, import [FILE]",
             )
         )
     name = words[1]
@@ -133,7 +134,7 @@ def profile(options: Options, words: list[str]) -> int:
         stored.entry(name)
         stored.current = name
     else:
-        stored.entry(name)
+        forget(stored.entry(name), name)
         del stored.entries[name]
         stored.current = "" if stored.current == name else stored.current
     stored.write()
@@ -142,6 +143,13 @@ def profile(options: Options, words: list[str]) -> int:
         file=sys.stderr,
     )
     return 0
+
+
+def forget(entry: Entry, name: str) -> None:
+    """Drop what is kept of a profile that goes: its session, its commands, its names."""
+    link = Connection(name, entry)
+    for kind in ("session", "model", "names"):
+        (cache_folder() / f"{kind}-{link.fingerprint}.json").unlink(missing_ok=True)
 
 
 def _profile_list(options: Options, entries: Mapping[str, Mapping[str, str | bool]], current: str) -> int:

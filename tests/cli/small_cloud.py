@@ -72,12 +72,19 @@ APIS = [
     api("addAccountToProject", "Adds an account", ("projectid", "uuid", True, "listProjects"), ("projectroleid", "uuid", False, "listProjectRoles"), ("domainid", "uuid", False, "listDomains"), ("account", "string", False, "")),
     api("createZone", "Makes a zone", ("name", "string", True, "")),
     api("deleteZone", "Deletes a zone", ("id", "uuid", True, ZONES)),
-    api("createTags", "Tags things", ("resourceids", "list", True, ""), ("tags", "map", True, ""), isasync=True),
+    api("createTags", "Tags things", ("resourceids", "list", True, ""), ("resourcetype", "string", True, ""), ("tags", "map", True, ""), isasync=True),
     api("issuePower", "Has a parameter called timeout", ("timeout", "long", False, "")),
     api("queryAsyncJobResult", "Asks for a job", ("jobid", "uuid", True, "")),
     api("listAsyncJobs", "Lists jobs", *PAGES),
     api("listCapabilities", "What the cloud can"),
     api("logout", "Ends the session"),
+    api("createSSHKeyPair", "Makes a key", ("name", "string", True, "")),
+    api("deleteSSHKeyPair", "Deletes a key", ("name", "string", True, "")),
+    api("registerUserData", "Keeps user data", ("name", "string", True, ""), ("userdata", "string", True, "")),
+    api("createPod", "Makes a pod", ("name", "string", True, ""), ("zoneid", "uuid", True, ZONES), ("gateway", "string", False, "")),
+    api("updateResourceLimit", "Sets a limit", ("resourcetype", "integer", True, ""), ("max", "long", False, ""), ("account", "string", False, ""), ("domainid", "uuid", False, "listDomains")),
+    api("getUploadParamsForTemplate", "Takes a file", ("name", "string", True, ""), ("format", "string", True, ""), ("hypervisor", "string", True, ""), ("zoneid", "uuid", True, ZONES)),
+    api("findDeploymentPlan", "Says where", ("serviceofferingid", "uuid", True, "listServiceOfferings"), ("templateid", "uuid", True, "listTemplates"), ("zoneid", "uuid", True, ZONES)),
 ]  # fmt: skip
 
 
@@ -125,6 +132,11 @@ class SmallCloud:
         self.polls: dict[str, int] = {}
         self.redirect: str | None = None
         self.broken: tuple[int, str, bytes] | None = None
+        self.refuses: set[str] = set()
+        self.streams: list[bytes] = []  # what each live stream says before it ends; none left: it is not there
+        self.last_event_ids: list[str] = []
+        self.uploads: list[tuple[dict[str, str], bytes]] = []
+        self.upload_status = 200
         self.zones = [{"id": uid(n), "name": n, "allocationstate": "Enabled"} for n in ("seoul", "busan")]
         self.machines = [
             {"id": uid("web1"), "name": "web1", "state": "Running", "zonename": "seoul", "account": "admin", "created": "2026-01-02T03:04:05+0000", "nic": [{"ipaddress": "10.0.0.5", "macaddress": "02:00:00:00:00:01"}], "cpunumber": 2},
@@ -139,6 +151,14 @@ class SmallCloud:
 
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
+                if self.path == "/upload":
+                    cloud.uploads.append(({name.lower(): value for name, value in self.headers.items()}, self.rfile.read(length)))
+                    self.send_response(cloud.upload_status)
+                    body = b'{"uploadresponse": {"errortext": "The disk is full."}}' if cloud.upload_status != 200 else b""
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                    return
                 cloud.serve(self, dict(parse_qsl(self.rfile.read(length).decode(), keep_blank_values=True)))
 
             def log_message(self, *_: object) -> None:
@@ -165,7 +185,16 @@ class SmallCloud:
         self.seen.append(seen)
         headers: list[tuple[str, str]] = []
         kind = "application/json; charset=UTF-8"
-        if self.broken is not None:
+        if parts.path == "/client/events":
+            problem = self.problem(seen, handler.headers.get("Cookie") or "")
+            self.last_event_ids.append(handler.headers.get("Last-Event-ID") or "")
+            status, kind, body = 404, "text/plain", b"no"
+            if problem:
+                status, answer = self.error("errorresponse", 401, problem)
+                kind, body = "application/json", json.dumps(answer).encode()
+            elif self.streams:
+                status, kind, body = 200, "text/event-stream; charset=utf-8", self.streams.pop(0)
+        elif self.broken is not None:
             status, kind, body = self.broken
         else:
             status, answer = self.answer(seen, handler.headers.get("Cookie") or "", headers)
@@ -284,6 +313,17 @@ class SmallCloud:
             }
         if command == "deleteZone":
             return self.error(key, 536, "The zone is in use by \x1b[31mpods\x1b[0m", 4375)
+        if command == "createSSHKeyPair":
+            return 200, {key: {"keypair": {"name": params["name"], "fingerprint": "aa:bb", "privatekey": "PRIVATE\nHALF"}}}
+        if command == "getUploadParamsForTemplate":
+            post = self.url.replace("/client/api", "/upload")
+            return 200, {key: {"getuploadparams": {"id": uid("up"), "postURL": post, "metadata": "M", "expires": "E", "signature": "S"}}}  # fmt: skip
+        if command == "findDeploymentPlan":
+            reasons = [{"code": "Memory", "needed": 4096, "available": 512}, {"code": "HostState", "needed": "Up", "available": "Down"}]
+            hosts = [{"hostname": "h1", "accepted": True, "score": 70, "reason": []}, {"hostname": "h2", "accepted": False, "score": 0, "reason": reasons}]  # fmt: skip
+            return 200, {key: {"deploymentplan": {"accepted": 1, "rejected": 1, "quota": {"fits": False, "reason": "2 of 2 machines"}, "candidate": hosts}}}  # fmt: skip
+        if command in self.refuses:
+            return self.error(key, 530, f"{command} failed")
         if known["isasync"]:
             job = uid(f"job-{len(self.polls)}")
             self.polls[job] = 0

@@ -83,6 +83,13 @@ def test_profiles_are_added_used_listed_and_removed(cloud: SmallCloud, mold: Mol
     assert stat.S_IMODE(config(home).stat().st_mode) == 0o600
 
 
+def test_a_profile_that_goes_takes_its_session_along(cloud: SmallCloud, mold: Mold, home: Path) -> None:
+    assert mold("login", "lab", f"url={cloud.url}", "username=admin", "password=pass word&1").code == 0
+    assert {path.name.split("-")[0] for path in (home / "cache" / "mold").iterdir()} == {"session", "model"}
+    assert mold("profile", "remove", "lab").code == 0
+    assert not list((home / "cache" / "mold").iterdir())
+
+
 def test_odd_values_survive_the_file(mold: Mold, home: Path) -> None:
     odd = 'a"b\\c\t#é\x7f = [x]'
     assert (
@@ -118,7 +125,7 @@ def test_cloudmonkeys_profiles_are_imported(cloud: SmallCloud, mold: Mold, home:
         f"[lab]\nurl = {cloud.url}\nusername = admin\npassword = 100%\ndomain = /\napikey = KEY-1\n"
         "secretkey = `S3cret/+key~`\n\n[old one]\nurl = http://old:8080/client/api\nusername = kim\npassword = pw\ndomain = /a\n"
     )
-    ran = mold("profile", "import-cloudmonkey")
+    ran = mold("profile", "import")
     assert ran.code == 0 and "lab, old-one" in ran.err
     assert mold("list", "zones").code == 0
     kept = tomllib.loads(config(home).read_text())

@@ -210,7 +210,7 @@ def test_certificates_are_checked_unless_asked_otherwise(cloud: SmallCloud, sign
     url = cloud.url.replace("http:", "https:")
     ran = signed("api", "listZones", "--url", url)
     assert ran.code == 4 and "certificate" in ran.err and not cloud.seen
-    assert signed("api", "listZones", "--url", url, "--cacert", str(pem)).code == 0
+    assert signed("api", "listZones", "--url", url, "--ca", str(pem)).code == 0
     assert signed("api", "listZones", "--url", url, "--insecure").code == 0
     assert signed("api", "listZones", "--url", url, "--cacert", "nowhere.pem").code == 2
 

@@ -6,8 +6,11 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +59,20 @@ def test_a_list_in_every_form(mold: Mold) -> None:
     assert answer["count"] == 1
     assert answer["zone"][0]["id"] == record["id"]
     assert mold("list", "zones", "--columns", "name,id", "--no-header").stdout.split() == ["zone1", record["id"]]
+
+
+def test_a_machine_by_a_curated_verb(mold: Mold) -> None:
+    """What README says: the only zone goes without saying; what would happen is told before."""
+    name = f"cli-{uuid.uuid4().hex[:8]}"
+    line = ("vm", "create", name, "--image", "tiny-linux", "--offering", "Tiny", "--network", "first-network")
+    told = mold(*line, "--explain")
+    assert told.returncode == 0 and "3 hosts can take it, 0 cannot." in told.stdout, told.stderr
+    made = mold(*line, "-o", "json", "--query", "virtualmachine.[name, state]")
+    assert made.returncode == 0 and json.loads(made.stdout) == [name, "Running"], made.stderr
+    assert mold("vm", "list", "--filter", f"name={name}", "--columns", "state", "--no-header").stdout == "Running\n"
+    assert mold("vm", "destroy", name, "--expunge").returncode == 2  # nobody to ask
+    assert mold("vm", "destroy", name, "--expunge", "--yes").returncode == 0
+    assert mold("vm", "show", name).returncode == 2
 
 
 def test_a_machine_by_names(mold: Mold) -> None:
@@ -132,3 +149,39 @@ def test_not_signed_in(mold: Mold, running: Running, tmp_path: Path) -> None:
     kept.write_text(json.dumps({**running.about, "secretkey": "wrong"}))
     ran = mold("--data-dir", str(folder), "list", "zones")
     assert ran.returncode == 3, ran.stderr
+
+
+def test_the_live_stream(mold: Mold, running: Running, tmp_path: Path) -> None:
+    """`mold events -f` tells of what happens elsewhere while it happens; Ctrl-C ends it."""
+    line = [sys.executable, "-m", "mold.cli.main", "--data-dir", str(running.data), "events", "-f", "-o", "json"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MOLD_", "XDG_"))}
+    stream = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**environment, "HOME": str(tmp_path)}
+    )
+    try:
+        assert stream.stdout is not None and stream.stderr is not None
+        name = f"cli-{uuid.uuid4().hex[:8]}"
+        told: list[dict[str, object]] = []
+        reader = threading.Thread(target=lambda: told.extend(json.loads(row) for row in stream.stdout or ()))
+        reader.start()
+        until = time.monotonic() + 30
+        while time.monotonic() < until and stream.poll() is None and not told:  # until the stream stands
+            assert mold("key", "create", name, "-o", "name").returncode == 0
+            assert mold("key", "delete", name, "--yes").returncode == 0
+        if stream.poll() is not None:
+            said = stream.stderr.read()
+            assert stream.returncode == 4 and "no live stream" in said, said
+            pytest.skip("this server has no live stream")
+        assert mold("vm", "stop", "first").returncode == 0
+        assert mold("vm", "start", "first").returncode == 0
+        while time.monotonic() < until and not [row for row in told if row.get("cmd") == "startVirtualMachine" and row.get("status") == 1]:  # fmt: skip
+            time.sleep(0.1)
+        machine = [row["state"] for row in told if row.get("type") == "virtualmachine" and "state" in row]
+        assert "Stopped" in machine and machine[-1] == "Running"
+    finally:
+        stream.send_signal(signal.SIGINT)
+        stream.wait(10)
+        reader.join(10)
+        if stream.stderr is not None:
+            stream.stderr.close()
+    assert stream.returncode == 130

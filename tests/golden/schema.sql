@@ -4,18 +4,27 @@ CREATE TABLE account (
 	name TEXT NOT NULL,
 	domain_id TEXT NOT NULL,
 	type BIGINT NOT NULL,
+	role_id TEXT NOT NULL,
 	role_type TEXT NOT NULL,
 	state TEXT NOT NULL,
+	apikey_access TEXT NOT NULL,
 	project_id TEXT,
 	networkdomain TEXT,
+	default_zone_id TEXT,
+	details TEXT,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_account PRIMARY KEY (number),
 	CONSTRAINT uq_account_domain_id_name UNIQUE (domain_id, name),
 	CONSTRAINT uq_account_id UNIQUE (id),
-	CONSTRAINT fk_account_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id)
+	CONSTRAINT fk_account_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id),
+	CONSTRAINT fk_account_role_id FOREIGN KEY(role_id) REFERENCES role (id)
 );
 
+CREATE INDEX ix_account_default_zone_id ON account (default_zone_id);
+
 CREATE INDEX ix_account_domain_id ON account (domain_id);
+
+CREATE INDEX ix_account_role_id ON account (role_id);
 
 CREATE TABLE address (
 	number BIGSERIAL NOT NULL,
@@ -352,6 +361,21 @@ CREATE INDEX ix_host_zone_id ON host (zone_id);
 
 CREATE INDEX ix_host_zone_id_hypervisor_state_resource_state ON host (zone_id, hypervisor, state, resource_state);
 
+CREATE TABLE hypervisorcapabilities (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	hypervisor TEXT NOT NULL,
+	hypervisorversion TEXT NOT NULL,
+	max_guests BIGINT NOT NULL,
+	max_hosts BIGINT,
+	security_groups BOOLEAN NOT NULL,
+	storage_motion BOOLEAN NOT NULL,
+	vm_snapshot BOOLEAN NOT NULL,
+	CONSTRAINT pk_hypervisorcapabilities PRIMARY KEY (number),
+	CONSTRAINT uq_hypervisorcapabilities_hypervisor_hypervisorversion UNIQUE (hypervisor, hypervisorversion),
+	CONSTRAINT uq_hypervisorcapabilities_id UNIQUE (id)
+);
+
 CREATE TABLE imagestore (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
@@ -377,11 +401,17 @@ CREATE INDEX ix_imagestore_zone_id ON imagestore (zone_id);
 CREATE TABLE keypair (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
+	name TEXT NOT NULL,
+	description TEXT,
 	user_id TEXT NOT NULL,
 	apikey TEXT NOT NULL,
 	secret TEXT NOT NULL,
+	rules TEXT,
+	startdate TEXT,
+	enddate TEXT,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_keypair PRIMARY KEY (number),
+	CONSTRAINT uq_keypair_user_id_name UNIQUE (user_id, name),
 	CONSTRAINT uq_keypair_id UNIQUE (id),
 	CONSTRAINT fk_keypair_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE,
 	CONSTRAINT uq_keypair_apikey UNIQUE (apikey)
@@ -404,6 +434,40 @@ CREATE TABLE launch_permission (
 CREATE INDEX ix_launch_permission_account_id ON launch_permission (account_id);
 
 CREATE INDEX ix_launch_permission_template_id ON launch_permission (template_id);
+
+CREATE TABLE ldapconfiguration (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	hostname TEXT NOT NULL,
+	port BIGINT NOT NULL,
+	domain_id TEXT,
+	CONSTRAINT pk_ldapconfiguration PRIMARY KEY (number),
+	CONSTRAINT uq_ldapconfiguration_hostname_port_domain_id UNIQUE (hostname, port, domain_id),
+	CONSTRAINT uq_ldapconfiguration_id UNIQUE (id),
+	CONSTRAINT fk_ldapconfiguration_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_ldapconfiguration_domain_id ON ldapconfiguration (domain_id);
+
+CREATE TABLE ldaplink (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	domain_id TEXT NOT NULL,
+	account_id TEXT,
+	type TEXT NOT NULL,
+	name TEXT NOT NULL,
+	accounttype BIGINT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_ldaplink PRIMARY KEY (number),
+	CONSTRAINT uq_ldaplink_domain_id_account_id UNIQUE (domain_id, account_id),
+	CONSTRAINT uq_ldaplink_id UNIQUE (id),
+	CONSTRAINT fk_ldaplink_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id) ON DELETE CASCADE,
+	CONSTRAINT fk_ldaplink_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_ldaplink_account_id ON ldaplink (account_id);
+
+CREATE INDEX ix_ldaplink_domain_id ON ldaplink (domain_id);
 
 CREATE TABLE lease (
 	name TEXT NOT NULL,
@@ -430,6 +494,8 @@ CREATE TABLE login_session (
 	cookie_digest TEXT NOT NULL,
 	key_digest TEXT NOT NULL,
 	used FLOAT NOT NULL,
+	verified BOOLEAN NOT NULL,
+	proved FLOAT,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_login_session PRIMARY KEY (number),
 	CONSTRAINT uq_login_session_id UNIQUE (id),
@@ -602,6 +668,19 @@ CREATE TABLE ostype (
 
 CREATE INDEX ix_ostype_oscategory_id ON ostype (oscategory_id);
 
+CREATE TABLE password_reset (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	user_id TEXT NOT NULL,
+	token_digest TEXT NOT NULL,
+	until FLOAT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_password_reset PRIMARY KEY (number),
+	CONSTRAINT uq_password_reset_id UNIQUE (id),
+	CONSTRAINT uq_password_reset_user_id UNIQUE (user_id),
+	CONSTRAINT fk_password_reset_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE
+);
+
 CREATE TABLE physicalnetwork (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
@@ -685,17 +764,94 @@ CREATE TABLE project_member (
 	id TEXT NOT NULL,
 	project_id TEXT NOT NULL,
 	account_id TEXT NOT NULL,
+	user_id TEXT,
+	who TEXT NOT NULL,
 	role TEXT NOT NULL,
+	project_role_id TEXT,
 	CONSTRAINT pk_project_member PRIMARY KEY (number),
-	CONSTRAINT uq_project_member_project_id_account_id UNIQUE (project_id, account_id),
+	CONSTRAINT uq_project_member_project_id_who UNIQUE (project_id, who),
 	CONSTRAINT uq_project_member_id UNIQUE (id),
 	CONSTRAINT fk_project_member_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE,
-	CONSTRAINT fk_project_member_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE
+	CONSTRAINT fk_project_member_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE,
+	CONSTRAINT fk_project_member_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE,
+	CONSTRAINT fk_project_member_project_role_id FOREIGN KEY(project_role_id) REFERENCES projectrole (id)
 );
 
 CREATE INDEX ix_project_member_account_id ON project_member (account_id);
 
 CREATE INDEX ix_project_member_project_id ON project_member (project_id);
+
+CREATE INDEX ix_project_member_project_role_id ON project_member (project_role_id);
+
+CREATE INDEX ix_project_member_user_id ON project_member (user_id);
+
+CREATE TABLE projectinvitation (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	project_id TEXT NOT NULL,
+	account_id TEXT,
+	user_id TEXT,
+	domain_id TEXT NOT NULL,
+	email TEXT,
+	role TEXT NOT NULL,
+	project_role_id TEXT,
+	token_digest TEXT,
+	state TEXT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_projectinvitation PRIMARY KEY (number),
+	CONSTRAINT uq_projectinvitation_id UNIQUE (id),
+	CONSTRAINT fk_projectinvitation_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE,
+	CONSTRAINT fk_projectinvitation_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE,
+	CONSTRAINT fk_projectinvitation_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE,
+	CONSTRAINT fk_projectinvitation_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id),
+	CONSTRAINT fk_projectinvitation_project_role_id FOREIGN KEY(project_role_id) REFERENCES projectrole (id) ON DELETE CASCADE,
+	CONSTRAINT uq_projectinvitation_token_digest UNIQUE (token_digest)
+);
+
+CREATE INDEX ix_projectinvitation_account_id ON projectinvitation (account_id);
+
+CREATE INDEX ix_projectinvitation_domain_id ON projectinvitation (domain_id);
+
+CREATE INDEX ix_projectinvitation_project_id ON projectinvitation (project_id);
+
+CREATE INDEX ix_projectinvitation_project_role_id ON projectinvitation (project_role_id);
+
+CREATE INDEX ix_projectinvitation_user_id ON projectinvitation (user_id);
+
+CREATE TABLE projectrole (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	project_id TEXT NOT NULL,
+	name TEXT NOT NULL,
+	description TEXT,
+	CONSTRAINT pk_projectrole PRIMARY KEY (number),
+	CONSTRAINT uq_projectrole_project_id_name UNIQUE (project_id, name),
+	CONSTRAINT uq_projectrole_id UNIQUE (id),
+	CONSTRAINT fk_projectrole_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_projectrole_project_id ON projectrole (project_id);
+
+CREATE TABLE projectrolepermission (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	project_id TEXT NOT NULL,
+	project_role_id TEXT NOT NULL,
+	rule TEXT NOT NULL,
+	permission TEXT NOT NULL,
+	description TEXT,
+	position BIGINT NOT NULL,
+	CONSTRAINT pk_projectrolepermission PRIMARY KEY (number),
+	CONSTRAINT uq_projectrolepermission_id UNIQUE (id),
+	CONSTRAINT fk_projectrolepermission_project_id FOREIGN KEY(project_id) REFERENCES project (id) ON DELETE CASCADE,
+	CONSTRAINT fk_projectrolepermission_project_role_id FOREIGN KEY(project_role_id) REFERENCES projectrole (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_projectrolepermission_project_id ON projectrolepermission (project_id);
+
+CREATE INDEX ix_projectrolepermission_project_role_id ON projectrolepermission (project_role_id);
+
+CREATE INDEX ix_projectrolepermission_project_role_id_position ON projectrolepermission (project_role_id, position);
 
 CREATE TABLE pulse (
 	guid TEXT NOT NULL,
@@ -748,6 +904,37 @@ CREATE TABLE resourceicon (
 	CONSTRAINT uq_resourceicon_id UNIQUE (id)
 );
 
+CREATE TABLE role (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	name TEXT NOT NULL,
+	role_type TEXT NOT NULL,
+	description TEXT,
+	state TEXT NOT NULL,
+	isdefault BOOLEAN NOT NULL,
+	ispublic BOOLEAN NOT NULL,
+	CONSTRAINT pk_role PRIMARY KEY (number),
+	CONSTRAINT uq_role_name UNIQUE (name),
+	CONSTRAINT uq_role_id UNIQUE (id)
+);
+
+CREATE TABLE rolepermission (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	role_id TEXT NOT NULL,
+	rule TEXT NOT NULL,
+	permission TEXT NOT NULL,
+	description TEXT,
+	position BIGINT NOT NULL,
+	CONSTRAINT pk_rolepermission PRIMARY KEY (number),
+	CONSTRAINT uq_rolepermission_id UNIQUE (id),
+	CONSTRAINT fk_rolepermission_role_id FOREIGN KEY(role_id) REFERENCES role (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_rolepermission_role_id ON rolepermission (role_id);
+
+CREATE INDEX ix_rolepermission_role_id_position ON rolepermission (role_id, position);
+
 CREATE TABLE router (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
@@ -781,6 +968,92 @@ CREATE INDEX ix_router_domain_id ON router (domain_id);
 CREATE INDEX ix_router_host_id ON router (host_id);
 
 CREATE INDEX ix_router_zone_id ON router (zone_id);
+
+CREATE TABLE samlauthorization (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	user_id TEXT NOT NULL,
+	idpid TEXT NOT NULL,
+	status BOOLEAN NOT NULL,
+	CONSTRAINT pk_samlauthorization PRIMARY KEY (number),
+	CONSTRAINT uq_samlauthorization_id UNIQUE (id),
+	CONSTRAINT uq_samlauthorization_user_id UNIQUE (user_id),
+	CONSTRAINT fk_samlauthorization_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE
+);
+
+CREATE TABLE samlkey (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	"only" BIGINT NOT NULL,
+	key TEXT NOT NULL,
+	certificate TEXT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_samlkey PRIMARY KEY (number),
+	CONSTRAINT uq_samlkey_id UNIQUE (id),
+	CONSTRAINT uq_samlkey_only UNIQUE ("only")
+);
+
+CREATE TABLE samlmetadata (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	url TEXT NOT NULL,
+	text TEXT NOT NULL,
+	tried FLOAT NOT NULL,
+	failed TEXT NOT NULL,
+	CONSTRAINT pk_samlmetadata PRIMARY KEY (number),
+	CONSTRAINT uq_samlmetadata_id UNIQUE (id),
+	CONSTRAINT uq_samlmetadata_url UNIQUE (url)
+);
+
+CREATE TABLE samlrequest (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	request TEXT NOT NULL,
+	idpid TEXT NOT NULL,
+	domain_id TEXT,
+	browser TEXT NOT NULL,
+	until FLOAT NOT NULL,
+	CONSTRAINT pk_samlrequest PRIMARY KEY (number),
+	CONSTRAINT uq_samlrequest_id UNIQUE (id),
+	CONSTRAINT uq_samlrequest_request UNIQUE (request),
+	CONSTRAINT fk_samlrequest_domain_id FOREIGN KEY(domain_id) REFERENCES domain (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_samlrequest_domain_id ON samlrequest (domain_id);
+
+CREATE INDEX ix_samlrequest_until ON samlrequest (until);
+
+CREATE TABLE samlsession (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	session_id TEXT NOT NULL,
+	idpid TEXT NOT NULL,
+	username TEXT NOT NULL,
+	name_id TEXT NOT NULL,
+	name_format TEXT NOT NULL,
+	session_index TEXT NOT NULL,
+	CONSTRAINT pk_samlsession PRIMARY KEY (number),
+	CONSTRAINT uq_samlsession_id UNIQUE (id),
+	CONSTRAINT uq_samlsession_session_id UNIQUE (session_id),
+	CONSTRAINT fk_samlsession_session_id FOREIGN KEY(session_id) REFERENCES login_session (id) ON DELETE CASCADE
+);
+
+CREATE TABLE second_factor (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	user_id TEXT NOT NULL,
+	provider TEXT NOT NULL,
+	secret TEXT,
+	pending TEXT,
+	last_period BIGINT NOT NULL,
+	wrong BIGINT NOT NULL,
+	paused FLOAT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_second_factor PRIMARY KEY (number),
+	CONSTRAINT uq_second_factor_id UNIQUE (id),
+	CONSTRAINT uq_second_factor_user_id UNIQUE (user_id),
+	CONSTRAINT fk_second_factor_user_id FOREIGN KEY(user_id) REFERENCES "user" (id) ON DELETE CASCADE
+);
 
 CREATE TABLE serviceoffering (
 	number BIGSERIAL NOT NULL,
@@ -841,6 +1114,18 @@ CREATE TABLE setting (
 	CONSTRAINT uq_setting_name_scope_scope_id UNIQUE (name, scope, scope_id),
 	CONSTRAINT uq_setting_id UNIQUE (id)
 );
+
+CREATE TABLE spent (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	digest TEXT NOT NULL,
+	until FLOAT NOT NULL,
+	CONSTRAINT pk_spent PRIMARY KEY (number),
+	CONSTRAINT uq_spent_id UNIQUE (id),
+	CONSTRAINT uq_spent_digest UNIQUE (digest)
+);
+
+CREATE INDEX ix_spent_until ON spent (until);
 
 CREATE TABLE sshkeypair (
 	number BIGSERIAL NOT NULL,
@@ -1092,6 +1377,9 @@ CREATE TABLE "user" (
 	state TEXT NOT NULL,
 	failed_logins BIGINT NOT NULL,
 	source TEXT NOT NULL,
+	apikey_access TEXT NOT NULL,
+	mandate_2fa BOOLEAN NOT NULL,
+	change_password BOOLEAN NOT NULL,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_user PRIMARY KEY (number),
 	CONSTRAINT uq_user_domain_id_username UNIQUE (domain_id, username),
@@ -1262,6 +1550,7 @@ CREATE TABLE volume (
 	template_id TEXT,
 	disk_offering_id TEXT,
 	service_offering_id TEXT,
+	storage_tags TEXT,
 	provisioning_type TEXT NOT NULL,
 	hypervisor TEXT NOT NULL,
 	display BOOLEAN NOT NULL,

@@ -58,8 +58,6 @@ DIFFERENT: dict[tuple[str, str], str] = {
     ("vm.allocation.algorithm", "options"): "the two that a planner of its own does there",
 }
 """(name, what) -> why it is not as known."""
-MOVING = {"allow.user.create.projects", "session.timeout"}
-"""Settings whose slices are being cut anew elsewhere: their category and unit come with that."""
 
 
 def _scopes(declared: Any) -> str:
@@ -68,8 +66,6 @@ def _scopes(declared: Any) -> str:
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_a_setting_is_as_it_is_known(name: str) -> None:
-    if name in MOVING:
-        pytest.xfail("its slice is being cut anew")
     declared, facts = SETTINGS[name], FACTS.get(name)
     if facts is None:
         assert name in OURS, f"{name} is not known: say in OURS why there is such a setting, or mend its name"
@@ -111,4 +107,4 @@ def test_every_setting_has_a_group_scopes_that_exist_and_a_unit_if_it_counts() -
         assert not s.parent or s.parent in SETTINGS, s.name
         words = s.name.split(".")
         if {"interval", "delay", "timeout", "wait", "period", "minutes", "seconds", "size"} & set(words):
-            assert s.unit or s.name in MOVING or s.default is False or "page" in words, f"{s.name} counts something: give its unit"
+            assert s.unit or s.default is False or "page" in words, f"{s.name} counts something: give its unit"

@@ -18,6 +18,7 @@ from mold.base import clock
 from mold.features.care.usage import GenerateUsage, UsageEvent
 from mold.features.care.webhooks.deliveries import DeliverWebhook, WebhookDelivery
 from mold.features.care.webhooks.hooks import Webhook
+from mold.features.identity.forgotten import MailResetLink
 from mold.features.infra.certificates import Certificate
 from mold.features.network.networks import ShutNetwork
 from mold.store import Tx
@@ -41,6 +42,7 @@ class Recipe:
     grows: tuple[str, ...] = ()
     idle: bool = False
     once: bool = False
+    slow: bool = False
 
 
 RECIPES: dict[str, Recipe] = {}
@@ -49,12 +51,12 @@ HALTED = ("virtualmachine", "world machines", "host")
 
 
 def recipe(
-    operation: str, *, grows: tuple[str, ...] = (), idle: bool = False, once: bool = False
+    operation: str, *, grows: tuple[str, ...] = (), idle: bool = False, once: bool = False, slow: bool = False
 ) -> Callable[[Any], Any]:
-    """Register a recipe for an operation."""
+    """Register a recipe for an operation; a slow one takes minutes."""
 
     def keep(prepare: Any) -> Any:
-        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle, once)
+        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle, once, slow)
         return prepare
 
     return keep
@@ -314,7 +316,7 @@ async def revoke_certificate(cloud: Cloud) -> Want:
 # -- people --------------------------------------------------------------------------------------------------------------
 
 
-@recipe("RegisterKeys")
+@recipe("RegisterKeys", grows=("keypair",))
 async def register_keys(cloud: Cloud) -> Want:
     user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
     return "registerUserKeys", {"id": user}
@@ -325,6 +327,19 @@ async def delete_keys(cloud: Cloud) -> Want:
     user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
     made = (await cloud.done("registerUserKeys", id=user))["userkeys"]
     return "deleteUserKeys", {"keypairid": made["id"]}
+
+
+@recipe("MailResetLink", grows=("password_reset",))
+async def forgot_password(cloud: Cloud) -> Want:
+    port = str(MailServer().port)
+    for name, value in (("smtp.host", "127.0.0.1"), ("smtp.port", port), ("email.sender", "cloud@example.org")):
+        await cloud.done("updateConfiguration", name=f"user.password.reset.{name}", value=value)
+    user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
+
+    async def want(cloud: Cloud) -> None:
+        await cloud.engine.writing(lambda tx: cloud.engine.enqueue(tx, MailResetLink(user=user)))
+
+    return want
 
 
 @recipe("ChangeProject")
@@ -372,6 +387,13 @@ async def remove_a_project(cloud: Cloud) -> Want:
 
 @recipe("RemoveAccount")
 async def remove_an_account(cloud: Cloud) -> Want:
+    made = await tenant(cloud, "leaver")
+    await cloud.done("createSSHKeyPair", name="k", account="leaver", domainid=made["domainid"])
+    return "deleteAccount", {"id": made["id"]}
+
+
+@recipe("RemoveAccount", slow=True)
+async def remove_an_account_with_machines(cloud: Cloud) -> Want:
     made = await tenant(cloud, "leaver")
     whose = {"account": "leaver", "domainid": made["domainid"]}
     await cloud.done("createSSHKeyPair", name="k", **whose)

@@ -414,6 +414,7 @@ def broken(part: Part, kind: str) -> Callable[..., Any]:
     return lose if kind == "lost" else refuse_world if part.world else refuse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_drill(name: str, small_cloud: tuple[Path, Simulator, dict[str, str]], tmp_path: Path) -> None:
     async def go() -> Drill:

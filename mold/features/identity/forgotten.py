@@ -93,7 +93,7 @@ class MailResetLink(Operation):
 
         def note(tx: Tx) -> tuple[EmailMessage, tuple[Any, ...]] | None:
             user = tx.get(User, self.user)
-            if user is None or not user.email or not HOST.get(tx):
+            if user is None or "@" not in user.email or not HOST.get(tx) or "@" not in SENDER.get(tx):
                 return None
             found = tx.first(PasswordReset, PasswordReset.c.user_id == user.id)
             until = time.time() + TTL.get(tx) * 60

@@ -29,18 +29,25 @@ from mold.store import Resource, Tx, column, created, refers
 from mold.store.settings import setting
 from mold.work import Operation, change, look, operation, reconciler, step
 
+OF = "Project Defaults"
 REQUIRED = setting(
-    "project.invite.required", False, "Whether members of a project must accept an invitation.", group="Projects"
+    "project.invite.required", False, "Whether members of a project must accept an invitation.", category=OF
 )
 TIMEOUT = setting(
-    "project.invite.timeout", 86400, "Seconds that an invitation to a project is good for.", group="Projects", low=1
+    "project.invite.timeout",
+    86400,
+    "Seconds that an invitation to a project is good for.",
+    category=OF,
+    low=1,
+    unit="seconds",
+    shape="Long",
 )
 SMTP_HOST = setting(
-    "project.smtp.host", "", "Mail server that sends invitations to projects; empty: none are sent.", group="Projects"
+    "project.smtp.host", "", "Mail server that sends invitations to projects; empty: none are sent.", category=OF
 )
-SMTP_PORT = setting("project.smtp.port", 465, "Port of that mail server.", group="Projects", low=1)
-SMTP_TLS = setting("project.smtp.useStartTLS", False, "Whether it is asked to encrypt (STARTTLS).", group="Projects")
-SENDER = setting("project.email.sender", "", "Sender of invitations to projects.", group="Projects")
+SMTP_PORT = setting("project.smtp.port", 465, "Port of that mail server.", category=OF, low=1, high=65535)
+SMTP_TLS = setting("project.smtp.useStartTLS", False, "Whether it is asked to encrypt (STARTTLS).")
+SENDER = setting("project.email.sender", "", "Sender of invitations to projects.", category=OF)
 MAIL_SECONDS = 20
 capability("projectinviterequired", lambda tx, caller: REQUIRED.get(tx))
 

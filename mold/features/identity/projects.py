@@ -26,7 +26,9 @@ from mold.store import Resource, Tx, column, created, refers
 from mold.store.settings import setting
 from mold.work import Operation, operation, step
 
-USERS_CREATE = setting("allow.user.create.projects", True, "Whether users create projects.", group="Projects")
+USERS_CREATE = setting(
+    "allow.user.create.projects", True, "Whether users create projects.", category="Project Defaults"
+)
 capability("allowusercreateprojects", lambda tx, caller: USERS_CREATE.get(tx))
 KEPT_OPEN = frozenset({"activateProject", "suspendProject", "deleteProject"})
 """Commands that change a project although it is suspended."""

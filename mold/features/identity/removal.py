@@ -32,8 +32,8 @@ CLEANUP_INTERVAL = setting(
     "account.cleanup.interval",
     86400,
     "Seconds until the removal of an account, project or domain that failed is tried again.",
-    group="Account",
     low=1,
+    unit="seconds",
 )
 BATCH = 50
 """How many things of a kind are removed at the same time."""

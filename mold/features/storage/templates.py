@@ -197,6 +197,7 @@ FILTERS = ("featured", "self", "selfexecutable", "sharedexecutable", "executable
     "listTemplates",
     Template,
     everyones=True,
+    for_whom=True,
     refused={
         "extensionid:uuid": LATER,
         "forcks:boolean": LATER,
@@ -228,11 +229,10 @@ def _list(
     details: sets of fields, comma separated: min, resource, all; templates have one set, so nothing is left out
     """
     c, caller = Template.c, q.ctx.caller
-    mine = c.account_id.in_((caller.account_id, *caller.projects))
+    holders = q.holders if q.owned is not None else (caller.account_id, *caller.projects)
+    mine = q.owned if q.owned is not None else c.account_id.in_(holders)
     ready = c.state == "Ready"
-    shared = c.id.in_(
-        sa.select(Launch.c.template_id).where(Launch.c.account_id.in_((caller.account_id, *caller.projects)))
-    )
+    shared = c.id.in_(sa.select(Launch.c.template_id).where(Launch.c.account_id.in_(holders)))
     match templatefilter:
         case "featured":
             q.where(c.is_featured, c.is_public)
@@ -243,12 +243,15 @@ def _list(
         case "sharedexecutable" | "shared":
             q.where(shared, *([ready] if templatefilter == "sharedexecutable" else []))
         case "executable":
-            q.where(sa.or_(mine, c.is_public, shared) if not caller.root else sa.true(), ready)
+            every = caller.root and q.owned is None
+            q.where(sa.true() if every else sa.or_(mine, c.is_public, shared), ready)
         case "community":
             q.where(c.is_public, ~c.is_featured)
         case "all":
             if caller.role is RoleType.USER:
                 raise Denied("templatefilter=all is for admins; say executable.", parameter="templatefilter")
+            if q.owned is not None:
+                q.where(q.owned)
     if ids is not None:
         q.where(q.tx.any_of(c.id, [t.id for t in ids]))
     if hypervisor is not None:

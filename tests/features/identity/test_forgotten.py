@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import socketserver
-import threading
 import time
 from collections.abc import Iterator
 from urllib.parse import parse_qs, unquote
@@ -12,40 +10,11 @@ from urllib.parse import parse_qs, unquote
 import httpx
 import pytest
 from cloud import Actor, Cloud
+from mails import MailServer
 
 from mold.features.identity import lockout
 
 API = "/client/api"
-
-
-class Mails(socketserver.ThreadingTCPServer):
-    """A mail server that takes everything and keeps it."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.taken: list[str] = []
-        super().__init__(("127.0.0.1", 0), _Talk)
-
-
-class _Talk(socketserver.StreamRequestHandler):
-    def handle(self) -> None:
-        self.wfile.write(b"220 test\r\n")
-        for raw in self.rfile:
-            word = raw.decode().strip().upper()
-            if word == "DATA":
-                self.wfile.write(b"354 go on\r\n")
-                lines = []
-                for line in self.rfile:
-                    if line == b".\r\n":
-                        break
-                    lines.append(line.decode())
-                self.server.taken.append("".join(lines))  # type: ignore[attr-defined]
-            if word == "QUIT":
-                self.wfile.write(b"221 bye\r\n")
-                return
-            self.wfile.write(b"250 fine\r\n")
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +23,11 @@ def base(cloud: Cloud) -> str:
 
 
 @pytest.fixture
-def mails(cloud: Cloud) -> Iterator[Mails]:
+def mails(cloud: Cloud) -> Iterator[MailServer]:
     lockout.failures.forget()
-    with Mails() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with MailServer() as server:
         values = {
-            "enabled": True, "smtp.host": "127.0.0.1", "smtp.port": server.server_address[1],
+            "enabled": True, "smtp.host": "127.0.0.1", "smtp.port": server.port,
             "email.sender": "cloud@mold.test", "mail.domain.url": "https://cloud.mold.test",
         }  # fmt: skip
         for name, value in values.items():
@@ -75,23 +43,23 @@ def call(base: str, command: str, who: Actor, **params: str) -> httpx.Response:
     return httpx.post(base + API, data=data, timeout=20)
 
 
-def link(cloud: Cloud, mails: Mails, count: int) -> dict[str, str]:
+def link(cloud: Cloud, mails: MailServer, count: int) -> dict[str, str]:
     """What the link in the last mail says."""
     cloud.idle()
-    assert len(mails.taken) == count
-    text = mails.taken[-1].replace("=\r\n", "").replace("=3D", "=")
+    assert len(mails.mails) == count
+    text = mails.mails[-1].replace("=\r\n", "").replace("=3D", "=")
     found = re.search(r"resetPassword\?(\S+)", text)
     assert found, text
     return {k: v[0] for k, v in parse_qs(unquote(found.group(1))).items()}
 
 
-def test_from_the_link_to_the_new_password(cloud: Cloud, base: str, mails: Mails) -> None:
+def test_from_the_link_to_the_new_password(cloud: Cloud, base: str, mails: MailServer) -> None:
     tenant = cloud.tenant()
     assert call(base, "login", tenant, password="a password").status_code == 200
     assert call(base, "forgotPassword", tenant).json() == {"forgotpasswordresponse": {"success": True}}
     told = link(cloud, mails, 1)
-    assert told["username"] == tenant.name and "https://cloud.mold.test/client/#/user/resetPassword" in mails.taken[0].replace("=\r\n", "")
-    assert f"To: {tenant.name}@example.org" in mails.taken[0]
+    assert told["username"] == tenant.name and "https://cloud.mold.test/client/#/user/resetPassword" in mails.mails[0].replace("=\r\n", "")
+    assert f"To: {tenant.name}@example.org" in mails.mails[0]
     assert call(base, "resetPassword", tenant, token="wrong", password="new password").status_code == 531
     assert call(base, "resetPassword", tenant, token=told["token"], password="").status_code == 431
     assert call(base, "resetPassword", cloud.tenant(), token=told["token"], password="x").status_code == 531, "of one user"
@@ -103,7 +71,7 @@ def test_from_the_link_to_the_new_password(cloud: Cloud, base: str, mails: Mails
     assert call(base, "login", tenant, password="new password").status_code == 200
 
 
-def test_links_end(cloud: Cloud, base: str, mails: Mails, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_end(cloud: Cloud, base: str, mails: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
     tenant = cloud.tenant()
     call(base, "forgotPassword", tenant)
     first = link(cloud, mails, 1)
@@ -115,13 +83,13 @@ def test_links_end(cloud: Cloud, base: str, mails: Mails, monkeypatch: pytest.Mo
     assert call(base, "resetPassword", tenant, token=second["token"], password="x").status_code == 531
 
 
-def test_nobody_learns_who_is_a_user(cloud: Cloud, base: str, mails: Mails) -> None:
+def test_nobody_learns_who_is_a_user(cloud: Cloud, base: str, mails: MailServer) -> None:
     tenant = cloud.tenant()
     for name in ("nobody", "", "%", "admin'"):
         answer = call(base, "forgotPassword", tenant, username=name)
         assert answer.json() == {"forgotpasswordresponse": {"success": True}}, name
     cloud.idle()
-    assert mails.taken == []
+    assert mails.mails == []
     answer = httpx.post(base + API, data={"command": "forgotPassword", "username": tenant.name, "response": "json"}, headers={"Origin": "https://evil.example"})
     assert answer.status_code == 401
     assert httpx.get(base + API, params={"command": "forgotPassword", "username": tenant.name}).status_code == 405

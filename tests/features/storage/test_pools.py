@@ -117,6 +117,8 @@ def test_over_provisioning_and_thresholds(cloud: Cloud) -> None:
     """Promised: size × factor × 0.85. Used: no more than 0.85 of the size."""
     own = cloud.zone(hosts=1)
     cloud.set("max.account.primary.storage", -1)
+    cloud.set("max.domain.primary.storage", -1)
+    cloud.set("storage.max.volume.size", 65536)
     try:
         tenant = cloud.tenant()
         offering = cloud.admin.createServiceOffering(
@@ -141,6 +143,8 @@ def test_over_provisioning_and_thresholds(cloud: Cloud) -> None:
             own.deploy(cloud.admin, serviceofferingid=offering)
     finally:
         cloud.set("max.account.primary.storage", 200)
+        cloud.set("max.domain.primary.storage", 400)
+        cloud.set("storage.max.volume.size", 2000)
 
 
 def test_tags_and_being_disabled(cloud: Cloud) -> None:

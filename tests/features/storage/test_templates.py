@@ -119,6 +119,31 @@ def test_filters(cloud: Cloud, site: Site) -> None:
     } == {mine["id"]}
 
 
+def test_account_and_domain_say_for_whom(cloud: Cloud, site: Site) -> None:
+    """What an account may use is more than what it owns; an operator sees it with the account's eyes."""
+    owner = cloud.tenant()
+    other = cloud.tenant(owner.domain)
+    mine = register(site, owner, "mine")
+    public = register(site, owner, "for all", ispublic=True)
+    about = {"account": other.name, "domainid": other.domain}
+
+    def ids(actor: Actor, templatefilter: str, **scope: Any) -> set[str]:
+        return {t["id"] for t in actor.listTemplates(templatefilter=templatefilter, **scope)} & {mine["id"], public["id"]}
+
+    assert ids(cloud.admin, "executable", **about) == {public["id"]}
+    assert ids(cloud.admin, "self", **about) == ids(cloud.admin, "all", **about) == set()
+    assert ids(cloud.admin, "community", **about) == {public["id"]}
+    owned = {"account": owner.name, "domainid": owner.domain}
+    assert ids(cloud.admin, "self", **owned) == ids(cloud.admin, "executable", **owned) == {mine["id"], public["id"]}
+    owner.updateTemplatePermissions(id=mine["id"], op="add", accounts=other.name)
+    assert ids(cloud.admin, "executable", **about) == {mine["id"], public["id"]}
+    assert ids(cloud.admin, "sharedexecutable", **about) == {mine["id"]}
+    assert ids(other, "executable", **about) == {mine["id"], public["id"]}
+    assert ids(cloud.admin, "self", domainid=owner.domain) == {mine["id"], public["id"]}
+    with pytest.raises(ApiError):
+        ids(other, "self", **{**owned, "domainid": cloud.domain("elsewhere")})
+
+
 def test_public_templates_of_users_can_be_forbidden(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     cloud.set("allow.public.user.templates", False, accountid=tenant.account)

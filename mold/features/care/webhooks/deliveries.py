@@ -45,7 +45,7 @@ CLEAN_EVERY = setting(
 )
 AT_ONCE = setting(
     "webhook.delivery.thread.pool.size", 5, "How many webhooks are told something at the same time.", low=1, high=100,
-    restart=True,
+    unit="webhooks", restart=True,
 )  # fmt: skip
 WAITING_MOST = 1000
 """Deliveries of one webhook that may wait; what comes on top is dropped, and said in the log."""

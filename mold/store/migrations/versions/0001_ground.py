@@ -1,4 +1,4 @@
-"""ground"""
+"""Ground"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -211,6 +211,21 @@ def upgrade() -> None:
     with op.batch_alter_table('held', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_held_job'), ['job'], unique=False)
 
+    op.create_table('hypervisorcapabilities',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('hypervisor', sa.Text(), nullable=False),
+    sa.Column('hypervisorversion', sa.Text(), nullable=False),
+    sa.Column('max_guests', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('max_hosts', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('security_groups', sa.Boolean(), nullable=False),
+    sa.Column('storage_motion', sa.Boolean(), nullable=False),
+    sa.Column('vm_snapshot', sa.Boolean(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_hypervisorcapabilities')),
+    sa.UniqueConstraint('hypervisor', 'hypervisorversion', name=op.f('uq_hypervisorcapabilities_hypervisor_hypervisorversion')),
+    sa.UniqueConstraint('id', name=op.f('uq_hypervisorcapabilities_id')),
+    sqlite_autoincrement=True
+    )
     op.create_table('lease',
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('owner', sa.Text(), nullable=False),
@@ -291,6 +306,44 @@ def upgrade() -> None:
     sa.UniqueConstraint('resource_kind', 'resource_id', name=op.f('uq_resourceicon_resource_kind_resource_id')),
     sqlite_autoincrement=True
     )
+    op.create_table('role',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('role_type', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('isdefault', sa.Boolean(), nullable=False),
+    sa.Column('ispublic', sa.Boolean(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_role')),
+    sa.UniqueConstraint('id', name=op.f('uq_role_id')),
+    sa.UniqueConstraint('name', name=op.f('uq_role_name')),
+    sqlite_autoincrement=True
+    )
+    op.create_table('samlkey',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('only', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('key', sa.Text(), nullable=False),
+    sa.Column('certificate', sa.Text(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlkey')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlkey_id')),
+    sa.UniqueConstraint('only', name=op.f('uq_samlkey_only')),
+    sqlite_autoincrement=True
+    )
+    op.create_table('samlmetadata',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('url', sa.Text(), nullable=False),
+    sa.Column('text', sa.Text(), nullable=False),
+    sa.Column('tried', sa.Float(), nullable=False),
+    sa.Column('failed', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlmetadata')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlmetadata_id')),
+    sa.UniqueConstraint('url', name=op.f('uq_samlmetadata_url')),
+    sqlite_autoincrement=True
+    )
     op.create_table('serviceoffering',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -350,6 +403,19 @@ def upgrade() -> None:
     sa.UniqueConstraint('name', 'scope', 'scope_id', name=op.f('uq_setting_name_scope_scope_id')),
     sqlite_autoincrement=True
     )
+    op.create_table('spent',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('digest', sa.Text(), nullable=False),
+    sa.Column('until', sa.Float(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_spent')),
+    sa.UniqueConstraint('digest', name=op.f('uq_spent_digest')),
+    sa.UniqueConstraint('id', name=op.f('uq_spent_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('spent', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_spent_until'), ['until'], unique=False)
+
     op.create_table('usage_count',
     sa.Column('owner', sa.Text(), nullable=False),
     sa.Column('resource', sa.Text(), nullable=False),
@@ -452,19 +518,26 @@ def upgrade() -> None:
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('domain_id', sa.Text(), nullable=False),
     sa.Column('type', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('role_id', sa.Text(), nullable=False),
     sa.Column('role_type', sa.Text(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('apikey_access', sa.Text(), nullable=False),
     sa.Column('project_id', sa.Text(), nullable=True),
     sa.Column('networkdomain', sa.Text(), nullable=True),
+    sa.Column('default_zone_id', sa.Text(), nullable=True),
+    sa.Column('details', sa.Text(), nullable=True),
     sa.Column('created', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_account_domain_id')),
+    sa.ForeignKeyConstraint(['role_id'], ['role.id'], name=op.f('fk_account_role_id')),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_account')),
     sa.UniqueConstraint('domain_id', 'name', name=op.f('uq_account_domain_id_name')),
     sa.UniqueConstraint('id', name=op.f('uq_account_id')),
     sqlite_autoincrement=True
     )
     with op.batch_alter_table('account', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_account_default_zone_id'), ['default_zone_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_account_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_account_role_id'), ['role_id'], unique=False)
 
     op.create_table('imagestore',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -488,6 +561,21 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('imagestore', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_imagestore_zone_id'), ['zone_id'], unique=False)
+
+    op.create_table('ldapconfiguration',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('hostname', sa.Text(), nullable=False),
+    sa.Column('port', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_ldapconfiguration_domain_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_ldapconfiguration')),
+    sa.UniqueConstraint('hostname', 'port', 'domain_id', name=op.f('uq_ldapconfiguration_hostname_port_domain_id')),
+    sa.UniqueConstraint('id', name=op.f('uq_ldapconfiguration_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('ldapconfiguration', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_ldapconfiguration_domain_id'), ['domain_id'], unique=False)
 
     op.create_table('ostype',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -546,6 +634,41 @@ def upgrade() -> None:
     with op.batch_alter_table('pod', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_pod_zone_id'), ['zone_id'], unique=False)
 
+    op.create_table('rolepermission',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('role_id', sa.Text(), nullable=False),
+    sa.Column('rule', sa.Text(), nullable=False),
+    sa.Column('permission', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('position', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.ForeignKeyConstraint(['role_id'], ['role.id'], name=op.f('fk_rolepermission_role_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_rolepermission')),
+    sa.UniqueConstraint('id', name=op.f('uq_rolepermission_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('rolepermission', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_rolepermission_role_id'), ['role_id'], unique=False)
+        batch_op.create_index('ix_rolepermission_role_id_position', ['role_id', 'position'], unique=False)
+
+    op.create_table('samlrequest',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('request', sa.Text(), nullable=False),
+    sa.Column('idpid', sa.Text(), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=True),
+    sa.Column('browser', sa.Text(), nullable=False),
+    sa.Column('until', sa.Float(), nullable=False),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_samlrequest_domain_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlrequest')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlrequest_id')),
+    sa.UniqueConstraint('request', name=op.f('uq_samlrequest_request')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('samlrequest', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_samlrequest_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_samlrequest_until'), ['until'], unique=False)
+
     op.create_table('cluster',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -568,6 +691,26 @@ def upgrade() -> None:
     with op.batch_alter_table('cluster', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_cluster_pod_id'), ['pod_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_cluster_zone_id'), ['zone_id'], unique=False)
+
+    op.create_table('ldaplink',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('domain_id', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=True),
+    sa.Column('type', sa.Text(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('accounttype', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_ldaplink_account_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_ldaplink_domain_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_ldaplink')),
+    sa.UniqueConstraint('domain_id', 'account_id', name=op.f('uq_ldaplink_domain_id_account_id')),
+    sa.UniqueConstraint('id', name=op.f('uq_ldaplink_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('ldaplink', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_ldaplink_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_ldaplink_domain_id'), ['domain_id'], unique=False)
 
     op.create_table('networkserviceprovider',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -635,6 +778,9 @@ def upgrade() -> None:
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('failed_logins', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('apikey_access', sa.Text(), nullable=False),
+    sa.Column('mandate_2fa', sa.Boolean(), nullable=False),
+    sa.Column('change_password', sa.Boolean(), nullable=False),
     sa.Column('created', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_user_account_id'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_user_domain_id')),
@@ -727,14 +873,20 @@ def upgrade() -> None:
     op.create_table('keypair',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
     sa.Column('user_id', sa.Text(), nullable=False),
     sa.Column('apikey', sa.Text(), nullable=False),
     sa.Column('secret', sa.Text(), nullable=False),
+    sa.Column('rules', sa.Text(), nullable=True),
+    sa.Column('startdate', sa.Text(), nullable=True),
+    sa.Column('enddate', sa.Text(), nullable=True),
     sa.Column('created', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_keypair_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_keypair')),
     sa.UniqueConstraint('apikey', name=op.f('uq_keypair_apikey')),
     sa.UniqueConstraint('id', name=op.f('uq_keypair_id')),
+    sa.UniqueConstraint('user_id', 'name', name=op.f('uq_keypair_user_id_name')),
     sqlite_autoincrement=True
     )
     with op.batch_alter_table('keypair', schema=None) as batch_op:
@@ -747,6 +899,8 @@ def upgrade() -> None:
     sa.Column('cookie_digest', sa.Text(), nullable=False),
     sa.Column('key_digest', sa.Text(), nullable=False),
     sa.Column('used', sa.Float(), nullable=False),
+    sa.Column('verified', sa.Boolean(), nullable=False),
+    sa.Column('proved', sa.Float(), nullable=True),
     sa.Column('created', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_login_session_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_login_session')),
@@ -808,22 +962,33 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_network_zone_id'), ['zone_id'], unique=False)
         batch_op.create_index('ix_network_zone_id_state', ['zone_id', 'state'], unique=False)
 
-    op.create_table('project_member',
+    op.create_table('password_reset',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.Text(), nullable=False),
+    sa.Column('token_digest', sa.Text(), nullable=False),
+    sa.Column('until', sa.Float(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_password_reset_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_password_reset')),
+    sa.UniqueConstraint('id', name=op.f('uq_password_reset_id')),
+    sa.UniqueConstraint('user_id', name=op.f('uq_password_reset_user_id')),
+    sqlite_autoincrement=True
+    )
+    op.create_table('projectrole',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('project_id', sa.Text(), nullable=False),
-    sa.Column('account_id', sa.Text(), nullable=False),
-    sa.Column('role', sa.Text(), nullable=False),
-    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_project_member_account_id'), ondelete='CASCADE'),
-    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_project_member_project_id'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('number', name=op.f('pk_project_member')),
-    sa.UniqueConstraint('id', name=op.f('uq_project_member_id')),
-    sa.UniqueConstraint('project_id', 'account_id', name=op.f('uq_project_member_project_id_account_id')),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_projectrole_project_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_projectrole')),
+    sa.UniqueConstraint('id', name=op.f('uq_projectrole_id')),
+    sa.UniqueConstraint('project_id', 'name', name=op.f('uq_projectrole_project_id_name')),
     sqlite_autoincrement=True
     )
-    with op.batch_alter_table('project_member', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_project_member_account_id'), ['account_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_project_member_project_id'), ['project_id'], unique=False)
+    with op.batch_alter_table('projectrole', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_projectrole_project_id'), ['project_id'], unique=False)
 
     op.create_table('resourcedetail',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -851,6 +1016,35 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_resourcedetail_project_id'), ['project_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_resourcedetail_resource_id'), ['resource_id'], unique=False)
 
+    op.create_table('samlauthorization',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.Text(), nullable=False),
+    sa.Column('idpid', sa.Text(), nullable=False),
+    sa.Column('status', sa.Boolean(), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_samlauthorization_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlauthorization')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlauthorization_id')),
+    sa.UniqueConstraint('user_id', name=op.f('uq_samlauthorization_user_id')),
+    sqlite_autoincrement=True
+    )
+    op.create_table('second_factor',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.Text(), nullable=False),
+    sa.Column('provider', sa.Text(), nullable=False),
+    sa.Column('secret', sa.Text(), nullable=True),
+    sa.Column('pending', sa.Text(), nullable=True),
+    sa.Column('last_period', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('wrong', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('paused', sa.Float(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_second_factor_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_second_factor')),
+    sa.UniqueConstraint('id', name=op.f('uq_second_factor_id')),
+    sa.UniqueConstraint('user_id', name=op.f('uq_second_factor_user_id')),
+    sqlite_autoincrement=True
+    )
     op.create_table('sshkeypair',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -1054,6 +1248,95 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_launch_permission_account_id'), ['account_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_launch_permission_template_id'), ['template_id'], unique=False)
 
+    op.create_table('project_member',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.Text(), nullable=True),
+    sa.Column('who', sa.Text(), nullable=False),
+    sa.Column('role', sa.Text(), nullable=False),
+    sa.Column('project_role_id', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_project_member_account_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_project_member_project_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['project_role_id'], ['projectrole.id'], name=op.f('fk_project_member_project_role_id')),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_project_member_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_project_member')),
+    sa.UniqueConstraint('id', name=op.f('uq_project_member_id')),
+    sa.UniqueConstraint('project_id', 'who', name=op.f('uq_project_member_project_id_who')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('project_member', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_project_member_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_project_member_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_project_member_project_role_id'), ['project_role_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_project_member_user_id'), ['user_id'], unique=False)
+
+    op.create_table('projectinvitation',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=False),
+    sa.Column('account_id', sa.Text(), nullable=True),
+    sa.Column('user_id', sa.Text(), nullable=True),
+    sa.Column('domain_id', sa.Text(), nullable=False),
+    sa.Column('email', sa.Text(), nullable=True),
+    sa.Column('role', sa.Text(), nullable=False),
+    sa.Column('project_role_id', sa.Text(), nullable=True),
+    sa.Column('token_digest', sa.Text(), nullable=True),
+    sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('created', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_projectinvitation_account_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_projectinvitation_domain_id')),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_projectinvitation_project_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['project_role_id'], ['projectrole.id'], name=op.f('fk_projectinvitation_project_role_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_projectinvitation_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_projectinvitation')),
+    sa.UniqueConstraint('id', name=op.f('uq_projectinvitation_id')),
+    sa.UniqueConstraint('token_digest', name=op.f('uq_projectinvitation_token_digest')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('projectinvitation', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_projectinvitation_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectinvitation_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectinvitation_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectinvitation_project_role_id'), ['project_role_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectinvitation_user_id'), ['user_id'], unique=False)
+
+    op.create_table('projectrolepermission',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('project_id', sa.Text(), nullable=False),
+    sa.Column('project_role_id', sa.Text(), nullable=False),
+    sa.Column('rule', sa.Text(), nullable=False),
+    sa.Column('permission', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('position', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.ForeignKeyConstraint(['project_id'], ['project.id'], name=op.f('fk_projectrolepermission_project_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['project_role_id'], ['projectrole.id'], name=op.f('fk_projectrolepermission_project_role_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_projectrolepermission')),
+    sa.UniqueConstraint('id', name=op.f('uq_projectrolepermission_id')),
+    sqlite_autoincrement=True
+    )
+    with op.batch_alter_table('projectrolepermission', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_projectrolepermission_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_projectrolepermission_project_role_id'), ['project_role_id'], unique=False)
+        batch_op.create_index('ix_projectrolepermission_project_role_id_position', ['project_role_id', 'position'], unique=False)
+
+    op.create_table('samlsession',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('session_id', sa.Text(), nullable=False),
+    sa.Column('idpid', sa.Text(), nullable=False),
+    sa.Column('username', sa.Text(), nullable=False),
+    sa.Column('name_id', sa.Text(), nullable=False),
+    sa.Column('name_format', sa.Text(), nullable=False),
+    sa.Column('session_index', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['session_id'], ['login_session.id'], name=op.f('fk_samlsession_session_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_samlsession')),
+    sa.UniqueConstraint('id', name=op.f('uq_samlsession_id')),
+    sa.UniqueConstraint('session_id', name=op.f('uq_samlsession_session_id')),
+    sqlite_autoincrement=True
+    )
     op.create_table('storagepool',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
@@ -1325,6 +1608,7 @@ def upgrade() -> None:
     sa.Column('template_id', sa.Text(), nullable=True),
     sa.Column('disk_offering_id', sa.Text(), nullable=True),
     sa.Column('service_offering_id', sa.Text(), nullable=True),
+    sa.Column('storage_tags', sa.Text(), nullable=True),
     sa.Column('provisioning_type', sa.Text(), nullable=False),
     sa.Column('hypervisor', sa.Text(), nullable=False),
     sa.Column('display', sa.Boolean(), nullable=False),
@@ -1445,6 +1729,28 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_storagepool_cluster_id'))
 
     op.drop_table('storagepool')
+    op.drop_table('samlsession')
+    with op.batch_alter_table('projectrolepermission', schema=None) as batch_op:
+        batch_op.drop_index('ix_projectrolepermission_project_role_id_position')
+        batch_op.drop_index(batch_op.f('ix_projectrolepermission_project_role_id'))
+        batch_op.drop_index(batch_op.f('ix_projectrolepermission_project_id'))
+
+    op.drop_table('projectrolepermission')
+    with op.batch_alter_table('projectinvitation', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_user_id'))
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_project_role_id'))
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_project_id'))
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_domain_id'))
+        batch_op.drop_index(batch_op.f('ix_projectinvitation_account_id'))
+
+    op.drop_table('projectinvitation')
+    with op.batch_alter_table('project_member', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_project_member_user_id'))
+        batch_op.drop_index(batch_op.f('ix_project_member_project_role_id'))
+        batch_op.drop_index(batch_op.f('ix_project_member_project_id'))
+        batch_op.drop_index(batch_op.f('ix_project_member_account_id'))
+
+    op.drop_table('project_member')
     with op.batch_alter_table('launch_permission', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_launch_permission_template_id'))
         batch_op.drop_index(batch_op.f('ix_launch_permission_account_id'))
@@ -1494,6 +1800,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_sshkeypair_account_id'))
 
     op.drop_table('sshkeypair')
+    op.drop_table('second_factor')
+    op.drop_table('samlauthorization')
     with op.batch_alter_table('resourcedetail', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_resourcedetail_resource_id'))
         batch_op.drop_index(batch_op.f('ix_resourcedetail_project_id'))
@@ -1501,11 +1809,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_resourcedetail_account_id'))
 
     op.drop_table('resourcedetail')
-    with op.batch_alter_table('project_member', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_project_member_project_id'))
-        batch_op.drop_index(batch_op.f('ix_project_member_account_id'))
+    with op.batch_alter_table('projectrole', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_projectrole_project_id'))
 
-    op.drop_table('project_member')
+    op.drop_table('projectrole')
+    op.drop_table('password_reset')
     with op.batch_alter_table('network', schema=None) as batch_op:
         batch_op.drop_index('ix_network_zone_id_state')
         batch_op.drop_index(batch_op.f('ix_network_zone_id'))
@@ -1556,11 +1864,26 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_networkserviceprovider_physical_network_id'))
 
     op.drop_table('networkserviceprovider')
+    with op.batch_alter_table('ldaplink', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_ldaplink_domain_id'))
+        batch_op.drop_index(batch_op.f('ix_ldaplink_account_id'))
+
+    op.drop_table('ldaplink')
     with op.batch_alter_table('cluster', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_cluster_zone_id'))
         batch_op.drop_index(batch_op.f('ix_cluster_pod_id'))
 
     op.drop_table('cluster')
+    with op.batch_alter_table('samlrequest', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_samlrequest_until'))
+        batch_op.drop_index(batch_op.f('ix_samlrequest_domain_id'))
+
+    op.drop_table('samlrequest')
+    with op.batch_alter_table('rolepermission', schema=None) as batch_op:
+        batch_op.drop_index('ix_rolepermission_role_id_position')
+        batch_op.drop_index(batch_op.f('ix_rolepermission_role_id'))
+
+    op.drop_table('rolepermission')
     with op.batch_alter_table('pod', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_pod_zone_id'))
 
@@ -1573,12 +1896,18 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_ostype_oscategory_id'))
 
     op.drop_table('ostype')
+    with op.batch_alter_table('ldapconfiguration', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_ldapconfiguration_domain_id'))
+
+    op.drop_table('ldapconfiguration')
     with op.batch_alter_table('imagestore', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_imagestore_zone_id'))
 
     op.drop_table('imagestore')
     with op.batch_alter_table('account', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_account_role_id'))
         batch_op.drop_index(batch_op.f('ix_account_domain_id'))
+        batch_op.drop_index(batch_op.f('ix_account_default_zone_id'))
 
     op.drop_table('account')
     op.drop_table('zone')
@@ -1595,9 +1924,16 @@ def downgrade() -> None:
 
     op.drop_table('usageevent')
     op.drop_table('usage_count')
+    with op.batch_alter_table('spent', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_spent_until'))
+
+    op.drop_table('spent')
     op.drop_table('setting')
     op.drop_table('session')
     op.drop_table('serviceoffering')
+    op.drop_table('samlmetadata')
+    op.drop_table('samlkey')
+    op.drop_table('role')
     op.drop_table('resourceicon')
     op.drop_table('pulse')
     op.drop_table('oscategory')
@@ -1607,6 +1943,7 @@ def downgrade() -> None:
 
     op.drop_table('link')
     op.drop_table('lease')
+    op.drop_table('hypervisorcapabilities')
     with op.batch_alter_table('held', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_held_job'))
 
