@@ -492,13 +492,12 @@ def test_a_project_and_its_members(browser: Browser, running: Running, state: An
 
 
 def test_an_alert_is_told_at_once_and_archived(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
-    with window(browser, **KOREAN, storage_state=state) as (context, page):
-        other = context.new_page()
-        opened(other, running, "alerts")
-        opened(page, running, "")
+    with window(browser, **KOREAN, storage_state=state) as (_, page):
+        opened(page, running, "alerts")
+        opened(page, running, "virtualmachines")
         expect(page.get_by_role("link", name="알림", exact=True)).to_be_visible(timeout=15_000)
+        page.wait_for_timeout(3000)  # until the stream is open
         job = call(page, "generateAlert", type="7", name="COMPUTE.HOST", description="first: a fan is loud")["jobid"]
-        other.goto("about:blank")
         expect(page.get_by_role("link", name="알림: 새 알림 1개")).to_be_visible(timeout=20_000)
         assert job
         shot(page, "op-alert-badge")
