@@ -42,7 +42,6 @@ class Recipe:
     grows: tuple[str, ...] = ()
     idle: bool = False
     once: bool = False
-    slow: bool = False
 
 
 RECIPES: dict[str, Recipe] = {}
@@ -51,12 +50,12 @@ HALTED = ("virtualmachine", "world machines", "host")
 
 
 def recipe(
-    operation: str, *, grows: tuple[str, ...] = (), idle: bool = False, once: bool = False, slow: bool = False
+    operation: str, *, grows: tuple[str, ...] = (), idle: bool = False, once: bool = False
 ) -> Callable[[Any], Any]:
-    """Register a recipe for an operation; a slow one takes minutes."""
+    """Register a recipe for an operation."""
 
     def keep(prepare: Any) -> Any:
-        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle, once, slow)
+        RECIPES[prepare.__name__] = Recipe(operation, prepare, prepare.__name__, grows, idle, once)
         return prepare
 
     return keep
@@ -392,7 +391,7 @@ async def remove_an_account(cloud: Cloud) -> Want:
     return "deleteAccount", {"id": made["id"]}
 
 
-@recipe("RemoveAccount", slow=True)
+@recipe("RemoveAccount")
 async def remove_an_account_with_machines(cloud: Cloud) -> Want:
     made = await tenant(cloud, "leaver")
     whose = {"account": "leaver", "domainid": made["domainid"]}

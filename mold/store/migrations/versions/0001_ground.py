@@ -1,7 +1,8 @@
-"""Ground"""
+"""ground"""
 
 import sqlalchemy as sa
 from alembic import op
+
 
 revision = '0001'
 down_revision = None
