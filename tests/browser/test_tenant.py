@@ -231,7 +231,9 @@ def test_the_page_of_a_machine(browser: Browser, running: Running, tenant: Any) 
         expect(page.get_by_role("table", name="볼륨").get_by_text("ROOT").first).to_be_visible(timeout=15_000)
         looked_at(page, "machine-disks")
         page.get_by_role("tab", name="이벤트·작업").click()
-        expect(page.get_by_role("table", name="이벤트").get_by_text("가상머신 생성").first).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("table", name="이벤트").get_by_text("가상머신 생성").first).to_be_visible(
+            timeout=15_000
+        )
         looked_at(page, "machine-activity")
         page.get_by_role("tab", name="설정").click()
         page.get_by_label("표시 이름").fill("웹서버 1호")
@@ -362,7 +364,12 @@ def test_many_at_once_and_only_the_failed_again(browser: Browser, running: Runni
         expect(dialog.get_by_label("완료")).to_have_count(3, timeout=30_000)
 
 
-def test_a_template_by_address_and_by_file_and_shared(browser: Browser, running: Running, tenant: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_template_by_address_and_by_file_and_shared(
+    browser: Browser,
+    running: Running,  # noqa: F811
+    tenant: Any,
+    tmp_path: Path,
+) -> None:
     with window(browser, **KOREAN, storage_state=tenant) as (_, page):
         page.set_default_timeout(15_000)
         page.goto(url(running, "templates"))
@@ -391,7 +398,7 @@ def test_a_template_by_address_and_by_file_and_shared(browser: Browser, running:
         looked_at(page, "templates")
         page.get_by_role("link", name="hello-file").click()
         page.get_by_role("tab", name="공유").click()
-        page.get_by_label("계정 추가").fill("admin")
+        page.get_by_placeholder("입력 후 Enter").fill("admin")
         page.keyboard.press("Enter")
         page.get_by_role("button", name="공유", exact=True).click()
         expect(page.get_by_role("button", name="admin과 공유 중지")).to_be_visible()
@@ -424,7 +431,15 @@ def test_the_day_on_a_telephone(browser: Browser, running: Running, tenant: Any)
         page.goto(url(running))
         page.wait_for_selector("#main h1")
         looked_at(page, "phone-home")
-        for path in ("virtualmachines", "networks", "networks-new", "templates", "templates-new", "sshkeypairs", "publicipaddresses"):
+        for path in (
+            "virtualmachines",
+            "networks",
+            "networks-new",
+            "templates",
+            "templates-new",
+            "sshkeypairs",
+            "publicipaddresses",
+        ):
             page.goto(url(running, path))
             page.wait_for_selector("#main h1")
             page.wait_for_timeout(700)
@@ -483,7 +498,9 @@ def test_five_thousand_machines_are_there_in_a_second(browser: Browser, running:
                 break
             page.goto(url(running))
         assert min(took) <= 1, took
-        expect(page.get_by_role("table", name="가상머신")).to_have_attribute("aria-rowcount", re.compile("^5[0-9]{3}$"), timeout=60_000)
+        expect(page.get_by_role("table", name="가상머신")).to_have_attribute(
+            "aria-rowcount", re.compile("^5[0-9]{3}$"), timeout=60_000
+        )
         assert page.locator("#main [role=row]").count() < 80, "only what is on the screen is drawn"
         page.get_by_label("가상머신 검색").fill("copy-4321")
         expect(page.get_by_role("table", name="가상머신")).to_have_attribute("aria-rowcount", "2")
@@ -497,7 +514,9 @@ def deployed(admin: Cloud, name: str) -> None:
     """A stopped machine of the admin, like the first one."""
     first = admin.call("listVirtualMachines", {"name": "first"})["virtualmachine"][0]
     asked = {n: first[n] for n in ("zoneid", "templateid", "serviceofferingid")}
-    told = admin.call("deployVirtualMachine", {**asked, "name": name, "networkids": first["nic"][0]["networkid"], "startvm": "false"})
+    told = admin.call(
+        "deployVirtualMachine", {**asked, "name": name, "networkids": first["nic"][0]["networkid"], "startvm": "false"}
+    )
     while admin.call("queryAsyncJobResult", {"jobid": told["jobid"]})["jobstatus"] == 0:
         time.sleep(0.2)
 
@@ -505,7 +524,12 @@ def deployed(admin: Cloud, name: str) -> None:
 def english(kept: Any) -> Any:
     """The same sign-in in a browser that speaks English and has no theme chosen."""
     drop = ("mold.language", "mold.theme")
-    return {**kept, "origins": [{**o, "localStorage": [e for e in o["localStorage"] if e["name"] not in drop]} for o in kept["origins"]]}
+    return {
+        **kept,
+        "origins": [
+            {**o, "localStorage": [e for e in o["localStorage"] if e["name"] not in drop]} for o in kept["origins"]
+        ],
+    }
 
 
 def multiplied(cloud: Running, count: int) -> None:
@@ -517,6 +541,18 @@ def multiplied(cloud: Running, count: int) -> None:
         quoted = '"{}"'.format
         old = dict(zip(names, row.fetchone(), strict=True))
         for n in range(count):
-            new = {**old, "id": str(uuid.uuid4()), "number": None, "name": f"copy-{n}", "display_name": f"copy-{n}", "state": "Stopped", "host_id": None, "instance_name": None}
-            base.execute(f"INSERT INTO virtualmachine ({', '.join(map(quoted, names))}) VALUES ({', '.join('?' * len(names))})", [new[c] for c in names])
+            new = {
+                **old,
+                "id": str(uuid.uuid4()),
+                "number": None,
+                "name": f"copy-{n}",
+                "display_name": f"copy-{n}",
+                "state": "Stopped",
+                "host_id": None,
+                "instance_name": None,
+            }
+            base.execute(
+                f"INSERT INTO virtualmachine ({', '.join(map(quoted, names))}) VALUES ({', '.join('?' * len(names))})",
+                [new[c] for c in names],
+            )
     base.close()

@@ -42,7 +42,7 @@ test("every list the caller may use is a noun with a page, and every other comma
 test("types become widgets", () => {
   const kinds: [Param, string][] = [
     [param("forced", "boolean"), "switch"], [param("zoneid", "uuid", { related: "listZones" }), "pick"], [param("networkids", "list", { related: "listNetworks" }), "picks"],
-    [param("keypairs", "list"), "tags"], [param("size", "long"), "number"], [param("details", "map"), "map"], [param("startdate", "date"), "date"],
+    [param("keypairs", "list"), "picks"], [param("hosttags", "list"), "tags"], [param("size", "long"), "number"], [param("details", "map"), "map"], [param("startdate", "date"), "date"],
     [param("password", "string"), "secret"], [param("userdata", "string", { length: 1 << 20 }), "long"], [param("type", "string", { choices: ["a", "b"] }), "choice"], [param("name", "string"), "text"],
   ]; // prettier-ignore
   for (const [p, widget] of kinds) expect(widgetOf(p), p.name).toBe(widget);

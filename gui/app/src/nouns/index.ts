@@ -17,6 +17,10 @@ export interface Declared {
   list: string;
   /** Further parameters of the list command, as templatefilter. */
   params?: Params;
+  /** Parts of the list to choose from above the table, by a parameter that it must have; the first unless the address says another. */
+  views?: { param: string; values: () => string[]; label: (value: string) => string };
+  /** Further parameters with which one is looked for, each until it is found. */
+  sought?: () => Params[];
   /** Fields shown in the table; a Column where the field alone will not do. Default: what most nouns have. */
   columns?: (string | Column)[];
   /** Of these fields the table offers a filter. */

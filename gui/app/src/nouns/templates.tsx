@@ -1,7 +1,8 @@
 import { Progress, Stack, Text } from "@mantine/core";
 import type { Row } from "../api/client";
+import { current } from "../api/session";
 import { Mark } from "../parts/State";
-import { Sharing, Zones } from "../parts/TemplateTabs";
+import { Sharing, sought, Zones } from "../parts/TemplateTabs";
 import { UploadList } from "../parts/UploadList";
 import { words } from "../words";
 import { noun } from "./index";
@@ -19,7 +20,8 @@ function Ready({ row }: { row: Row }) {
 
 export default noun({
   list: "listTemplates",
-  params: { templatefilter: "all" },
+  views: { param: "templatefilter", values: () => (current()?.type === "0" ? ["executable", "self", "featured", "shared"] : ["all", "self", "featured", "community"]), label: (value) => words().t(`templates.view.${value}`) },
+  sought,
   columns: ["name", { field: "isready", title: undefined, facet: true, values: (row) => [words().t(row.isready ? "yes" : "no")], value: (row) => words().t(row.isready ? "templates.ready" : "templates.failed"), cell: (row) => <Ready row={row} /> }, "ostypename", "size", "format", "zonename", "account", "created"],
   facets: ["zonename", "ostypename"],
   create: ["registerTemplate"],

@@ -1,5 +1,5 @@
-import { To, useGo } from "../parts/To";
-import { ActionIcon, Button, Group, Menu, Stack, Text, Title } from "@mantine/core";
+import { To, useGo, useSearchWriter } from "../parts/To";
+import { ActionIcon, Button, Group, Menu, Stack, Tabs, Text, Title } from "@mantine/core";
 import { IconChevronDown, IconDots, IconPlus } from "@tabler/icons-react";
 import { useParams, useSearch } from "@tanstack/react-router";
 import { useEffect } from "react";
@@ -27,11 +27,14 @@ function NounList({ noun }: { noun: Noun }) {
   const model = useModel();
   const go = useGo();
   const scope = useScope();
+  const rewrite = useSearchWriter();
   const search = useSearch({ strict: false }) as Record<string, string>;
   const about = useDeclared(noun);
   const narrowed = Object.fromEntries(noun.list.params.filter((p) => p.type === "uuid" && p.name !== "id" && search[p.name]).map((p) => [p.name, search[p.name]]));
   const needs = fieldsOf(noun.list).filter((f) => f.required && !FILTERS[noun.list.name]?.[f.param.name]);
-  const params = { ...scoped(noun.list, scope), ...FILTERS[noun.list.name], ...about?.params, ...narrowed };
+  const view = about?.views;
+  const viewed = view && (view.values().find((v) => v === search[view.param]) ?? view.values()[0]);
+  const params = { ...scoped(noun.list, scope), ...FILTERS[noun.list.name], ...about?.params, ...narrowed, ...(view ? { [view.param]: viewed } : {}) };
   const found = useRows(noun.list.name, params, Boolean(about) && !needs.length);
   const title = w.noun(noun.name);
   useEffect(() => void (document.title = `${title} · Mold`), [title]);
@@ -57,6 +60,7 @@ function NounList({ noun }: { noun: Noun }) {
         ) : null}
       </Group>
       {about.banner?.()}
+      {view && viewed && <Tabs value={viewed} onChange={(v) => rewrite({ [view.param]: v === view.values()[0] ? undefined : (v ?? undefined) })}><Tabs.List style={{ flexWrap: "nowrap", overflowX: "auto", overflowY: "hidden" }}>{view.values().map((v) => <Tabs.Tab key={v} value={v}>{view.label(v)}</Tabs.Tab>)}</Tabs.List></Tabs>}
       {needs.length ? (
         <Stack><Text>{w.t("list.needs", { what: needs.map((f) => w.field(f.param.name)).join(", ") })}</Text><Button w="fit-content" variant="light" onClick={() => go(`/commands/${noun.list.name}`)}>{w.command(noun.list.name)}</Button></Stack>
       ) : (

@@ -46,7 +46,7 @@ export default function TemplateNew() {
     const to = (await call(way, params)).getuploadparams;
     send(file, String(params.name), to, "listTemplates");
     settle("listTemplates");
-    go("/templates");
+    go("/templates", { templatefilter: "self" });
   };
   return (
     <Stack gap="lg" maw={720}>

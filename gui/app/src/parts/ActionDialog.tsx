@@ -4,7 +4,7 @@ import { Alert, Badge, Button, Drawer, Group, List, Loader, Modal, Stack, Text, 
 import { useMediaQuery } from "@mantine/hooks";
 import { IconCheck, IconX } from "@tabler/icons-react";
 import { useState } from "react";
-import type { Params, Row } from "../api/client";
+import { Fault, type Params, type Row } from "../api/client";
 import { run } from "../api/jobs";
 import { useDeclared } from "../nouns";
 import { useModel } from "../api/model";
@@ -74,7 +74,7 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
   return <Modal opened onClose={close} fullScreen={phone && fields.length > 2} title={heading} size="md" closeButtonProps={{ "aria-label": w.t("close") }}>{body}</Modal>;
 }
 
-type Outcome = { row: Row; state: "waiting" | "busy" | "good" | "bad"; why?: string };
+type Outcome = { row: Row; state: "waiting" | "busy" | "good" | "bad"; why?: string; said?: string };
 
 function Many({ what, title, close }: { what: Act; title: string; close: () => void }) {
   const w = useWords();
@@ -84,18 +84,22 @@ function Many({ what, title, close }: { what: Act; title: string; close: () => v
   const failed = out.filter((o) => o.state === "bad");
   const mark = (row: Row, change: Partial<Outcome>) => setOut((all) => all.map((o) => (o.row === row ? { ...o, ...change } : o)));
 
+  const told = (no: unknown) => {
+    const { why, said } = explain(no, w);
+    return { why, said };
+  };
   async function each(rows: Row[]) {
     setBegun(true);
     const queue = [...rows];
     const worker = async () => {
       for (let row = queue.shift(); row; row = queue.shift()) {
         const now = row;
-        mark(now, { state: "busy", why: undefined });
+        mark(now, { state: "busy", why: undefined, said: undefined });
         try {
           const job = await (await run(what.command, { [what.param ?? "id"]: now.id, ...what.fixed }, { subject: nameOf(now), list: what.noun?.list.name, target: now.id })).ended;
-          mark(now, job?.status === 2 ? { state: "bad", why: job.error?.text } : { state: "good" });
+          mark(now, job?.status === 2 ? { state: "bad", ...told(new Fault(job.error?.text ?? "", { code: job.error?.code ?? 530, key: job.error?.key, params: job.error?.params, command: what.command })) } : { state: "good" });
         } catch (no) {
-          mark(now, { state: "bad", why: explain(no, w).said ?? explain(no, w).why });
+          mark(now, { state: "bad", ...told(no) });
         }
       }
     };
@@ -111,7 +115,7 @@ function Many({ what, title, close }: { what: Act; title: string; close: () => v
             <List.Item key={o.row.id}>
               <Group gap={8} wrap="nowrap" align="flex-start">
                 {o.state === "busy" ? <Loader size={16} /> : o.state === "good" ? <IconCheck size={18} color="var(--mold-good)" aria-label={w.t("many.good")} /> : o.state === "bad" ? <IconX size={18} color="var(--mold-bad)" aria-label={w.t("many.bad")} /> : <Badge variant="light" color="gray" size="sm">{w.t("many.waiting")}</Badge>}
-                <div><Text size="sm">{nameOf(o.row)}</Text>{o.why && <Text size="xs" c="red">{o.why}</Text>}</div>
+                <div><Text size="sm">{nameOf(o.row)}</Text>{o.why && <Text size="xs" c="red">{o.why}</Text>}{o.said && <Text size="xs" c="dimmed" lang="en">“{o.said}”</Text>}</div>
               </Group>
             </List.Item>
           ))}

@@ -29,10 +29,16 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
   const rewrite = useSearchWriter();
   const search = useSearch({ strict: false }) as { tab?: string };
   const on = live.use();
-  const params: Params = { ...FILTERS[noun.list.name], ...about?.params, ...(noun.list.name === "listTemplates" ? { templatefilter: "all" } : {}), ...(noun.list.name === "listIsos" ? { isofilter: "all" } : {}), ...(noun.list.params.some((p) => p.name === "listall") ? { listall: true } : {}) };
+  const params: Params = { ...FILTERS[noun.list.name], ...about?.params, ...(noun.list.name === "listIsos" ? { isofilter: "all" } : {}), ...(noun.list.params.some((p) => p.name === "listall") ? { listall: true } : {}) };
   const query = useQuery({
     queryKey: [noun.list.name, "one", id],
-    queryFn: ({ signal }) => one(noun.list.name, id, params, signal),
+    queryFn: async ({ signal }) => {
+      for (const more of about?.sought?.() ?? [{}]) {
+        const found = await one(noun.list.name, id, { ...params, ...more }, signal);
+        if (found) return found;
+      }
+      return null;
+    },
     enabled: Boolean(about),
     refetchInterval: ({ state }) => (state.data && isMoving((state.data as Row).state) ? 2000 : on ? false : 15_000),
   });

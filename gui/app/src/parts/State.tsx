@@ -1,7 +1,7 @@
 import type { Tone } from "../theme";
 import { useWords } from "../words";
 
-const GOOD = /^(running|up|enabled|ready|allocated|implemented|on|active|completed|connected|success|ok|created|backedup|accepted|true|setup|configured|poweron|available|bootstrapped|normal|idle|registered|succeeded|done)$/i;
+const GOOD = /^(running|up|enabled|ready|allocated|implemented|on|active|completed|connected|success|ok|created|backedup|accepted|true|setup|configured|poweron|available|bootstrapped|normal|idle|registered|succeeded|done|download complete)$/i;
 const BAD = /^(error|down|alert|failed|fail|dead|destroyed|expunged|unhealthy|degraded|abandoned|false|crashed|unreachable|critical|notdownloaded|download_error|disconnected)$/i;
 const WARN = /^(disabled|maintenance|errorinmaintenance|suspended|unknown|shutdowned|locked|suspect|recovering|unmanaged|warning|paused|expired|fenced|removed|prepareformaintenanceerror|scheduled|pending|closed)$/i;
 

@@ -7,14 +7,24 @@ import { useState } from "react";
 import { call, rows, type Params, type Row } from "../api/client";
 import { useModel } from "../api/model";
 import { queries } from "../api/queries";
+import { current } from "../api/session";
 import { useWords } from "../words";
 import { DataTable } from "./DataTable";
 import { FaultNote } from "./FaultNote";
 
+/** Users must say among which templates they look: their own, or those that they may use. */
+export const sought = (): Params[] => (current()?.type === "0" ? ["self", "executable"] : ["all"]).map((templatefilter) => ({ templatefilter }));
+
 /** One row for every zone that has it. */
 export function Zones({ row }: { row: Row }) {
   const w = useWords();
-  const found = useQuery({ queryKey: ["listTemplates", "zones", row.id], queryFn: async ({ signal }) => rows(await call("listTemplates", { templatefilter: "all", id: row.id, listall: true }, signal)).rows });
+  const found = useQuery({ queryKey: ["listTemplates", "zones", row.id], queryFn: async ({ signal }) => {
+    for (const asked of sought()) {
+      const told = rows(await call("listTemplates", { ...asked, id: row.id, listall: true }, signal)).rows;
+      if (told.length) return told;
+    }
+    return [];
+  } });
   const percent = (r: Row) => ((r.downloaddetails ?? []) as Row[])[0]?.downloadPercent;
   return <DataTable embedded title={w.t("templates.zones")} loading={found.isPending} fault={found.error} rows={(found.data ?? []).map((r) => ({ ...r, id: `${r.id} ${r.zoneid}` }))} columns={[{ field: "zonename" }, { field: "isready" }, { field: "downloadpercent", title: w.t("templates.percent"), value: (r) => Number(percent(r) ?? 0), cell: (r) => (percent(r) === undefined ? "–" : `${percent(r)}%`) }, { field: "physicalsize" }, { field: "status", cell: (r) => <span lang="en">{r.status}</span> }]} />;
 }

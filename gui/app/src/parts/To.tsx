@@ -20,9 +20,9 @@ export function To({ to, exact, find, ...rest }: Props) {
 /** The address of a list, or of one of it. */
 export const pageOf = ({ slug, id }: { slug: string; id?: string }) => `/${slug}${id === undefined ? "" : `/${encodeURIComponent(id)}`}`;
 
-export function useGo(): (to: string) => void {
+export function useGo(): (to: string, find?: Record<string, string>) => void {
   const navigate = useNavigate();
-  return (to) => void navigate(parted(to));
+  return (to, find) => void navigate(parted(to, find));
 }
 /** Change the search of this page; undefined takes a word out. */
 export function useSearchWriter(): (change: Record<string, string | undefined>) => void {

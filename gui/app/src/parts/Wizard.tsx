@@ -1,6 +1,6 @@
 // Several steps to one end. What was entered is kept in this browser until the end, so a closed page loses nothing.
 
-import { Button, Group, Paper, Stack, Stepper, Title } from "@mantine/core";
+import { Button, Group, Paper, Progress, Stack, Stepper, Text, Title } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { useEffect, useRef, useState, type ReactNode } from "react";
 import { useWords } from "../words";
@@ -54,10 +54,17 @@ export function Wizard<T extends object>({ id, title, steps, initial, review, fi
   return (
     <Stack maw={880}>
       <Title order={1} fz={24}>{title}</Title>
-      <Stepper active={step} onStepClick={(to) => to < step && go(to)} size="sm" orientation={phone ? "vertical" : "horizontal"}>
-        {steps.map((s) => <Stepper.Step key={s.id} label={s.title} allowStepSelect />)}
-        <Stepper.Step label={w.t("wizard.review")} />
-      </Stepper>
+      {phone ? (
+        <div>
+          <Text size="sm" c="dimmed" mb={6}>{w.t("wizard.step", { now: step + 1, all: steps.length + 1 })}</Text>
+          <Progress value={((step + 1) / (steps.length + 1)) * 100} size="sm" aria-label={w.t("wizard.step", { now: step + 1, all: steps.length + 1 })} />
+        </div>
+      ) : (
+        <Stepper active={step} onStepClick={(to) => to < step && go(to)} size="sm">
+          {steps.map((s) => <Stepper.Step key={s.id} label={s.title} allowStepSelect />)}
+          <Stepper.Step label={w.t("wizard.review")} />
+        </Stepper>
+      )}
       <Paper p={phone ? "md" : "xl"}>
         <Title order={2} fz={18} mb="md" ref={heading} tabIndex={-1} style={{ outline: "none" }}>{last ? w.t("wizard.review") : steps[step].title}</Title>
         {last ? review(values, go, set) : steps[step].render(values, set)}

@@ -24,7 +24,7 @@ export const FILTERS: Record<string, Record<string, string>> = {
 };
 
 /** Parameters that take names out of a list, not ids. */
-export const BY_NAME: Record<string, string> = { keypair: "listSSHKeyPairs", keypairs: "listSSHKeyPairs" };
+export const BY_NAME: Record<string, string> = { keypair: "listSSHKeyPairs", keypairs: "listSSHKeyPairs", hypervisor: "listHypervisors" };
 
 export function widgetOf(p: Param): Widget {
   if (p.name in BY_NAME) return p.type === "list" ? "picks" : "pick";
@@ -36,7 +36,7 @@ export function widgetOf(p: Param): Widget {
   if (p.type === "uuid" && p.related) return "pick";
   if (/^(integer|long|short|double|float)$/.test(p.type)) return "number";
   if (p.secret || SECRET.test(p.name)) return LONG.test(p.name) ? "long" : "secret";
-  if (LONG.test(p.name) || p.length > 1024) return "long";
+  if (LONG.test(p.name) || (p.length > 1024 && !/url$|displaytext$/.test(p.name))) return "long";
   return "text";
 }
 
