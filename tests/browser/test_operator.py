@@ -282,7 +282,7 @@ def test_settings(browser: Browser, running: Running, state: Any) -> None:  # no
         box.fill("4321")
         line.get_by_role("button", name="저장").click()
         expect(line.get_by_text("변경됨")).to_be_visible(timeout=15_000)
-        expect(line.get_by_text("4321", exact=False)).to_be_visible()
+        expect(line.get_by_text("4,321초", exact=False)).to_be_visible()
         checked(page, "settings-changed")
         page.get_by_label("설정 검색").fill("")
         page.get_by_label(re.compile("변경한 것만")).check()
