@@ -422,11 +422,11 @@ def test_a_role_is_made_and_its_rules_are_ordered(browser: Browser, running: Run
         opened(page, running, "roles")
         page.get_by_role("button", name="역할 생성").click()
         form = page.get_by_role("dialog")
-        form.get_by_label(re.compile("^이름")).first.fill("helpdesk")
+        form.get_by_label(re.compile("^이름")).first.fill("first-line")
         form.get_by_role("combobox", name="역할").click()
         page.get_by_role("option", name="Read-Only User", exact=True).click()
         form.get_by_role("button", name="생성", exact=True).click()
-        page.get_by_role("link", name="helpdesk").click(timeout=20_000)
+        page.get_by_role("link", name="first-line").click(timeout=20_000)
         page.get_by_role("tab", name="규칙과 미리 보기").click()
         page.get_by_label("명령 검색").fill("stopVirtualMachine")
         cell = page.get_by_role("radiogroup", name="가상머신 정지 권한")
@@ -435,7 +435,7 @@ def test_a_role_is_made_and_its_rules_are_ordered(browser: Browser, running: Run
         cell.get_by_text("허용").click()
         expect(cell.get_by_role("radio", name="허용")).to_be_checked(timeout=15_000)
         checked(page, "role-matrix")
-        role = call(page, "listRoles", name="helpdesk")["role"][0]["id"]
+        role = call(page, "listRoles", name="first-line")["role"][0]["id"]
         rules = call(page, "listRolePermissions", roleid=role)["rolepermission"]
         assert (rules[0]["rule"], rules[0]["permission"]) == ("stopVirtualMachine", "allow")
         page.get_by_role("tab", name=re.compile("^규칙 순서")).click()
