@@ -1,4 +1,4 @@
-import "@mantine/core/styles.css";
+import "./styles";
 import "@mantine/notifications/styles.css";
 import "./app.css";
 import { Center, Loader, MantineProvider, localStorageColorSchemeManager } from "@mantine/core";

@@ -16,8 +16,15 @@ const home = page("/", () => import("./pages/Home"));
 const list = page("/$slug", () => import("./pages/NounList"));
 const detail = page("/$slug/$id", () => import("./pages/NounDetail"));
 const others = [
+  page("/asyncjobs/$id", () => import("./pages/Job")),
+  page("/certificates", () => import("./pages/Certificates")),
+  page("/configurations", () => import("./pages/Configurations")),
+  page("/domains", () => import("./pages/Domains")),
+  page("/infrastructure", () => import("./pages/Infrastructure")),
   page("/me", () => import("./pages/Me")),
   page("/networks-new", () => import("./pages/NetworkNew")),
+  page("/resourcelimits", () => import("./pages/Limits")),
+  page("/zones-new", () => import("./pages/ZoneSetup")),
   page("/nouns", () => import("./pages/Nouns")),
   page("/commands", () => import("./pages/Commands")),
   page("/commands/$name", () => import("./pages/Commands")),

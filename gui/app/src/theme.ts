@@ -1,6 +1,7 @@
 // Colours and sizes. The pairs of text and ground are computed in test/contrast.test.ts: at least 4.5 to 1 in both modes.
 
 import { createTheme, type CSSVariablesResolver, type MantineColorsTuple } from "@mantine/core";
+import { words } from "./words";
 
 const mold: MantineColorsTuple = ["#eef6f8", "#d9eaee", "#b6d6de", "#8fc1cd", "#6bacbc", "#4a95a8", "#2f7d92", "#22697c", "#1b5b6c", "#12475a"];
 
@@ -33,6 +34,7 @@ export const theme = createTheme({
     Tooltip: { defaultProps: { withArrow: true, openDelay: 250, multiline: true, maw: 320, events: { hover: true, focus: true, touch: true } } },
     Modal: { defaultProps: { centered: true, radius: "lg", overlayProps: { backgroundOpacity: 0.3, blur: 1 } } },
     Menu: { defaultProps: { shadow: "md", radius: "md" } },
+    Notification: { defaultProps: () => ({ closeButtonProps: { "aria-label": words().t("close") } }) },
     Paper: { defaultProps: { radius: "lg", withBorder: true } },
     Select: { defaultProps: { checkIconPosition: "right", comboboxProps: { shadow: "md" } } },
   },

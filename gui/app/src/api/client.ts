@@ -55,10 +55,23 @@ export function rows(answer: Row): { rows: Row[]; count: number } {
   return { rows: list, count: Number(answer.count ?? list.length) };
 }
 
-/** The first row of a list by id; null when there is none that the caller may see. */
+/** All rows of a list of moderate length, page by page as large as the server gives them. */
+export async function everything(list: string, params: Params, signal?: AbortSignal): Promise<Row[]> {
+  const out: Row[] = [];
+  for (let page = 1; ; page++) {
+    const found = rows(await send(list, { ...params, page, pagesize: PAGE }, signal));
+    out.push(...found.rows);
+    if (out.length >= found.count || !found.rows.length) return out;
+  }
+}
+const PAGE = 500;
+
+/** The row of a list by id; null when there is none that the caller may see. */
 export async function one(list: string, id: string, params: Params = {}, signal?: AbortSignal): Promise<Row | null> {
   try {
-    return rows(await send(list, { ...params, id }, signal)).rows[0] ?? null;
+    const found = rows(await send(list, { ...params, id }, signal)).rows;
+    // A list that cannot be asked for one of it answers with all.
+    return found.find((r) => String(r.id) === id) ?? null;
   } catch (no) {
     if (no instanceof Fault && (no.about.key === "NotFound" || no.about.params?.parameter === "id")) return null;
     throw no;

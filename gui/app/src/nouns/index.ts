@@ -29,6 +29,8 @@ export interface Declared {
   primary?: string[];
   /** Commands offered for several rows at once. */
   bulk?: string[];
+  /** The parameter of a bulk command that carries the row's id; default `id`. */
+  param?: Record<string, string>;
   /** Commands that make one; default: those of the model. */
   create?: string[];
   /** A page of its own for making one, by its address below /client. */

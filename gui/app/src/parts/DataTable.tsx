@@ -9,6 +9,7 @@ import { useSearch } from "@tanstack/react-router";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useDeferredValue, useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
 import type { Row } from "../api/client";
+import { SCOPE } from "../api/scope";
 import { useWords } from "../words";
 import { download } from "./download";
 import { FaultNote } from "./FaultNote";
@@ -61,6 +62,8 @@ interface Props {
   embedded?: boolean;
 }
 
+/** The word of a filter in the address: the field, but for those by which the scope goes there. */
+const wordOf = (column: Column) => (SCOPE.some((s) => s === column.field) ? `in${column.field}` : column.field);
 const LEAST = 128; // pixels that a column needs
 /** By what the filter of a column finds a row. */
 const kinds = (column: Column, row: Row): string[] => column.values?.(row) ?? [String(row[column.field] ?? "")];
@@ -91,10 +94,10 @@ export function DataTable(p: Props) {
   const plain = (column: Column, row: Row) => (column.value ? String(column.value(row)) : text(column.field, row[column.field], w));
 
   const hay = useMemo(() => new Map(p.rows.map((row) => [row, `${p.columns.map((c) => plain(c, row)).join("\n")}\n${row.id ?? ""}\n${text("tags", row.tags, w)}`.toLowerCase()])), [query ? p.rows : null, p.columns, w, Boolean(query)]);
-  const facets = useMemo(() => p.columns.filter((c) => c.facet).map((c) => ({ column: c, values: [...new Set(p.rows.flatMap((r) => kinds(c, r)).filter(Boolean))].sort() })).filter((f) => f.values.length > 1 || search[f.column.field]), [p.rows, p.columns, search]);
+  const facets = useMemo(() => p.columns.filter((c) => c.facet).map((c) => ({ column: c, values: [...new Set(p.rows.flatMap((r) => kinds(c, r)).filter(Boolean))].sort() })).filter((f) => f.values.length > 1 || search[wordOf(f.column)]), [p.rows, p.columns, search]);
   const shown = useMemo(() => {
     let out = p.rows;
-    for (const { column } of facets) if (search[column.field]) out = out.filter((r) => kinds(column, r).includes(search[column.field] as string));
+    for (const { column } of facets) if (search[wordOf(column)]) out = out.filter((r) => kinds(column, r).includes(search[wordOf(column)] as string));
     if (query) out = out.filter((r) => matches(hay.get(r) ?? "", query));
     const by = sortBy ? p.columns.find((c) => c.field === sortBy) : undefined;
     if (by) {
@@ -173,7 +176,7 @@ export function DataTable(p: Props) {
             />
           )}
           {facets.map(({ column, values }) => (
-            <Select key={column.field} w={150} aria-label={column.title ?? w.field(column.field)} placeholder={column.title ?? w.field(column.field)} clearable value={search[column.field] ?? null} onChange={(v) => write({ [column.field]: v ?? undefined })} data={values.map((v) => ({ value: v, label: column.values ? v : text(column.field, v, w) }))} />
+            <Select key={column.field} w={150} aria-label={column.title ?? w.field(column.field)} placeholder={column.title ?? w.field(column.field)} clearable value={search[wordOf(column)] ?? null} onChange={(v) => write({ [wordOf(column)]: v ?? undefined })} data={values.map((v) => ({ value: v, label: column.values ? v : text(column.field, v, w) }))} />
           ))}
         </Group>
         <Group gap={6}>

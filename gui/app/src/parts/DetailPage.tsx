@@ -1,11 +1,11 @@
 // The page of one thing, the same for every noun: what it is called, how it is, what can be done, and its tabs.
 
 import { pageOf, To, useSearchWriter } from "./To";
-import { Alert, Button, Group, Paper, Skeleton, Stack, Tabs, Text, Title, Tooltip } from "@mantine/core";
+import { Alert, Button, Group, Loader, Paper, Skeleton, Stack, Tabs, Text, Title, Tooltip } from "@mantine/core";
 import { IconChevronDown } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
-import { useEffect } from "react";
+import { Suspense, useEffect } from "react";
 import { one, type Params, type Row } from "../api/client";
 import { live } from "../api/live";
 import { useModel, type Command, type Noun } from "../api/model";
@@ -93,7 +93,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
       </div>
       <Tabs value={tab.id} onChange={(v) => rewrite({ ...CLEAN, tab: v === "overview" ? undefined : (v ?? undefined) })} keepMounted={false}>
         <Tabs.List style={{ flexWrap: "nowrap", overflowX: "auto", overflowY: "hidden" }} mb="md">{tabs.map((t) => <Tabs.Tab key={t.id} value={t.id}>{t.label}</Tabs.Tab>)}</Tabs.List>
-        {tabs.map((t) => <Tabs.Panel key={t.id} value={t.id}>{t.id === tab.id && t.body()}</Tabs.Panel>)}
+        {tabs.map((t) => <Tabs.Panel key={t.id} value={t.id}>{t.id === tab.id && <Suspense fallback={<Loader size={20} />}>{t.body()}</Suspense>}</Tabs.Panel>)}
       </Tabs>
     </Stack>
   );

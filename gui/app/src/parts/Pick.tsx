@@ -11,6 +11,9 @@ import { useWords } from "../words";
 import { FILTERS } from "./fields";
 import { nameOf } from "./Value";
 
+/** What says of the new thing itself what it is, and nothing of what to choose from. */
+const OWN = /^(id|name|keyword|username|displayname|displaytext|description|state|type|tags|size)$/;
+
 interface Props {
   list: string;
   value: unknown;
@@ -36,7 +39,7 @@ export function Pick({ list, value, onChange, many, by = "id", near = {}, ...inp
   const [opened, setOpened] = useState(Boolean(value && (!Array.isArray(value) || value.length)));
   const [search, setSearch] = useState("");
   const [typed] = useDebouncedValue(search, 250);
-  const fit = Object.fromEntries(Object.entries(near).filter(([k, v]) => v && k !== "id" && command?.params.some((p) => p.name === k && p.type !== "map")));
+  const fit = Object.fromEntries(Object.entries(near).filter(([k, v]) => v && !OWN.test(k) && command?.params.some((p) => p.name === k && p.type !== "map")));
   const asked: Params = { ...(command ? scoped(command, scope) : {}), ...FILTERS[list], ...fit, pagesize: 200, page: 1 };
   const first = useQuery({
     queryKey: [list, "choose", asked],

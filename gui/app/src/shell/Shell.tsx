@@ -8,7 +8,8 @@ import { useQuery } from "@tanstack/react-query";
 import { Outlet, useLocation } from "@tanstack/react-router";
 import { lazy, Suspense, useEffect, useState } from "react";
 import { call, rows } from "../api/client";
-import { alertCount, live } from "../api/live";
+import { seen, useUnread } from "../api/alerts";
+import { live } from "../api/live";
 import { forget, useModel, type Model } from "../api/model";
 import { queries } from "../api/queries";
 import { useScope } from "../api/scope";
@@ -132,11 +133,11 @@ function BottomTabs({ toggle }: { toggle: () => void }) {
 
 function Alerts() {
   const w = useWords();
-  const fresh = alertCount.use();
+  const fresh = useUnread();
   return (
     <Tooltip label={w.t("alerts")}>
-      <Indicator disabled={!fresh} label={fresh} size={17} offset={5} color="red" visibleFrom="sm">
-        <ActionIcon variant="subtle" color="gray" size={38} aria-label={fresh ? w.t("alerts.new", { count: fresh }) : w.t("alerts")} renderRoot={(p) => <To {...p} to={pageOf({ slug: "alerts" })} onClick={() => alertCount.set(0)} />}><IconBell size={20} /></ActionIcon>
+      <Indicator disabled={!fresh} label={fresh > 99 ? "99+" : fresh} size={17} offset={5} color="red" visibleFrom="sm">
+        <ActionIcon variant="subtle" color="gray" size={38} aria-label={fresh ? w.t("alerts.new", { count: fresh }) : w.t("alerts")} renderRoot={(p) => <To {...p} to={pageOf({ slug: "alerts" })} onClick={seen} />}><IconBell size={20} /></ActionIcon>
       </Indicator>
     </Tooltip>
   );

@@ -18,7 +18,7 @@ export interface Section {
   entries: Entry[];
 }
 
-/** List commands by section; `=path` with a key of the words is a page that is no list. */
+/** List commands by section; `=path` is a page that is no list, named by nav.path; `=path:command` for those who may call that. */
 const PLAN: [string, typeof IconHome2, string[]][] = [
   ["compute", IconCloudComputing, ["listVirtualMachines", "listVMSnapshot", "listAffinityGroups", "listInstanceGroups", "listAutoScaleVmGroups", "listKubernetesClusters", "listSSHKeyPairs", "listUserData", "listVnfAppliances"]],
   ["storage", IconDatabase, ["listVolumes", "listSnapshots", "listSnapshotPolicies", "listBackups", "listBackupSchedule", "listSharedFileSystems", "listBuckets"]],
@@ -26,10 +26,10 @@ const PLAN: [string, typeof IconHome2, string[]][] = [
   ["images", IconPhoto, ["listTemplates", "listIsos", "listKubernetesSupportedVersions"]],
   ["activity", IconActivity, ["listAsyncJobs", "listEvents", "listAlerts", "listUsageRecords"]],
   ["projects", IconApps, ["listProjects", "listProjectInvitations", "listProjectRoles"]],
-  ["infra", IconServer2, ["listZones", "listPods", "listClusters", "listHosts", "listStoragePools", "listImageStores", "listSystemVms", "listRouters", "listPhysicalNetworks", "listVlanIpRanges", "listManagementServers", "listRollingMaintenance", "listUnmanagedInstances", "listCapacity", "listObjectStoragePools", "listRegions"]],
+  ["infra", IconServer2, ["=infrastructure:listClusters", "listZones", "listPods", "listClusters", "listHosts", "listStoragePools", "listImageStores", "listSystemVms", "listRouters", "listPhysicalNetworks", "listVlanIpRanges", "listManagementServers", "listRollingMaintenance", "listUnmanagedInstances", "listCapacity", "listObjectStoragePools", "listRegions"]],
   ["offerings", IconAddressBook, ["listServiceOfferings", "listDiskOfferings", "listBackupOfferings", "listNetworkOfferings", "listVPCOfferings"]],
   ["identity", IconUsersGroup, ["listDomains", "listAccounts", "listUsers", "listRoles", "listResourceLimits", "listUserKeys", "listLdapConfigurations"]],
-  ["settings", IconSettings, ["listConfigurations", "listOsTypes", "listGuestOsMapping", "listHypervisorCapabilities", "listGuiThemes", "listCAProviders", "listStorageProviders", "listDeploymentPlanners"]],
+  ["settings", IconSettings, ["listConfigurations", "listOsTypes", "listGuestOsMapping", "listHypervisorCapabilities", "listGuiThemes", "=certificates:issueCertificate", "listStorageProviders", "listDeploymentPlanners"]],
   ["tools", IconTools, ["=commands", "=nouns", "listWebhooks"]],
 ];
 
@@ -38,7 +38,10 @@ export function sectionsOf(model: Model): Section[] {
     id,
     icon,
     entries: names.flatMap((name): Entry[] => {
-      if (name.startsWith("=")) return [{ to: `/${name.slice(1)}`, label: `nav.${name.slice(1)}` }];
+      if (name.startsWith("=")) {
+        const [path, needs] = name.slice(1).split(":");
+        return !needs || model.commands.has(needs) ? [{ to: `/${path}`, label: `nav.${path}` }] : [];
+      }
       const noun = model.nouns.get(name);
       return noun ? [{ to: `/${noun.slug}`, noun }] : [];
     }),

@@ -1,0 +1,16 @@
+import { lazy } from "react";
+import { Placement } from "../parts/Placement";
+import { words } from "../words";
+import { noun } from "./index";
+
+const ScopedSettings = lazy(() => import("../parts/ScopedSettings"));
+
+export default noun({
+  list: "listClusters",
+  columns: ["name", "allocationstate", "managedstate", "hypervisortype", "podname", "zonename", "cpuovercommitratio", "memoryovercommitratio"],
+  facets: ["zonename", "podname"],
+  primary: ["updateCluster"],
+  first: { addCluster: ["zoneid", "podid", "clustername", "hypervisor", "clustertype"] },
+  above: (row) => <Placement row={row} list="listClusters" update="updateCluster" on={row.allocationstate === "Enabled"} to={(on) => ({ allocationstate: on ? "Enabled" : "Disabled" })} />,
+  tabs: [{ id: "configuration", label: () => words().t("settings.own"), render: (row) => <ScopedSettings place={{ clusterid: row.id }} /> }],
+});

@@ -1,0 +1,9 @@
+import { noun } from "./index";
+
+export default noun({
+  list: "listNetworkOfferings",
+  columns: ["name", "displaytext", "state", "guestiptype", "traffictype", "isdefault", "egressdefaultpolicy", "domain"],
+  facets: ["state", "guestiptype"],
+  primary: ["updateNetworkOffering"],
+  first: { createNetworkOffering: ["name", "displaytext", "guestiptype", "traffictype", "supportedservices", "enable"], updateNetworkOffering: ["name", "displaytext", "state", "availability"] },
+});

@@ -1,0 +1,11 @@
+import { Placement } from "../parts/Placement";
+import { noun } from "./index";
+
+export default noun({
+  list: "listPods",
+  columns: ["name", "allocationstate", "zonename", "gateway", "netmask", "startip", "endip"],
+  facets: ["zonename", "allocationstate"],
+  primary: ["updatePod"],
+  first: { createPod: ["zoneid", "name", "gateway", "netmask", "startip", "endip"] },
+  above: (row) => <Placement row={row} list="listPods" update="updatePod" on={row.allocationstate === "Enabled"} to={(on) => ({ allocationstate: on ? "Enabled" : "Disabled" })} />,
+});
