@@ -10,7 +10,7 @@ import { current } from "./session";
 import { store } from "./store";
 
 const ADDRESS = "/client/events";
-type Told = { kind: "resource" | "job" | "alert" | "state"; data: Row };
+type Told = { kind: "resource" | "job" | "alert" | "state" | "reset"; data: Row };
 
 const connected = store(false);
 export const alertCount = store(0);
@@ -76,7 +76,8 @@ function take({ kind, data }: Told): void {
   } else if (kind === "alert") {
     alertCount.set((n) => n + 1);
     void queries.invalidateQueries({ queryKey: ["listAlerts"] });
-  } else connected.set(Boolean(data.on));
+  } else if (kind === "reset") void queries.invalidateQueries();
+  else connected.set(Boolean(data.on));
 }
 
 function pass(told: Told): void {
@@ -88,9 +89,13 @@ let failures = 0;
 function listen(): void {
   if (stopped || !current()) return;
   source = new EventSource(`${ADDRESS}?sessionkey=${encodeURIComponent(current()?.sessionkey ?? "")}`);
+  // A stream that follows another, of this tab or of one that was closed, does not know what that one missed.
+  let follows = performance.now() > 10_000;
   source.onopen = () => {
     failures = 0;
     pass({ kind: "state", data: { on: true } });
+    if (follows) pass({ kind: "reset", data: {} });
+    follows = false;
   };
   source.onerror = () => {
     pass({ kind: "state", data: { on: false } });
@@ -98,7 +103,7 @@ function listen(): void {
     failures += 1;
     again = setTimeout(listen, Math.min(2000 * 2 ** failures, 120_000));
   };
-  for (const kind of ["resource", "job", "alert"] as const) {
+  for (const kind of ["resource", "job", "alert", "reset"] as const) {
     source.addEventListener(kind, (event) => {
       try {
         pass({ kind, data: JSON.parse((event as MessageEvent).data) });

@@ -1,4 +1,4 @@
-import { Button, Group, Paper, Stack, Text, Title } from "@mantine/core";
+import { Button, Group, Paper, Stack, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { one } from "../api/client";
@@ -6,6 +6,7 @@ import { useModel } from "../api/model";
 import { useSession } from "../api/session";
 import { act } from "../parts/act";
 import { FaultNote } from "../parts/FaultNote";
+import UserKeys from "../parts/UserKeys";
 import { Value } from "../parts/Value";
 import { LanguageButton, ThemeButton } from "../shell/Switches";
 import { useWords } from "../words";
@@ -35,43 +36,12 @@ export default function Me() {
         )}
       </Paper>
       {may("registerUserKeys") && (
-        <Paper p="lg">
+        <Stack gap="xs">
           <Title order={2} fz={16}>{w.t("me.keys")}</Title>
-          <Text size="sm" c="dimmed" mt={4} mb="md">{w.t("me.keys.how")}</Text>
-          <Keys id={me?.userid ?? ""} />
-        </Paper>
+          <UserKeys user={row} />
+        </Stack>
       )}
       <Paper p="lg"><Title order={2} fz={16} mb="sm">{w.t("me.look")}</Title><Group><LanguageButton /><ThemeButton /></Group></Paper>
-    </Stack>
-  );
-}
-
-import { Code } from "@mantine/core";
-import { useState } from "react";
-import { call, type Row } from "../api/client";
-import { CopyButton } from "../parts/CliLine";
-
-/** The secret key is shown once, when it is made. */
-function Keys({ id }: { id: string }) {
-  const w = useWords();
-  const [made, setMade] = useState<Row>();
-  const [fault, setFault] = useState<unknown>();
-  const [busy, setBusy] = useState(false);
-  return (
-    <Stack>
-      {made && (["apikey", "secretkey"] as const).map((k) => <Group key={k} gap="xs" wrap="nowrap"><Text size="sm" w={90}>{w.field(k)}</Text><Code style={{ overflowWrap: "anywhere" }}>{made[k]}</Code><CopyButton text={String(made[k])} /></Group>)}
-      {fault !== undefined && <FaultNote fault={fault} />}
-      <Button w="fit-content" variant="default" loading={busy} onClick={async () => {
-        setBusy(true);
-        setFault(undefined);
-        try {
-          setMade((await call("registerUserKeys", { id })).userkeys);
-        } catch (no) {
-          setFault(no);
-        } finally {
-          setBusy(false);
-        }
-      }}>{w.t("me.keys.make")}</Button>
     </Stack>
   );
 }

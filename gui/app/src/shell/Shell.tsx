@@ -32,7 +32,7 @@ export function listsOf(model: Model) {
   }
   return (kind: string) => found.get(kind) ?? [];
 }
-const KINDS: Record<string, string[]> = { listAsyncJobs: ["job"], listPublicIpAddresses: ["ipaddress", "publicip"], listIsos: ["template"], listVMSnapshot: ["vmsnapshot"], listRouters: ["domainrouter", "virtualmachine"], listSystemVms: ["systemvm", "virtualmachine"] };
+const KINDS: Record<string, string[]> = { listAsyncJobs: ["job"], listPublicIpAddresses: ["publicipaddress", "ipaddress", "publicip"], listIsos: ["template"], listVMSnapshot: ["vmsnapshot"], listRouters: ["domainrouter", "virtualmachine"], listSystemVms: ["systemvm", "virtualmachine"] };
 
 export async function leave(): Promise<void> {
   await call("logout", {}).catch(() => undefined);
