@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from cloud import Blueprint, Cloud
 
 from mold.cli.prepare import NotPrepared, ensure_libvirtd
 
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every program that they start with them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A traceback in a failing test's output is a page, not ten with every local variable.
 structlog.configure(
     processors=[

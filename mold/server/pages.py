@@ -61,7 +61,7 @@ class Pages:
         found = self.find(name) if name else None
         lasting = name.startswith("assets/")
         if found is None:
-            if lasting or Path(name).suffix in KINDS:
+            if lasting or Path(name).suffix in KINDS or ".." in name.split("/"):
                 return PlainTextResponse("The web console has no such file.\n", 404, headers=self.headers)
             found = self.find("index.html")
         if found is None:

@@ -54,6 +54,8 @@ def test_no_parameter_is_declared_and_ignored() -> None:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(made.source or made.function))).body
         assert isinstance(tree, ast.FunctionDef)
         used = {n.id for part in tree.body for n in ast.walk(part) if isinstance(n, ast.Name)}
+        if made.asks is not None:
+            used |= {n.id for n in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(made.asks)))) if isinstance(n, ast.Name)}
         names = [a.arg for a in (*tree.args.args, *tree.args.kwonlyargs)][1:]
         ignored += [
             f"{made.name} {n}" for n in names if n not in used and n not in HARMLESS and (made.name, n) not in ALIKE

@@ -26,7 +26,7 @@ def healthy(cloud: Cloud) -> Iterator[None]:
 
 def things(cloud: Cloud) -> dict[str, int]:
     """Rows of things; jobs, events and what is counted along with them are history, not things."""
-    return {k: v for k, v in cloud.counts().items() if k not in ("asyncjob", "event")}
+    return {k: v for k, v in cloud.counts().items() if k not in ("asyncjob", "event", "usageevent", "alert")}
 
 
 def wishes(cloud: Cloud) -> dict[str, str]:

@@ -170,6 +170,8 @@ VALID = {
     "vlan": "untagged",
     "name": "a-name",
     "scope": "CLUSTER",
+    "startdate": "2026-01-01",
+    "enddate": "2026-01-02",
 }
 
 

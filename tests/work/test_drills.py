@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import census
 import pytest
 import sqlalchemy as sa
+import structlog
 from census import Census, differences
 from recipes import RECIPES, Recipe, Want
 from workcloud import Cloud, build, copied, dead, managed
@@ -42,6 +44,16 @@ def test_every_operation_has_a_recipe() -> None:
     wanted = {r.operation for r in RECIPES.values()}
     assert sorted(MINE - wanted) == [], "write a recipe in recipes.py"
     assert sorted(wanted - MINE) == [], "these recipes are for operations that are gone"
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """What is planted here need not be logged; MOLD_DRILL_LOGS=1 shows it."""
+    before = structlog.get_config()
+    if os.environ.get("MOLD_DRILL_LOGS") != "1":
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
 
 
 # -- the worlds ----------------------------------------------------------------------------------------------------------
@@ -435,10 +447,3 @@ def test_drill(name: str, small_cloud: tuple[Path, Simulator, dict[str, str]], t
     if drill.faults:
         pytest.fail(f"{drill.variants} variants left {len(drill.faults)} faults:\n" + "\n".join(drill.faults[:60]), pytrace=False)
 
-
-if os.environ.get("MOLD_DRILL_LOGS") != "1":
-    import logging
-
-    import structlog
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -445,7 +445,7 @@ def remove_old(ctx: Ctx, interval: Annotated[int, Param(low=0)]) -> None:
 
 @command(
     "listUsageTypes",
-    roles=ADMINS,
+    roles=ROOT,
     shape="list",
     key="usagetype",
     reads=True,

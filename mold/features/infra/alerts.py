@@ -82,6 +82,7 @@ USERNAME = setting("alert.smtp.username", "", "User name at the mail server.", c
 PASSWORD = setting("alert.smtp.password", "", "Password at the mail server.", secret=True, category="Secure")
 PURGE_DAYS = setting("alert.purge.delay", 0, "Days after which alerts are removed; 0: never.", low=0, unit="days")
 PURGE_EVERY = setting("alert.purge.interval", 86400, "How often old alerts are removed.", low=1, unit="seconds")
+CLAIM_SECONDS = 120.0
 MAIL_TRIES = 12
 MAIL_PAUSE_SECONDS = 15.0
 AT_ONCE = 200
@@ -253,13 +254,19 @@ def letter(alert: Alert, post: Post) -> EmailMessage:
 
 @reconciler(every=3)
 async def mail_alerts() -> int:
-    """Send the mails that are due."""
+    """Send the mails that are due. Whoever takes them has CLAIM_SECONDS for it; then they are due again."""
+    now = time.time()
+    due = (Alert.c.mail == "due", Alert.c.mail_after <= now)
 
-    def due(tx: Tx) -> tuple[Post | None, list[Alert]]:
-        waiting = tx.find(Alert, Alert.c.mail == "due", Alert.c.mail_after <= time.time(), limit=AT_ONCE)
-        return (_post(tx) if waiting else None), waiting
+    def take(tx: Tx) -> tuple[Post | None, list[Alert]]:
+        chosen = sa.select(Alert.c.id).where(*due).order_by(Alert.c.number).limit(AT_ONCE)
+        taken = sa.update(Alert.table).where(Alert.c.id.in_(chosen), *due).values(mail_after=now + CLAIM_SECONDS)
+        waiting = [Alert.from_row(r) for r in tx.execute(taken.returning(*Alert.table.c))]
+        return (_post(tx) if waiting else None), sorted(waiting, key=lambda a: a.number)
 
-    post, waiting = await look(due)
+    if await look(lambda tx: tx.first(Alert, *due)) is None:
+        return 0
+    post, waiting = await change(take)
     if not waiting:
         return 0
     problems: dict[str, str] = {}
@@ -336,7 +343,7 @@ def _list(q: Query, type: str | None = None) -> None:
 
 @command(
     "listAlertTypes",
-    roles=OPERATORS,
+    roles=ROOT,
     shape="list",
     key="alerttype",
     reads=True,
@@ -416,7 +423,7 @@ def _chosen(
     return where
 
 
-@command("archiveAlerts", roles=OPERATORS)
+@command("archiveAlerts", roles=ROOT)
 def archive(
     ctx: Ctx,
     ids: list[Alert] | None = None,
@@ -433,7 +440,7 @@ def archive(
     ctx.tx.execute(sa.update(Alert.table).where(*_chosen(ctx, ids, type, startdate, enddate)).values(archived=True))
 
 
-@command("deleteAlerts", roles=OPERATORS)
+@command("deleteAlerts", roles=ROOT)
 def delete(
     ctx: Ctx,
     ids: list[Alert] | None = None,

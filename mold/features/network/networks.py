@@ -29,7 +29,7 @@ from mold.features.infra.capacity import Amount, gauge
 from mold.features.infra.settings import setting
 from mold.features.infra.zones import Zone
 from mold.features.network.offerings import NetworkOffering, service_list
-from mold.features.network.physical import PhysicalNetwork, carrying, label_of
+from mold.features.network.physical import PhysicalNetwork, carries, carrying, label_of
 from mold.store import REGISTRY, Prepared, Tx, column, created, refers
 from mold.wire import calls as w
 from mold.work import Engine, Job, Operation, change, look, operation, reconciler, step, unattended
@@ -608,9 +608,9 @@ _BUMP = Prepared(
 
 def physical_of(tx: Tx, network: Network) -> PhysicalNetwork:
     """The physical network that carries a guest network; NoCapacity when the zone has none enabled."""
-    if network.physical_network_id:
+    if network.physical_network_id and (network.tag is not None or carries(tx, network.physical_network_id)):
         return tx.known(PhysicalNetwork, network.physical_network_id)
-    found = carrying(tx, network.zone_id, "Guest")
+    found = None if network.physical_network_id else carrying(tx, network.zone_id, "Guest")
     if found is None:
         raise NoCapacity(
             "No enabled physical network of the zone carries Guest traffic with an enabled VirtualRouter on it.",

@@ -347,6 +347,12 @@ def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, Traff
     return tx.one(PhysicalNetwork, row[0]), tx.one(TrafficType, row[1])
 
 
+def carries(tx: Tx, physical_id: str) -> bool:
+    """Whether a guest network may begin on this physical network: it is enabled, and so is the router on it."""
+    served = tx.first(Provider, Provider.c.physical_network_id == physical_id, Provider.c.state != "Enabled") is None
+    return served and tx.known(PhysicalNetwork, physical_id).state == "Enabled"
+
+
 def label_of(tx: Tx, physical_id: str, traffic: str) -> str:
     """The hosts' device for a kind of traffic of a physical network."""
     found = tx.remembered(
