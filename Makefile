@@ -91,7 +91,7 @@ test-browser: setup
 	$(PYTEST) -m "browser and not host" || { [ $$? -eq 5 ] && echo "No test is marked browser."; }
 
 test-slow: setup
-	$(PYTEST) $(AT_ONCE) --database sqlite --database postgres -m "slow and not host and not browser" || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
+	$(PYTEST) -n 3 --dist worksteal --database sqlite --database postgres -m "slow and not host and not browser" || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
 
 bench: setup
 	$(BIN)/python tools/bench.py $(ARGS)

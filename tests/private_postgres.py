@@ -24,7 +24,7 @@ DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", 
 def programs() -> Path | None:
     """The folder of the newest PostgreSQL's server programs; Debian keeps them off the PATH."""
     if (on_path := shutil.which("initdb")) is not None:
-        return Path(on_path).parent
+        return Path(on_path).resolve().parent  # where all of them are
     versions = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     return max(versions, key=lambda folder: int(folder.parent.name), default=None)
 

@@ -103,17 +103,18 @@ class Server:
 class Postgres:
     """A PostgreSQL of a test's own, that can be stopped in the middle of anything."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, *, empty: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mold-kill-"))
         self.programs = programs
         self.user: list[str] = []
         if os.geteuid() == 0:
             self.user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
             shutil.chown(self.folder, "postgres", "postgres")
-        subprocess.run(
-            [*self.user, programs / "initdb", "-D", self.folder / "data", "-U", "mold", "--auth=trust",
-             "--encoding=UTF8", "--no-locale", "--no-sync"], check=True, capture_output=True, cwd=self.folder,
-        )  # fmt: skip
+        if not empty:
+            subprocess.run(
+                [*self.user, programs / "initdb", "-D", self.folder / "data", "-U", "mold", "--auth=trust",
+                 "--encoding=UTF8", "--no-locale", "--no-sync"], check=True, capture_output=True, cwd=self.folder,
+            )  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"postgresql://mold@/postgres?host={self.folder}"
 
@@ -135,6 +136,31 @@ class Postgres:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.05)
+
+    def standby(self) -> Postgres:
+        """A second server that follows this one, which from now on commits nothing that the second does not have."""
+        second = Postgres(self.programs, empty=True)
+        subprocess.run(
+            [*self.user, self.programs / "pg_basebackup", "-h", self.folder, "-U", "mold", "-D", second.folder / "data",
+             "-R", "-X", "stream", "--checkpoint=fast"], check=True, capture_output=True, cwd=self.folder,
+        )  # fmt: skip
+        second.start()
+        with psycopg.connect(self.url, autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            admin.execute("SELECT pg_reload_conf()")
+            until = time.monotonic() + START_SECONDS
+            while admin.execute("SELECT sync_state FROM pg_stat_replication").fetchall() != [("sync",)]:
+                assert time.monotonic() < until, "the standby does not follow"
+                time.sleep(0.05)
+        return second
+
+    def promote(self) -> None:
+        """Make a standby the server that takes writes."""
+        with psycopg.connect(self.url, autocommit=True) as admin:
+            # What was copied with the data: it would wait for a standby of its own.
+            admin.execute("SELECT pg_promote(true)")
+            admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            admin.execute("SELECT pg_reload_conf()")
 
     def stop(self) -> None:
         """Immediate stop: as a crash, without a checkpoint; it recovers when it starts."""

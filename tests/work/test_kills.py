@@ -132,11 +132,13 @@ class Field:
 
 
 @contextlib.asynccontextmanager
-async def field(folder: Path, managers: int, count: int, postgres: Postgres | None) -> AsyncIterator[Field]:
-    """Managers on one database, hosts linked to them, a cloud with one network in use."""
+async def field(
+    folder: Path, managers: int, count: int, postgres: Postgres | None, url: str = ""
+) -> AsyncIterator[Field]:
+    """Managers on one database (`url`, else that of the server), hosts linked to them, a cloud with one network in use."""
     key = new_key()
     ports = free_ports(3 * managers)
-    url = postgres.url if postgres else ""
+    url = url or (postgres.url if postgres else "")
     servers = [
         Server(folder / f"manager{n}", url, ports[3 * n : 3 * n + 3], key) for n in range(managers)
     ]
@@ -276,6 +278,41 @@ def test_two_managers_on_one_database_either_killed_frozen_or_without_it(tmp_pat
     with maybe_postgres() as postgres:
         assert postgres is not None
         asyncio.run(go(postgres))
+
+
+@pytest.mark.postgres
+def test_failover_to_a_synchronous_standby_in_mid_work(tmp_path: Path) -> None:
+    """The database's server is lost for good and its standby takes over: all that was accepted is done, once."""
+
+    async def go(first: Postgres, second: Postgres) -> None:
+        both = f"postgresql://mold@/postgres?host={first.folder},{second.folder}&target_session_attrs=read-write"
+        async with field(tmp_path, 2, 3, None, both) as f:
+            before = await f.rested()
+            count = max(30, MACHINES // 4)
+            lost: list[float] = []
+
+            async def lose_the_first() -> None:
+                while f.done < 1 + count // 3:
+                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(first.stop)
+                await asyncio.sleep(1)
+                await asyncio.to_thread(second.promote)
+                lost.append(time.monotonic())
+
+            await until_done(f.work(names(count)), lose_the_first(), 200)
+            assert lost and f.done == count + 1
+            f.store.engine.dispose()  # its connections were to the first
+            await f.settled(before)
+            assert f.twice() == []
+            print(f"failover: {count} machines; {time.monotonic() - lost[0]:.0f} s from the promotion to the last of them")
+
+    with maybe_postgres() as first:
+        assert first is not None
+        second = first.standby()
+        try:
+            asyncio.run(go(first, second))
+        finally:
+            second.end()
 
 
 @pytest.mark.postgres
