@@ -23,7 +23,7 @@ from mold.api.permit import ADMINS, RoleType, below
 from mold.base.errors import Denied, Invalid, NotFound, OverLimit
 from mold.features.identity.accounts import Account
 from mold.features.identity.domains import Domain, above, moving
-from mold.features.identity.projects import Project
+from mold.features.identity.projects import Member, Project, owning
 from mold.store import Prepared, Tx, metadata
 from mold.store.resource import NUMBER
 from mold.store.settings import setting
@@ -325,6 +325,16 @@ def _goes(tx: Tx, owner: str) -> None:
 
 for _party_of in (Account, Domain):
     GOES_WITH.setdefault(_party_of.kind, []).append(_goes)
+
+
+def _own_project(tx: Tx, account_id: str, more: int) -> None:
+    if more > 0:
+        reserve(tx, tx.one(Account, account_id), project=more)
+    else:
+        give_back(tx, account_id, project=-more)
+
+
+owning.append(_own_project)
 
 
 # -- as callers see them -------------------------------------------------------------------------------------------
@@ -659,6 +669,14 @@ def counted(kind: str) -> Callable[[Counter], Counter]:
         return function
 
     return keep
+
+
+@counted("project")
+def _projects(tag: str | None) -> Any:
+    """The projects whose admin an account is."""
+    return (
+        sa.select(Member.c.account_id, sa.func.count()).where(Member.c.role == "Admin").group_by(Member.c.account_id)
+    )
 
 
 def with_tag(column: Any, tag: str | None) -> Any:

@@ -5,7 +5,7 @@ An `Admin` changes the project and who belongs to it; a `Regular` member works i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -214,6 +214,29 @@ def make_project(
     return made
 
 
+owning: list[Callable[[Tx, str, int], None]] = []
+"""Functions (tx, account id, 1 or -1), told when an account has a project more or less as its admin; limits count them."""
+
+
+def _owns(tx: Tx, account_id: str, more: int) -> None:
+    for each in owning:
+        each(tx, account_id, more)
+
+
+def leave(tx: Tx, who: Member) -> None:
+    """Remove a member."""
+    if who.role == "Admin":
+        _owns(tx, who.account_id, -1)
+    tx.remove(who)
+
+
+def _put(tx: Tx, who: Member, role: Place, **values: Any) -> None:
+    """Give a member another place."""
+    if who.role != role:
+        _owns(tx, who.account_id, 1 if role == "Admin" else -1)
+    tx.set(who, role=role, **values)
+
+
 def join(
     tx: Tx, project: Project, account: Account, user: User | None, role: str, project_role_id: str | None = None
 ) -> Member:
@@ -222,6 +245,8 @@ def join(
     if tx.first(Member, Member.c.project_id == project.id, Member.c.who == who.id) is not None:
         label = user.username if user else account.name
         raise Conflict(f"{label} belongs to the project {project.name} already.", projectid=project.id)
+    if role == "Admin":
+        _owns(tx, account.id, 1)
     return tx.add(
         Member(
             project_id=project.id,
@@ -354,9 +379,9 @@ def _change_place(tx: Tx, project: Project, who: Member, roletype: Place | None,
     if roletype == "Regular":
         if [m.id for m in now] == [who.id]:
             raise Conflict(f"The project {project.name} would have no admin; make another member one first.")
-        tx.set(who, role="Regular")
+        _put(tx, who, "Regular")
         return
-    tx.set(who, role="Admin", project_role_id=None)
+    _put(tx, who, "Admin", project_role_id=None)
     if roletype is None and swap:
         others = [m for m in now if m.id != who.id]
         if len(others) > 1:
@@ -365,7 +390,7 @@ def _change_place(tx: Tx, project: Project, who: Member, roletype: Place | None,
                 parameter="swapowner",
             )
         for each in others:
-            tx.set(each, role="Regular")
+            _put(tx, each, "Regular")
 
 
 @command("activateProject", envelope="activaterojectresponse", answers=Project, job=True, event="PROJECT.ACTIVATE")
@@ -443,7 +468,7 @@ def _remove_member(ctx: Ctx, project: Project, who: Member) -> None:
         raise Denied(f"Only admins of the project {project.name} send others away.")
     if who.role == "Admin" and len(admins(tx, project.id)) == 1:
         raise Conflict(f"The project {project.name} would have no admin; make another member one first.")
-    tx.remove(who)
+    leave(tx, who)
     ctx.start(ChangeMembers(project=project.id))
 
 

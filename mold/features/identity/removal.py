@@ -20,7 +20,7 @@ from mold.base.errors import Conflict, Denied, InUse, Refusal
 from mold.features.identity.accounts import PROJECT_TYPE, Account, builtin, meant
 from mold.features.identity.domains import TREE, Domain
 from mold.features.identity.limits import usage
-from mold.features.identity.projects import Member, Project, admins
+from mold.features.identity.projects import Member, Project, admins, leave
 from mold.features.identity.sessions import Session
 from mold.features.identity.tags import Tag, untag
 from mold.features.identity.users import User
@@ -140,6 +140,8 @@ async def halt(account: str) -> None:
 
 def _erase(tx: Tx, account: Account) -> None:
     """Forget an account that has nothing any more."""
+    for member in tx.find(Member, Member.c.account_id == account.id):
+        leave(tx, member)
     tx.execute(sa.delete(usage).where(usage.c.owner == account.id))
     tx.remove(account)
 
@@ -264,7 +266,7 @@ def _erase_project(tx: Tx, project_id: str) -> None:
         tx.remove(tag)
     untag(tx, "project", project.id)
     for member in tx.find(Member, Member.c.project_id == project.id):
-        tx.remove(member)
+        leave(tx, member)
     tx.remove(project)
     _erase(tx, tx.one(Account, project.project_account_id))
 

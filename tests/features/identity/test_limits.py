@@ -229,12 +229,11 @@ def test_every_kind_is_listed_with_its_limit(cloud: Cloud) -> None:
     assert numbers == [str(n) for n in range(17)]
     assert [r["resourcetypename"] for r in tenant.listResourceLimits(resourcetype=7)] == ["vpc"]
     shown = cloud.admin.one("listAccounts", id=tenant.account)
-    for word in ("backup", "backupstorage", "bucket", "objectstorage", "gpu", "project", "vpc", "snapshot"):
+    for word in ("backup", "backupstorage", "bucket", "objectstorage", "gpu", "vpc", "snapshot"):
         assert shown[f"{word}total"] == 0 and shown[f"{word}available"] == shown[f"{word}limit"], word
+    assert (shown["projecttotal"], int(shown["projectavailable"])) == (1, int(shown["projectlimit"]) - 1)
     counts = cloud.admin.call("updateResourceCount", account=tenant.name, domainid=tenant.domain)
-    assert {c["resourcetypename"]: c["resourcecount"] for c in counts if c["resourcetypename"] != "project"} == (
-        dict.fromkeys(set(account) - {"project"}, 0)
-    )
+    assert {c["resourcetypename"]: c["resourcecount"] for c in counts} == {**dict.fromkeys(account, 0), "project": 1}
 
 
 def test_defaults_are_settings_and_what_is_set_stays(cloud: Cloud) -> None:
@@ -358,3 +357,30 @@ def test_counts_go_with_their_owner(cloud: Cloud, site: Site) -> None:
         )
     )
     assert left == []
+
+
+def test_projects_are_limited_like_everything_else(cloud: Cloud) -> None:
+    """Who is admin of a project has it: made, given away, left and removed projects are counted for the account and its domain."""
+    domain = cloud.domain()
+    ann, bob = cloud.tenant(domain), cloud.tenant(domain)
+    cloud.admin.updateResourceLimit(domainid=domain, account=ann.name, resourcetype=5, max=1)
+    first = ann.createProject(name=cloud.name("one"), displaytext="one")["id"]
+    with pytest.raises(ApiError, match="limit of project is 1; 1 are in use") as no:
+        ann.createProject(name=cloud.name("two"), displaytext="two")
+    assert no.value.code == 535
+    used = lambda who: int(cloud.admin.one("listAccounts", id=who.account)["projecttotal"])
+    assert (used(ann), used(bob)) == (1, 0)
+    ann.addAccountToProject(projectid=first, account=bob.name)
+    assert used(bob) == 0, "a member has nothing of her own"
+    ann.updateProject(id=first, account=bob.name)
+    assert (used(ann), used(bob)) == (0, 1)
+    second = ann.createProject(name=cloud.name("two"), displaytext="two")["id"]
+    with pytest.raises(ApiError, match="limit of project is 1"):
+        bob.updateProject(id=first, account=ann.name)
+    ann.deleteProject(id=second, cleanup=True)
+    bob.deleteProject(id=first, cleanup=True)
+    assert (used(ann), used(bob)) == (0, 0)
+    for count in cloud.admin.updateResourceCount(domainid=domain):
+        if count["resourcetypename"] == "project":
+            assert count["resourcecount"] == 0
+
