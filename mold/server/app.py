@@ -46,6 +46,7 @@ class Options:
     database: str = ""
     bind: str = "127.0.0.1"
     port: int = 8080
+    https_port: int = 0
     agent_bind: str = "127.0.0.1"
     agent_port: int = 8250
     advertise: str = "127.0.0.1"

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,9 @@ def options(argv: list[str]) -> Options:
     )
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen on for HTTP")
     parser.add_argument("--port", type=int, default=8080, help="port for HTTP")
+    parser.add_argument(
+        "--https-port", type=int, default=0, help="port for HTTPS, on the address of --bind; 0: none"
+    )
     parser.add_argument("--agent-bind", default="127.0.0.1", help="address to listen on for agents")
     parser.add_argument("--agent-port", type=int, default=8250, help="port for agents")
     parser.add_argument(
@@ -69,6 +73,7 @@ def options(argv: list[str]) -> Options:
         database=given.database,
         bind=given.bind,
         port=given.port,
+        https_port=given.https_port,
         agent_bind=given.agent_bind,
         agent_port=given.agent_port,
         advertise=given.advertise,
@@ -111,6 +116,14 @@ async def run(chosen: Options) -> int:
         )
         return 1
     servers = [uvicorn.Server(_config(application(manager), chosen.bind, chosen.port))]
+    secure: asyncio.Task[None] | None = None
+    if chosen.https_port > 0:
+        from mold.server.secure import Secure
+
+        https = Secure(manager.engine, chosen.advertise)
+        await https.look()
+        servers.append(uvicorn.Server(_config(application(manager), chosen.bind, chosen.https_port, https.context)))
+        secure = asyncio.create_task(https.keep())
     inner = chosen.integration_port
     if inner is None:
         inner = await manager.engine.reading(INTEGRATION_PORT.get)
@@ -129,6 +142,7 @@ async def run(chosen: Options) -> int:
     log.info(
         "ready",
         http=f"{chosen.bind}:{chosen.port}",
+        https=chosen.https_port if chosen.https_port > 0 else None,
         agents=manager.hub.address,
         integration=inner if inner > 0 else None,
     )
@@ -144,6 +158,8 @@ async def run(chosen: Options) -> int:
         log.error("a listener has ended", ports=[chosen.port, inner])
         code = 1
     await manager.feed.stop()
+    if secure is not None:
+        secure.cancel()
     for each in servers:
         each.should_exit = True
     with contextlib.suppress(asyncio.TimeoutError, SystemExit):
@@ -153,10 +169,10 @@ async def run(chosen: Options) -> int:
     return code
 
 
-def _config(app: Any, host: str, port: int) -> uvicorn.Config:
+def _config(app: Any, host: str, port: int, tls: ssl.SSLContext | None = None) -> uvicorn.Config:
     from mold.server.http import Bounded
 
-    return uvicorn.Config(
+    made = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -174,6 +190,9 @@ def _config(app: Any, host: str, port: int) -> uvicorn.Config:
         timeout_keep_alive=65,
         h11_max_incomplete_event_size=65536,
     )
+    made.load()
+    made.ssl = tls  # a context that is shown other certificates later, where uvicorn would read files once
+    return made
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1585,6 +1585,20 @@ CREATE INDEX ix_volume_template_id ON volume (template_id);
 
 CREATE INDEX ix_volume_zone_id ON volume (zone_id);
 
+CREATE TABLE webcertificate (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	name TEXT NOT NULL,
+	place BIGINT NOT NULL,
+	certificate TEXT NOT NULL,
+	privatekey TEXT,
+	domain_suffix TEXT NOT NULL,
+	created TEXT NOT NULL,
+	CONSTRAINT pk_webcertificate PRIMARY KEY (number),
+	CONSTRAINT uq_webcertificate_name UNIQUE (name),
+	CONSTRAINT uq_webcertificate_id UNIQUE (id)
+);
+
 CREATE TABLE webhook (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,

@@ -295,6 +295,12 @@ async def provision_certificate(cloud: Cloud) -> Want:
     return "provisionCertificate", {"hostid": cloud.ids["host1"]}
 
 
+@recipe("ServeCertificate")
+async def upload_a_certificate(cloud: Cloud) -> Want:
+    pem = (await cloud.done("listCaCertificate"))["cacertificates"]["certificate"]
+    return "uploadCustomCertificate", {"certificate": pem, "domainsuffix": "internal", "name": "root", "id": "1"}
+
+
 @recipe("IssueCertificate")
 async def issue_certificate(cloud: Cloud) -> Want:
     return "issueCertificate", {"domain": "new.internal"}

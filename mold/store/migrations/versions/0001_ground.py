@@ -523,6 +523,21 @@ def upgrade() -> None:
         batch_op.create_index("ix_usagerecord_start_account_id", ["start", "account_id"], unique=False)
 
     op.create_table(
+        "webcertificate",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("place", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("certificate", sa.Text(), nullable=False),
+        sa.Column("privatekey", sa.Text(), nullable=True),
+        sa.Column("domain_suffix", sa.Text(), nullable=False),
+        sa.Column("created", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_webcertificate")),
+        sa.UniqueConstraint("id", name=op.f("uq_webcertificate_id")),
+        sa.UniqueConstraint("name", name=op.f("uq_webcertificate_name")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "zone",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
@@ -2082,6 +2097,7 @@ def downgrade() -> None:
 
     op.drop_table("account")
     op.drop_table("zone")
+    op.drop_table("webcertificate")
     with op.batch_alter_table("usagerecord", schema=None) as batch_op:
         batch_op.drop_index("ix_usagerecord_start_account_id")
         batch_op.drop_index(batch_op.f("ix_usagerecord_project_id"))
