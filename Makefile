@@ -91,7 +91,8 @@ test-browser: setup
 	$(PYTEST) -m "browser and not host" || { [ $$? -eq 5 ] && echo "No test is marked browser."; }
 
 test-slow: setup
-	$(PYTEST) -n 3 --dist worksteal --database sqlite --database postgres -m "slow and not host and not browser" || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
+	$(PYTEST) -n 3 --dist worksteal --database sqlite --database postgres -m "slow and not host and not browser and not alone" || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
+	$(PYTEST) --database sqlite --database postgres -m "alone and not host and not browser" || { [ $$? -eq 5 ] && echo "No test is marked alone."; }
 
 bench: setup
 	$(BIN)/python tools/bench.py $(ARGS)

@@ -19,8 +19,8 @@ def now() -> str:
 
 
 def at(seconds: float) -> str:
-    """The instant `seconds` after the epoch, as the API writes it."""
-    return time.strftime(FORM, time.gmtime(seconds))
+    """The instant `seconds` after the epoch, as the API writes it; years have four digits, so that it sorts."""
+    return time.strftime(FORM, time.gmtime(seconds)).zfill(24)
 
 
 def ago(seconds: float) -> str:

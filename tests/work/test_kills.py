@@ -33,9 +33,9 @@ from mold.work import Job
 from mold.work.engine import LEASE_SECONDS
 from mold.work.job import session
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 load()
-MACHINES = int(os.environ.get("MOLD_KILL_MACHINES", "200"))
+MACHINES = int(os.environ.get("MOLD_KILL_MACHINES", "80"))
 AT_ONCE = 8
 
 
