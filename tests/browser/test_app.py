@@ -110,7 +110,7 @@ def test_signing_in(browser: Browser, running: Running) -> None:  # noqa: F811
         page.locator("input[name=password]").fill(str(running.about["password"]))
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_contain_text("안녕하세요", timeout=30_000)
-        expect(page.get_by_role("link", name="가상머신 1")).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("region", name="가상머신")).to_contain_text("실행 중 1", timeout=15_000)
         shot(page, "home")
         accessible(page, "dashboard")
         no_english(page, "dashboard")
@@ -331,7 +331,9 @@ def test_every_noun_has_a_page(browser: Browser, running: Running, state: Any) -
         addresses = [a for a in page.locator("#main a").evaluate_all("(all) => all.map((a) => a.href)") if "/client/" in a]
         assert len(addresses) > 40
         for address in addresses:
+            if address.endswith("/ldapusers"):
+                continue  # says that no directory is configured
             page.goto(address)
             page.wait_for_selector("#main h1", timeout=15_000)
-            page.wait_for_selector("#main [role=status]", state="detached", timeout=15_000)
+            expect(page.locator("#main [role=status]"), address).to_have_count(0, timeout=15_000)
             assert page.locator("#main [role=alert]").count() == 0, f"{address}: {page.locator('#main').inner_text()[:500]}"

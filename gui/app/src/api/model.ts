@@ -52,7 +52,7 @@ export interface Model {
 
 const CREATES = /^(create|add|register|deploy|import|upload|associate|acquire|allocate|reserve|generate|dedicate|configure|get(?=UploadParams))/;
 /** Lists that answer with the same rows as another, in another form. */
-const DOUBLE = /Metrics$|ForMigration$|^listApis$|^listDetailOptions$|^listCapabilities$/;
+const DOUBLE = /Metrics$|ForMigration$|^listApis$|^listDetailOptions$|^listCapabilities$|^listAndSwitchSamlAccount$/;
 const SLUGS: Record<string, string> = { Events: "eventlog", Apis: "apilist" };
 
 export const slugOf = (list: string) => SLUGS[list.slice(4)] ?? list.slice(4).toLowerCase();

@@ -42,7 +42,7 @@ export function Review({ v, set, scope, to }: { v: Wanted; set: (change: Partial
         ))}
       </dl>
       {!v.keys.length && v.template?.passwordenabled !== true && <Alert color="yellow">{w.t("deploy.noway")}</Alert>}
-      {!v.keys.length && v.template?.passwordenabled === true && <Alert color="gray">{w.t("deploy.password")}</Alert>}
+      {!v.keys.length && v.template?.passwordenabled === true && <Alert role="note" color="gray">{w.t("deploy.password")}</Alert>}
       <Plan v={v} scope={scope} />
       <Quota v={v} scope={scope} />
       <div><Title order={3} fz={15} mb="sm">{w.t("line.show")}</Title><CliLine command="deployVirtualMachine" params={line} /></div>

@@ -64,7 +64,7 @@ export function Console({ row }: { row: Row }) {
     address(row).then((found) => here && setUrl(found), (no) => here && setFault(no));
     return () => void (here = false);
   }, [on, tries]);
-  if (!on && !url) return <Alert color="gray">{w.t("console.off")}</Alert>;
+  if (!on && !url) return <Alert role="note" color="gray">{w.t("console.off")}</Alert>;
   return (
     <Stack gap="sm">
       <Group justify="space-between" gap="sm">

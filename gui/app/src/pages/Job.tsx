@@ -56,7 +56,7 @@ export default function JobPage() {
           </ol>
         </Paper>
       )}
-      {status === 0 && <Alert color="gray">{w.t("job.leave")}</Alert>}
+      {status === 0 && <Alert role="note" color="gray">{w.t("job.leave")}</Alert>}
     </Stack>
   );
 }

@@ -28,7 +28,7 @@ export default function LimitsPage() {
         {scope.domain && <Select label={w.field("account")} placeholder={w.t("limits.domain")} clearable searchable data={(accounts.data ?? []).map((a) => String(a.name))} value={scope.account ?? null} onChange={(v) => write({ account: v ?? undefined })} />}
         {commands.has("listProjects") && <Pick list="listProjects" label={w.field("projectid")} value={scope.project} onChange={(v) => write({ project: v as string, domain: undefined, account: undefined })} placeholder={w.t("scope.none")} />}
       </Group>
-      {!scope.project && !scope.domain && <Alert color="gray">{w.t("limits.choose")}</Alert>}
+      {!scope.project && !scope.domain && <Alert role="note" color="gray">{w.t("limits.choose")}</Alert>}
       <LimitTable key={JSON.stringify(party)} party={party} />
     </Stack>
   );

@@ -48,7 +48,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
 
   const crumb = <Text size="sm" mb={4}><To className="plain" to={pageOf({ slug: noun.slug })}>← {w.noun(noun.name)}</To></Text>;
   if (query.isError) return <Stack>{crumb}<FaultNote fault={query.error} again={() => void query.refetch()} /></Stack>;
-  if (query.isSuccess && !row) return <Stack>{crumb}<Alert color="gray" title={w.t("detail.gone")}>{w.t("detail.gone.do")}</Alert></Stack>;
+  if (query.isSuccess && !row) return <Stack>{crumb}<Alert role="note" color="gray" title={w.t("detail.gone")}>{w.t("detail.gone.do")}</Alert></Stack>;
   if (!row || !about) return <Stack aria-busy="true">{crumb}<Skeleton h={34} w={260} /><Skeleton h={220} radius="lg" /></Stack>;
 
   const commands = ordered(noun, about);
@@ -127,7 +127,7 @@ function Settings({ command, noun, row, about }: { command: Command; noun: Noun;
   return (
     <Paper p="lg" maw={640}>
       {why !== true && <Alert color="yellow" mb="md">{why}</Alert>}
-      {why === true && locked && <Alert color="gray" mb="md">{locked.why}</Alert>}
+      {why === true && locked && <Alert role="note" color="gray" mb="md">{locked.why}</Alert>}
       <CommandForm key={`${row.id} ${Boolean(locked)}`} without={[...(locked?.params ?? []), ...(about.without?.[command.name] ?? [])]} command={command} fixed={{ id: row.id }} initial={initialOf(command, row)} first={about.first?.[command.name] ?? fieldsOf(command, { id: "" }).slice(0, 8).map((f) => f.param.name)} subject={nameOf(row)} list={noun.list.name} target={row.id} submit={w.t("save")} allowed={why === true} onDone={() => tell({ color: "mold", message: w.t("saved") })} />
     </Paper>
   );

@@ -56,8 +56,8 @@ export default function RoleRules({ role }: { role: Row }) {
   if (found.isPending) return <Group role="status"><Loader size={20} /><Text size="sm" c="dimmed">{w.t("loading")}</Text></Group>;
   return (
     <Stack>
-      {supplied && <Alert color="gray">{w.t("role.supplied")}</Alert>}
-      {!supplied && phone && <Alert color="gray">{w.t("role.phone")}</Alert>}
+      {supplied && <Alert role="note" color="gray">{w.t("role.supplied")}</Alert>}
+      {!supplied && phone && <Alert role="note" color="gray">{w.t("role.phone")}</Alert>}
       {fault !== undefined && <FaultNote fault={fault} />}
       <Tabs defaultValue="matrix" variant="pills" keepMounted={false}>
         <Tabs.List mb="md"><Tabs.Tab value="matrix">{w.t("role.matrix")}</Tabs.Tab><Tabs.Tab value="order">{w.t("role.order")} {rules.length}</Tabs.Tab><Tabs.Tab value="menu">{w.t("role.menu")}</Tabs.Tab></Tabs.List>

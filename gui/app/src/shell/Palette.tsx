@@ -57,7 +57,7 @@ export default function Box({ close }: { close: () => void }) {
             }}
           />
         </Combobox.EventsTarget>
-        <ScrollArea.Autosize mah="56vh" type="auto" style={{ borderTop: "1px solid var(--mantine-color-default-border)" }}>
+        <ScrollArea.Autosize mah="56vh" type="auto" viewportProps={{ tabIndex: 0 }} style={{ borderTop: "1px solid var(--mantine-color-default-border)" }}>
           <Combobox.Options p={8} aria-label={w.t("palette")}>
             {hits.map((h) => (
               <Combobox.Option key={h.kind + h.key} value={h.key}>
