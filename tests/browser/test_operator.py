@@ -246,6 +246,7 @@ def test_a_host_is_added_and_removed(browser: Browser, running: Running, state: 
             page.get_by_role("option", name=option, exact=True).click()
         kind = form.get_by_label("하이퍼바이저").first
         kind.fill("Simulator")
+        page.get_by_role("option", name="Simulator", exact=True).click()
         form.get_by_label("주소 (URL)").fill("http://sim-77")
         shot(page, "op-host-add")
         accessible(page, "add host")

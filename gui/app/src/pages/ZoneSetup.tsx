@@ -344,7 +344,7 @@ function Fields({ fields, run, check, broken, busy: says }: { fields: FieldAbout
             const data = f.options ?? f.choices?.map((c) => ({ value: c, label: w.state(c) }));
             if (f.kind === "switch") return <Checkbox key={f.name} mt="lg" label={common.label} description={common.description} checked={values[f.name] === true} onChange={(e) => set(e.currentTarget.checked)} />;
             if (data) return <Select key={f.name} {...common} allowDeselect={false} data={data} value={text || null} onChange={(v) => set(v ?? undefined)} />;
-            if (f.kind === "secret") return <PasswordInput key={f.name} {...common} autoComplete="new-password" value={text} onChange={(e) => set(e.currentTarget.value)} />;
+            if (f.kind === "secret") return <PasswordInput key={f.name} {...common} visibilityToggleButtonProps={{ "aria-label": w.t("signin.show") }} autoComplete="new-password" value={text} onChange={(e) => set(e.currentTarget.value)} />;
             return <TextInput key={f.name} {...common} autoComplete="off" spellCheck={false} value={text} onChange={(e) => set(e.currentTarget.value)} />;
           })}
         </SimpleGrid>

@@ -158,7 +158,7 @@ export function FieldInput({ field, of, value, near, error, onChange }: { field:
     case "date":
       return <TextInput {...common} placeholder={undefined} type="datetime-local" value={(value as string) ?? ""} onChange={(e) => onChange(e.currentTarget.value)} />;
     case "secret":
-      return <PasswordInput {...common} autoComplete="new-password" value={(value as string) ?? ""} onChange={(e) => onChange(e.currentTarget.value)} />;
+      return <PasswordInput {...common} visibilityToggleButtonProps={{ "aria-label": w.t("signin.show") }} autoComplete="new-password" value={(value as string) ?? ""} onChange={(e) => onChange(e.currentTarget.value)} />;
     case "long":
       return <Textarea {...common} autosize minRows={2} maxRows={14} spellCheck={false} value={(value as string) ?? ""} onChange={(e) => onChange(e.currentTarget.value)} />;
     case "map":
