@@ -28,10 +28,25 @@ from mold.features.identity import credentials
 from mold.plugins.simulator import Simulator
 from mold.server.app import Manager, Options
 from mold.server.http import Bounded, application, integration
+from mold.store import Store
+from mold.store.resource import metadata
 from mold.work.reconcile import RECONCILERS
 
 T = TypeVar("T")
-ADMIN_PASSWORD = "admin password of the tests"
+ADMIN_PASSWORD = "canary: admin password of the tests"
+TENANT_PASSWORD = "canary: password of the tests' tenants"
+CANARIES = {ADMIN_PASSWORD, TENANT_PASSWORD}
+"""Secrets that are in use all over the tests and must not be found: not in a database, not in a log. Secret keys join them."""
+SUNG: list[str] = []
+"""What was logged with a canary in it."""
+
+
+def listen_for_canaries(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """A processor of structlog."""
+    text = str(event)
+    if any(canary in text for canary in CANARIES):
+        SUNG.append(text[:500])
+    return event
 PATIENCE_SECONDS = 60.0
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Passwords of tests protect nothing: 0.1 ms instead of 100 ms each. `tests/api/test_login.py` looks at the real one."""
@@ -269,12 +284,24 @@ class Cloud:
                 server.should_exit = True
                 self.run(asyncio.wait_for(_awaited(task), 10))
             self.run(self.manager.stop())
+            assert not SUNG, f"secrets were logged: {SUNG[:3]}"
+            found = [c for c in CANARIES if c in self._dump()]
+            assert not found, f"secrets lie open in the database: {found}"
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
             self._loop.close()
             credentials.hasher = self._real_hasher
             Cloud.alive = None
+
+    def _dump(self) -> str:
+        """All that the database holds, as text."""
+        store = Store(self.manager.options.url)
+        try:
+            with store.engine.connect() as conn:
+                return "\n".join(str(list(conn.exec_driver_sql(f'SELECT * FROM "{t}"'))) for t in metadata.tables)
+        finally:
+            store.close()
 
     def name(self, word: str) -> str:
         """A name that nothing else in this cloud has."""
@@ -310,6 +337,7 @@ class Cloud:
 
     def _signing(self, about: dict[str, Any]) -> Actor:
         made = self.system.registerUserKeys(id=about["user"][0]["id"])
+        CANARIES.add(made["secretkey"])
         return Actor(self, keys=(made["apikey"], made["secretkey"]), about=about)
 
     def domain(self, name: str | None = None, parent: str | None = None) -> str:
@@ -328,7 +356,7 @@ class Cloud:
         if domain is None and role in ("User", "DomainAdmin"):
             domain = self.domain()
         about = self.system.createAccount(
-            username=word, password="a password", email=f"{word}@example.org", firstname=word, lastname="of the tests",
+            username=word, password=TENANT_PASSWORD, email=f"{word}@example.org", firstname=word, lastname="of the tests",
             accounttype=kind, domainid=domain or self.admin.domain,
             roleid=self.system.one("listRoles", name=title)["id"] if title else None,
         )  # fmt: skip

@@ -20,7 +20,7 @@ import structlog
 sys.path.insert(0, str(Path(__file__).parent))  # cloud.py and the like, whatever folder a test lies in
 
 import private_postgres
-from cloud import Blueprint, Cloud
+from cloud import Blueprint, Cloud, listen_for_canaries
 
 from mold.cli.prepare import NotPrepared, ensure_libvirtd
 
@@ -30,6 +30,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A traceback in a failing test's output is a page, not ten with every local variable.
 structlog.configure(
     processors=[
+        listen_for_canaries,
         structlog.processors.add_log_level,
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]

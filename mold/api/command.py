@@ -105,6 +105,8 @@ class Command:
     listed: bool = True
     open: bool = False
     """Answered without a session."""
+    error_envelope: str = ""
+    """The envelope of refusals, where it is another."""
     wait_seconds: float = 300
     since: str = ""
     source: Callable[..., Any] | None = None
@@ -390,6 +392,7 @@ def command(
     fields: tuple[Any, ...] = (),
     refused: dict[str, str] | None = None,
     takes: tuple[Param, ...] = (),
+    error_envelope: str = "",
     wait_seconds: float = 300,
     asks: Callable[..., Awaitable[Any]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -428,6 +431,7 @@ def command(
             open=open,
             listed=listed,
             fields=fields,
+            error_envelope=error_envelope,
             wait_seconds=wait_seconds,
             asks=asks,
         )

@@ -198,6 +198,8 @@ class Door:
             log.exception("command failed", command=name[:100])
             broken2 = Failed(Failed.public)
             status, body = broken2.code, self.refused(broken2, None)
+        if status != 200 and made is not None and made.error_envelope and envelope == made.envelope:
+            envelope = made.error_envelope
         seconds = time.monotonic() - began
         if self.observe is not None:
             self.observe(made.name if made else "unknown", status, seconds)

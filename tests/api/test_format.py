@@ -161,6 +161,8 @@ def test_surprising_keys() -> None:
 def test_irregular_envelopes_travel(cloud: Cloud, site: Site) -> None:
     key, body = envelope(cloud.admin.raw("updateImageStore", id=site.store, name="renamed"))
     assert (key, body["imagestore"]["name"]) == ("updateImageStoreresponse", "renamed")
+    refused = cloud.admin.raw("updateImageStore", id="nonsense")
+    assert (refused.status, list(json.loads(refused.body))) == (431, ["updateImageStore"]), "its refusals have another one"
     tenant = cloud.tenant()
     vm = site.deploy(tenant, startvm=False)
     tenant.createSSHKeyPair(name="mine")

@@ -8,7 +8,7 @@ from http.cookies import SimpleCookie
 import httpx
 import pytest
 from argon2 import PasswordHasher, extract_parameters
-from cloud import ADMIN_PASSWORD, Actor, Cloud
+from cloud import ADMIN_PASSWORD, TENANT_PASSWORD, Actor, Cloud
 
 from mold.features.identity import credentials
 
@@ -122,15 +122,15 @@ def test_users_of_other_domains_name_theirs(web: httpx.Client, cloud: Cloud) -> 
     top = cloud.domain("sales")
     low = cloud.domain("asia", parent=top)
     tenant = cloud.tenant(low, name="kim")
-    assert sign_in(web, "kim", "a password").status_code == 531, "not in ROOT"
+    assert sign_in(web, "kim", TENANT_PASSWORD).status_code == 531, "not in ROOT"
     for path in ("/sales/asia", "sales/asia", "/sales/asia/", "ROOT/sales/asia"):
-        assert sign_in(web, "kim", "a password", domain=path).json()["loginresponse"]["userid"] == tenant.user
-    assert sign_in(web, "kim", "a password", domainid=low).status_code == 200
-    assert sign_in(web, "kim", "a password", domainId=low, domain="/nonsense").status_code == 200, "the id wins"
-    assert sign_in(web, "kim", "a password", domain="/sales").status_code == 531
+        assert sign_in(web, "kim", TENANT_PASSWORD, domain=path).json()["loginresponse"]["userid"] == tenant.user
+    assert sign_in(web, "kim", TENANT_PASSWORD, domainid=low).status_code == 200
+    assert sign_in(web, "kim", TENANT_PASSWORD, domainId=low, domain="/nonsense").status_code == 200, "the id wins"
+    assert sign_in(web, "kim", TENANT_PASSWORD, domain="/sales").status_code == 531
     for wrong in ("00000000-0000-4000-8000-000000000000", "x", "9" * 30, "²", "99999"):
-        assert sign_in(web, "kim", "a password", domainid=wrong).status_code == 401
-    body = sign_in(web, "kim", "a password", domainid=low).json()["loginresponse"]
+        assert sign_in(web, "kim", TENANT_PASSWORD, domainid=wrong).status_code == 401
+    body = sign_in(web, "kim", TENANT_PASSWORD, domainid=low).json()["loginresponse"]
     assert body["type"] == "0" and "managementserverid" not in body
 
 
@@ -138,7 +138,7 @@ def test_five_failures_disable_a_user(web: httpx.Client, cloud: Cloud) -> None:
     tenant = cloud.tenant()
     for _ in range(5):
         assert sign_in(web, tenant.name, "wrong", domainid=tenant.domain).status_code == 531
-    answer = sign_in(web, tenant.name, "a password", domainid=tenant.domain)
+    answer = sign_in(web, tenant.name, TENANT_PASSWORD, domainid=tenant.domain)
     assert answer.status_code == 531
     assert "is disabled/locked. Please contact the administrator." in answer.json()["loginresponse"]["errortext"]
     wrong = sign_in(web, tenant.name, "wrong", domainid=tenant.domain)
@@ -213,7 +213,7 @@ def test_sessions_end_when_idle(web: httpx.Client, cloud: Cloud) -> None:
 def test_who_is_disabled_is_out_at_once(web: httpx.Client, cloud: Cloud) -> None:
     tenant = cloud.tenant()
     with httpx.Client(base_url=str(web.base_url)) as hers:
-        key = sign_in(hers, tenant.name, "a password", domainid=tenant.domain).json()["loginresponse"]["sessionkey"]
+        key = sign_in(hers, tenant.name, TENANT_PASSWORD, domainid=tenant.domain).json()["loginresponse"]["sessionkey"]
         assert ask(hers, key).status_code == 200
         for _ in range(5):
             sign_in(web, tenant.name, "wrong", domainid=tenant.domain)
@@ -227,7 +227,7 @@ def test_passwords_are_kept_with_argon2id(cloud: Cloud, web: httpx.Client) -> No
     tenant = cloud.tenant()
     cheap, credentials.hasher = credentials.hasher, PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
     try:
-        assert sign_in(web, tenant.name, "a password", domainid=tenant.domain).status_code == 200
+        assert sign_in(web, tenant.name, TENANT_PASSWORD, domainid=tenant.domain).status_code == 200
     finally:
         credentials.hasher = cheap
 

@@ -226,6 +226,7 @@ def add_secondary(ctx: Ctx, url: str, zoneid: Zone | None = None, details: Tags 
     roles=ROOT,
     answers=ImageStore,
     envelope="updateImageStoreresponse",
+    error_envelope="updateImageStore",
     event="IMAGE.STORE.EDIT",
     refused={"capacitybytes:long": LATER},
 )

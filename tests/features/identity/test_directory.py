@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import slapd
-from cloud import ApiError, Cloud
+from cloud import TENANT_PASSWORD, ApiError, Cloud
 from slapd import BASE, BIND, BIND_PASSWORD, Slapd
 
 pytestmark = pytest.mark.skipif(not slapd.installed(), reason="slapd is not installed (make setup installs it)")
@@ -165,7 +165,7 @@ def test_people_become_users_one_by_one_and_all_together(cloud: Cloud, base: str
     assert {p["username"]: p.get("conflictingusersource") for p in taken}["park"] == "native", "nobody is taken over"
     assert names(admin.listUsers(domainid=domain, usersource="ldap")) == set(slapd.PEOPLE) - {"park"}
     assert sign_in(base, "park", "park-password", domain).status_code == 531
-    assert sign_in(base, "park", "a password", domain).json()["loginresponse"]["userid"] == native.user
+    assert sign_in(base, "park", TENANT_PASSWORD, domain).json()["loginresponse"]["userid"] == native.user
     again = cloud.domain()
     taken = admin.ask("importLdapUsers", domainid=again, group="staff", account="team", accounttype=0)["LdapUser"]
     assert names(taken) == {"kim", "lee"}, "members of groups in the group too"

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import samlkit
 import sqlalchemy as sa
-from cloud import Actor, ApiError, Cloud
+from cloud import TENANT_PASSWORD, Actor, ApiError, Cloud
 from samlkit import Provider
 
 pytestmark = pytest.mark.skipif(shutil.which("xmlsec1") is None, reason="xmlsec1 is not installed (make setup installs it)")
@@ -125,7 +125,7 @@ def test_the_only_provider_need_not_be_named(web: httpx.Client, idp: Provider, k
 
 
 def test_who_may(web: httpx.Client, cloud: Cloud, idp: Provider, kim: Actor) -> None:
-    data = {"command": "login", "username": "kim", "password": "a password", "domainId": kim.domain, "response": "json"}
+    data = {"command": "login", "username": "kim", "password": TENANT_PASSWORD, "domainId": kim.domain, "response": "json"}
     assert web.post(API, data=data).status_code == 531, "with the provider and nothing else"
     listed = cloud.admin.listSamlAuthorization(userid=kim.user)
     assert listed == [{"id": listed[0]["id"], "userid": kim.user, "idpid": idp.id, "status": True}]

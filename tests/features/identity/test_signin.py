@@ -15,13 +15,13 @@ from urllib.parse import quote_plus
 
 import httpx
 import pytest
-from cloud import Actor, ApiError, Cloud
+from cloud import TENANT_PASSWORD, Actor, ApiError, Cloud
 
 from mold.api.door import Answer, Request
 from mold.features.identity import lockout
 
 API = "/client/api"
-PASSWORD = "a password"
+PASSWORD = TENANT_PASSWORD
 SHARED = "the shared key of the tests"
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pyotp
 import pytest
-from cloud import Actor, ApiError, Cloud
+from cloud import TENANT_PASSWORD, Actor, ApiError, Cloud
 
 API = "/client/api"
-PASSWORD = "a password"
+PASSWORD = TENANT_PASSWORD
 
 
 @pytest.fixture(scope="module")

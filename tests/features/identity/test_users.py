@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cloud import ApiError, Cloud
+from cloud import TENANT_PASSWORD, ApiError, Cloud
 
 PERSON = {"password": "p", "email": "e@example.org", "firstname": "F", "lastname": "L"}
 
@@ -34,7 +34,7 @@ def test_ones_own_password_needs_the_current_one(cloud: Cloud) -> None:
     for wrong in ({}, {"currentpassword": "wrong"}):
         with pytest.raises(ApiError, match="give the current one"):
             tenant.updateUser(id=tenant.user, password="new", **wrong)
-    answer = tenant.updateUser(id=tenant.user, password="a new one", currentpassword="a password")
+    answer = tenant.updateUser(id=tenant.user, password="a new one", currentpassword=TENANT_PASSWORD)
     assert "password" not in str(answer)
     tenant.updateUser(id=tenant.user, password="another", currentpassword="a new one")
     cloud.tenant(tenant.domain, "DomainAdmin").updateUser(id=tenant.user, password="reset by an admin")
