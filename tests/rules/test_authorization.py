@@ -362,6 +362,7 @@ REVIEWED = {
     "listHosts.managementserverid": "no row of a tenant",
     "listEvents.resourceid": "narrows what the caller may see",
     "listTags.resourceid": "narrows what the caller may see",
+    "uploadCustomCertificate.id": "a place in a chain",
     "createAccount.accountid": "the id that the new account is to have",
     "createAccount.userid": "names no row of a tenant, or is looked up in the command with the caller's permission",
     "createUser.userid": "the id that the new user is to have",
