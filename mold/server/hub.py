@@ -732,7 +732,16 @@ class Hub:
         now = time.monotonic()
         self._seen |= dict.fromkeys([*found, self.address], now)
         self._seen = {each: at for each, at in self._seen.items() if now - at <= GONE_SECONDS}
-        self._managers = sorted(self._seen)
+        managers = sorted(self._seen)
+        if managers != self._managers:
+            self._managers = managers
+            self._spawn(self._announce())
+
+    async def _announce(self) -> None:
+        """Tell the agents connected here of all managers, so that they have another to turn to when this one goes."""
+        for line in list(self.lines.values()):
+            with contextlib.suppress(ConnectionClosed):
+                await line.socket.send(w.pack(w.Pong(managers=self.managers_for(line.socket))))
 
 
 def _frame(data: bytes | str) -> w.ToManager:

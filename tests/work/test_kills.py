@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from census import Census, differences
 from private_postgres import programs as postgres_programs
 from servers import Client, Postgres, Server, free_ports, hosts, new_key
+from sqlalchemy.exc import OperationalError
 from workcloud import Ids, Refused, build, machine
 
 from mold.features.infra.hosts import Host
@@ -60,8 +61,13 @@ class Field:
             found.faults += [f"job {j.operation} is {j.phase} at {j.at}: {j.error}" for j in under_way]
             return found
 
-        with self.store.read() as tx:
-            return go(tx)
+        try:
+            with self.store.read() as tx:
+                return go(tx)
+        except OperationalError:  # connections to a database that was stopped since
+            self.store.engine.dispose()
+            with self.store.read() as tx:
+                return go(tx)
 
     async def one(self, name: str) -> None:
         """Deploy a machine and remove it again, trying on until both are true."""
