@@ -20,6 +20,15 @@ def ip(text: str, what: str = "address") -> ipaddress.IPv4Address:
         raise Invalid(f"The {what} '{text}' is not an IPv4 address; write it like 10.1.1.1.", value=text) from None
 
 
+def is_address(word: str) -> bool:
+    """Whether `word` is an IP address of either version, without brackets or a port."""
+    try:
+        ipaddress.ip_address(word)
+    except ValueError:
+        return False
+    return True
+
+
 def network(text: str, what: str = "CIDR") -> ipaddress.IPv4Network:
     """The IPv4 network `text` (CIDR form, host bits must be zero)."""
     try:

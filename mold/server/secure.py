@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from mold.base import net
 from mold.features.infra import certificates, web_certificates
 from mold.store import Tx
 from mold.work import Engine
@@ -56,7 +56,7 @@ class Secure:
 
     def _own(self, tx: Tx) -> tuple[str, str]:
         names, addresses = [socket.gethostname(), "localhost"], ["127.0.0.1", "::1"]
-        (addresses if _is_address(self.name) else names).append(self.name)
+        (addresses if net.is_address(self.name) else names).append(self.name)
         own, key, ca = certificates.issue(
             tx, names[0], names=names, addresses=list(dict.fromkeys(addresses)), server=True, days=OWN_DAYS,
             guid=self.engine.manager,
@@ -72,12 +72,3 @@ class Secure:
                     log.info("HTTPS shows another certificate")
             except (DBAPIError, ssl.SSLError, OSError) as broken:
                 log.warning("the certificate for HTTPS could not be looked at; what was shown is shown", error=str(broken)[:200])
-
-
-def _is_address(word: str) -> bool:
-    import ipaddress
-
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(word)
-        return True
-    return False

@@ -6,7 +6,6 @@ transaction (`asks` of commands), at sign-in likewise; so a directory that hangs
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +17,7 @@ from mold.api.answer import Field, show
 from mold.api.command import Ctx, Details, Param, command
 from mold.api.lists import Query, lists, paged, window
 from mold.api.permit import ADMINS, FALSE, OPERATORS, ROOT, TRUE, Caller, Policy, RoleType, below, condition
-from mold.base import ids
+from mold.base import ids, net
 from mold.base.errors import Conflict, Denied, Invalid, NotFound, Unsupported
 from mold.drivers import directory as contract
 from mold.drivers.directory import Directory, DirectoryAway, Found, Security, Server, Where
@@ -298,12 +297,8 @@ def _try(ctx: Ctx, hostname: str, port: int, domainid: Domain | None = None) -> 
 def _host(text: str) -> str:
     """A host's name or address; Invalid when it is anything else."""
     word = text.strip().strip("[]")
-    try:
-        ipaddress.ip_address(word)
-        return word
-    except ValueError:
-        named = len(word) <= 253 and all(ids.LABEL.match(part) for part in word.split("."))
-    if not named:
+    named = len(word) <= 253 and all(ids.LABEL.match(part) for part in word.split("."))
+    if not (named or net.is_address(word)):
         raise Invalid("hostname must be the name or the address of a server, without ldap:// and port.", parameter="hostname")
     return word
 
