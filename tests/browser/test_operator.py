@@ -653,7 +653,7 @@ def test_storage_of_each_kind_is_added_and_removed(browser: Browser, running: Ru
         expect(page.get_by_role("alert")).to_be_visible(timeout=15_000)
         shot(page, "op-pool-refused")
         page.get_by_role("radio", name=re.compile("^호스트의 로컬 디렉터리")).press("Enter")
-        page.get_by_role("combobox", name="호스트").or_(page.get_by_label("호스트", exact=False)).last.click()
+        page.get_by_role("combobox", name=re.compile("^호스트")).click()
         page.get_by_role("option", name="sim-2", exact=True).click()
         page.get_by_label("이름").fill("first-local")
         page.get_by_label("디렉터리 경로").fill(str(running.data / "first-local"))
@@ -679,6 +679,84 @@ def test_storage_of_each_kind_is_added_and_removed(browser: Browser, running: Ru
             box.get_by_role("button", name="삭제").tap()
             expect(box).to_be_hidden(timeout=20_000)
             assert "storagepool" not in call(page, "listStoragePools", name=name)
+
+
+def test_a_router_is_seen_and_restarted(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    """How it and its agent are; a restart by keyboard, its steps live in another window, and the event afterwards."""
+    with window(browser, **KOREAN, storage_state=state) as (_, page), window(browser, **PHONE, storage_state=state) as (_, phone):
+        router = call_on(page, running, "listRouters")["router"][0]
+        opened(phone, running, "asyncjobs")
+        opened(page, running, f"routers/{router['id']}")
+        expect(page.locator(".mark").first).to_have_text("실행 중")
+        expect(page.locator("dl").get_by_text("호스트 연결")).to_be_visible()
+        checked(page, "router")
+        restart = page.get_by_role("button", name="다시 시작", exact=True)
+        restart.press("Enter")
+        box = page.get_by_role("dialog")
+        expect(box.get_by_text("몇 초 동안", exact=False)).to_be_visible()
+        checked(page, "router-restart")
+        box.get_by_role("button", name="다시 시작", exact=True).press("Enter")
+        expect(page.get_by_text(re.compile("라우터 다시 시작")).first).to_be_visible(timeout=20_000)
+        expect(phone.get_by_text("라우터 다시 시작").first).to_be_visible(timeout=20_000)  # told by the stream, nobody asked
+        fits(phone)
+        expect(page.get_by_text("완료되었습니다").or_(page.get_by_text("작업 완료")).first).to_be_visible(timeout=30_000)
+        expect(page.locator(".mark").first).to_have_text("실행 중")
+        assert call(page, "listRouters", id=router["id"])["router"][0]["state"] == "Running"
+        page.get_by_role("tab", name="이벤트").click()
+        expect(page.get_by_role("cell", name=re.compile("라우터 재시작|라우터 다시 시작|라우터 재부팅")).first).to_be_visible(timeout=15_000)
+        opened(phone, running, f"routers/{router['id']}")
+        fits(phone)
+        checked(phone, "phone-router")
+
+
+def test_notes_about_a_host_and_a_machine(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    with window(browser, **KOREAN, storage_state=state) as (_, page):
+        host = call_on(page, running, "listHosts", name="sim-1")["host"][0]["id"]
+        opened(page, running, f"hosts/{host}?tab=notes")
+        expect(page.get_by_text("아직 메모가 없습니다.")).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("button", name="메모 남기기")).to_be_disabled()
+        page.get_by_label("새 메모").fill("팬을 바꿈\n다음 점검: 3월")
+        page.get_by_label("관리자만 볼 수 있게").press("Space")
+        page.get_by_role("button", name="메모 남기기").press("Enter")
+        note = page.get_by_role("list", name="메모").get_by_role("listitem")
+        expect(note).to_have_count(1, timeout=15_000)
+        expect(note).to_contain_text("다음 점검: 3월")
+        expect(note).to_contain_text("관리자만")
+        expect(page.get_by_role("tab", name="메모 있음")).to_be_visible(timeout=15_000)
+        checked(page, "notes")
+        note.get_by_role("button", name="모두에게 보이기").press("Enter")
+        expect(note.get_by_role("button", name="관리자만 보기")).to_be_visible(timeout=15_000)
+        assert call(page, "listAnnotations", entitytype="HOST", entityid=host)["annotation"][0]["adminsonly"] is False
+        note.get_by_role("button", name="삭제").press("Enter")
+        box = page.get_by_role("dialog")
+        expect(box.get_by_role("button", name="취소")).to_be_focused()
+        box.get_by_role("button", name="삭제").click()
+        expect(page.get_by_text("아직 메모가 없습니다.")).to_be_visible(timeout=15_000)
+        # A tenant sees what is not for admins, writes her own, and cannot take away another's.
+        call(page, "createAccount", username="minsu-notes", password="Member-Notes-2026", email="n@x.example", firstname="민수", lastname="이", account="minsu-notes", accounttype="0")
+        pair = call(page, "createSSHKeyPair", name="first-key", account="minsu-notes", domainid=call(page, "listDomains")["domain"][0]["id"])["keypair"]
+        for text, hidden in (("모두에게", "false"), ("관리자에게만", "true")):
+            call(page, "addAnnotation", entitytype="SSH_KEYPAIR", entityid=pair["id"], annotation=text, adminsonly=hidden)
+    with window(browser, **PHONE) as (_, page):
+        sign_in(page, Running(running.data, {**running.about, "username": "minsu-notes", "password": "Member-Notes-2026"}), "Member-Notes-2026")
+        page.wait_for_selector("#main h1", timeout=30_000)
+        opened(page, running, f"sshkeypairs/{pair['id']}?tab=notes")
+        notes = page.get_by_role("list", name="메모").get_by_role("listitem")
+        expect(notes).to_have_count(1, timeout=15_000)
+        expect(notes.first).to_contain_text("모두에게")
+        expect(page.get_by_label("관리자만 볼 수 있게")).to_have_count(0)
+        page.get_by_label("새 메모").fill("제 노트북 키입니다")
+        page.get_by_role("button", name="메모 남기기").tap()
+        expect(notes).to_have_count(2, timeout=15_000)
+        expect(notes.get_by_role("button", name="삭제")).to_have_count(1)
+        fits(page)
+        checked(page, "phone-notes")
+
+
+def call_on(page: Page, cloud: Running, command: str, **params: str) -> dict[str, Any]:
+    """`call`, from a page that has nothing open yet."""
+    opened(page, cloud, "me")
+    return call(page, command, **params)
 
 
 def test_api_keys_are_made_shown_once_and_revoked(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811

@@ -5,7 +5,7 @@ import { Alert, Button, Group, Loader, Paper, Skeleton, Stack, Tabs, Text, Title
 import { IconChevronDown } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
-import { Suspense, useEffect } from "react";
+import { lazy, Suspense, useEffect } from "react";
 import { one, type Params, type Row } from "../api/client";
 import { live } from "../api/live";
 import { useModel, type Command, type Noun } from "../api/model";
@@ -21,6 +21,8 @@ import { fieldsOf, FILTERS } from "./fields";
 import { relatedOf } from "./related";
 import { isMoving, State } from "./State";
 import { nameOf, Value } from "./Value";
+
+const Notes = lazy(() => import("./Notes"));
 
 export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
   const w = useWords();
@@ -65,7 +67,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
     ...(related.length ? [{ id: "related", label: w.t("tab.related"), body: () => <Stack gap="xl">{related.map((r) => <Related key={r.noun.list.name + r.param} noun={r.noun} params={{ [r.param]: id }} />)}</Stack> }] : []),
     ...(has("listEvents") ? [{ id: "events", label: w.t("tab.events"), body: () => <Stack gap="xl">{model.nouns.get("listAsyncJobs")?.list.params.some((p) => p.name === "resourceid") && <Related noun={model.nouns.get("listAsyncJobs") as Noun} params={{ resourceid: id }} />}<Related noun={model.nouns.get("listEvents") as Noun} params={{ resourceid: id }} always /></Stack> }] : []),
     ...(update ? [{ id: "settings", label: w.t("tab.settings"), body: () => <Settings command={update} noun={noun} row={row} about={about} /> }] : []),
-    ...(has("listAnnotations") && has("addAnnotation") ? [{ id: "notes", label: w.t("tab.notes"), body: () => <Related noun={model.nouns.get("listAnnotations") as Noun} params={{ entityid: id, entitytype: entityType(noun) }} always /> }] : []),
+    ...(has("listAnnotations") && entityType(noun) ? [{ id: "notes", label: w.t(row.hasannotations === true ? "tab.notes.some" : "tab.notes"), body: () => <Notes row={row} type={entityType(noun) ?? ""} list={noun.list.name} /> }] : []),
   ];
   const tab = tabs.find((t) => t.id === search.tab) ?? tabs[0];
   return (
@@ -152,4 +154,4 @@ export function Related({ noun, params, always }: { noun: Noun; params: Params; 
 /** The search of a table in a tab is not the next tab's. */
 const CLEAN = { q: undefined, sort: undefined, cols: undefined };
 
-const entityType = (noun: Noun) => ({ virtualmachines: "VM", volumes: "VOLUME", snapshots: "SNAPSHOT", networks: "NETWORK", vpcs: "VPC", publicipaddresses: "PUBLIC_IP_ADDRESS", templates: "TEMPLATE", isos: "ISO", hosts: "HOST", clusters: "CLUSTER", pods: "POD", zones: "ZONE", storagepools: "PRIMARY_STORAGE", imagestores: "SECONDARY_STORAGE", domains: "DOMAIN", serviceofferings: "SERVICE_OFFERING", diskofferings: "DISK_OFFERING", networkofferings: "NETWORK_OFFERING", routers: "VR", systemvms: "SYSTEM_VM" })[noun.slug];
+const entityType = (noun: Noun) => ({ virtualmachines: "VM", volumes: "VOLUME", snapshots: "SNAPSHOT", networks: "NETWORK", vpcs: "VPC", publicipaddresses: "PUBLIC_IP_ADDRESS", templates: "TEMPLATE", isos: "ISO", hosts: "HOST", clusters: "CLUSTER", pods: "POD", zones: "ZONE", storagepools: "PRIMARY_STORAGE", imagestores: "SECONDARY_STORAGE", domains: "DOMAIN", serviceofferings: "SERVICE_OFFERING", diskofferings: "DISK_OFFERING", networkofferings: "NETWORK_OFFERING", routers: "VR", systemvms: "SYSTEM_VM", sshkeypairs: "SSH_KEYPAIR", userdata: "USER_DATA" } as Record<string, string | undefined>)[noun.slug];
