@@ -51,6 +51,8 @@ export interface Declared {
   locked?: (row: Row) => { params: string[]; why: string } | undefined;
   /** Fields on the overview, in groups. Default: all. */
   overview?: { title: () => string; fields: string[] }[];
+  /** Fields that say nothing about this one, and are shown nowhere on its page. */
+  hides?: (row: Row) => string[];
   /** Stands above the overview: charts, warnings. */
   above?: (row: Row, noun: Noun) => ReactNode;
   tabs?: Tab[];

@@ -10,8 +10,9 @@ export default noun({
   primary: ["startRouter", "stopRouter", "rebootRouter"],
   bulk: ["startRouter", "stopRouter", "rebootRouter"],
   ready: { rebootRouter: running, stopRouter: running, startRouter: (row) => row.state === "Stopped" || words().t("vm.needs.stopped") },
+  hides: (row) => ["role", "nic", ...(row.isredundantrouter ? [] : ["isredundantrouter", "redundantstate"]), ...(row.requiresupgrade ? [] : ["requiresupgrade"])],
   overview: [
-    { title: () => words().t("overview.about"), fields: ["state", "hostcontrolstate", "role", "version", "softwareversion", "requiresupgrade", "isredundantrouter", "redundantstate", "hypervisor", "created"] },
-    { title: () => words().t("overview.place"), fields: ["hostname", "podname", "zonename", "guestnetworkname", "publicip", "publicnetmask", "gateway", "guestipaddress", "guestnetmask", "dns1", "dns2", "nic", "account", "domain"] },
+    { title: () => words().t("overview.about"), fields: ["state", "hostcontrolstate", "version", "softwareversion", "requiresupgrade", "isredundantrouter", "redundantstate", "hypervisor", "created"] },
+    { title: () => words().t("overview.place"), fields: ["hostname", "podname", "zonename", "guestnetworkname", "publicip", "publicnetmask", "gateway", "guestipaddress", "guestnetmask", "dns1", "dns2", "account", "domain"] },
   ],
 });

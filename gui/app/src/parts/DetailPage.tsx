@@ -103,7 +103,8 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
 
 function Overview({ noun, about, row }: { noun: Noun; about: Declared; row: Row }) {
   const w = useWords();
-  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && (`${f.slice(0, -2)}name` in row || f.slice(0, -2) in row)) && !(Array.isArray(row[f]) && !row[f].length));
+  const hides = new Set(about.hides?.(row));
+  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && !hides.has(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && (`${f.slice(0, -2)}name` in row || f.slice(0, -2) in row)) && !(Array.isArray(row[f]) && !row[f].length));
   const order = [...noun.fields.keys()];
   const all = fields.sort((a, b) => Number(b === "id") * -1 + Number(a === "id") || order.indexOf(a) - order.indexOf(b));
   const groups = about.overview ?? [{ title: () => w.t("overview.about"), fields: all }];
@@ -115,7 +116,7 @@ function Overview({ noun, about, row }: { noun: Noun; about: Declared; row: Row 
       {[...groups, ...(rest.length ? [{ title: () => w.t("overview.rest"), fields: rest }] : [])].map((g, i) => (
         <Paper key={i} p="lg">
           <Title order={2} fz={16} mb="md">{g.title()}</Title>
-          <dl className="facts">{g.fields.filter((f) => row[f] !== undefined).map((f) => <div key={f}><dt>{w.field(f)}</dt><dd><Value field={f} row={row} /></dd></div>)}</dl>
+          <dl className="facts">{g.fields.filter((f) => row[f] !== undefined && row[f] !== "" && !hides.has(f)).map((f) => <div key={f}><dt>{w.field(f)}</dt><dd><Value field={f} row={row} /></dd></div>)}</dl>
         </Paper>
       ))}
     </Stack>
