@@ -1,13 +1,21 @@
 import { lazy } from "react";
+import { amount, Bar } from "../parts/Bar";
 import { Placement } from "../parts/Placement";
 import { words } from "../words";
 import { noun } from "./index";
 
 const RelatedNoun = lazy(() => import("../parts/RelatedNoun"));
 
+const share = (used: unknown, all: unknown) => (Number(all) ? Math.round((1000 * Number(used ?? 0)) / Number(all)) / 10 : 0);
+
 export default noun({
   list: "listHosts",
-  columns: ["name", "state", "resourcestate", "type", "ipaddress", "clustername", "podname", "zonename", "hypervisor"],
+  columns: [
+    "name", "state", "resourcestate", "ipaddress",
+    { field: "memoryallocatedbytes", wide: 1.1, value: (row) => share(row.memoryallocatedbytes, row.memorywithoverprovisioning), cell: (row) => <Bar small brief label="" name={words().t("capacity.0")} used={Number(row.memoryallocatedbytes ?? 0)} total={Number(row.memorywithoverprovisioning ?? 0)} of={(n) => amount(0, n)} /> },
+    { field: "cpuallocatedvalue", wide: 1.1, value: (row) => share(row.cpuallocatedvalue, row.cpuwithoverprovisioning), cell: (row) => <Bar small brief label="" name={words().t("capacity.1")} used={Number(row.cpuallocatedvalue ?? 0)} total={Number(row.cpuwithoverprovisioning ?? 0)} of={(n) => amount(1, n)} /> },
+    "clustername", "podname", "zonename",
+  ],
   facets: ["state", "resourcestate", "clustername"],
   primary: ["prepareHostForMaintenance", "reconnectHost", "updateHost"],
   create: ["addHost"],
