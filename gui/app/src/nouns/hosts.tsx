@@ -24,6 +24,7 @@ export default noun({
     cancelHostMaintenance: (row) => /Maintenance/.test(String(row.resourcestate)) || words().t("host.not.maintained"),
     prepareHostForMaintenance: (row) => !/Maintenance/.test(String(row.resourcestate)) || words().t("host.maintained"),
   },
+  needs: { addHost: ["clusterid"] },
   first: { addHost: ["zoneid", "podid", "clusterid", "hypervisor", "url", "username", "password", "hosttags"], updateHost: ["name", "hosttags", "allocationstate"] },
   overview: [
     { title: () => words().t("overview.about"), fields: ["state", "resourcestate", "type", "ipaddress", "hypervisor", "hypervisorversion", "version", "arch", "hosttags", "problems"] },

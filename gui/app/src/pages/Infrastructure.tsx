@@ -45,11 +45,11 @@ export default function Infrastructure() {
         <Stack gap="md" role="list" aria-label={w.t("infra.tree")}>
           {found.data.zones.map((z) => (
             <Paper key={z.id} p={0} style={{ overflow: "hidden" }}>
-              <Node level={1} row={z} slug="zones" icon={<IconWorld size={19} aria-hidden />} kind={w.noun("Zones")} open>
+              <Node level={1} row={z} slug="zones" icon={<IconWorld size={19} aria-hidden />} kind={w.field("zoneid")} open>
                 {found.data.pods.filter((p) => p.zoneid === z.id).map((p) => (
-                  <Node key={p.id} level={2} row={p} slug="pods" icon={<IconBuilding size={18} aria-hidden />} kind={w.noun("Pods")} open>
+                  <Node key={p.id} level={2} row={p} slug="pods" icon={<IconBuilding size={18} aria-hidden />} kind={w.field("podid")} open>
                     {found.data.clusters.filter((c) => c.podid === p.id).map((c) => (
-                      <Node key={c.id} level={3} row={c} slug="clusters" icon={<IconStack2 size={18} aria-hidden />} kind={w.noun("Clusters")} open={found.data.clusters.length <= 4} lazy={() => <Hosts cluster={c} />} />
+                      <Node key={c.id} level={3} row={c} slug="clusters" icon={<IconStack2 size={18} aria-hidden />} kind={w.field("clusterid")} open={found.data.clusters.length <= 4} lazy={() => <Hosts cluster={c} />} />
                     ))}
                   </Node>
                 ))}

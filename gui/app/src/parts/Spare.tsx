@@ -67,7 +67,7 @@ function Statement({ loss, rooms, loads }: { loss: Loss; rooms: Room[]; loads: L
   const [open, setOpen] = useState(false);
   const more = useMemo(() => (loss.homeless.length ? needed(rooms, loads, usualSize(rooms)) : 0), [loss, rooms, loads]);
   const host = <Link slug="hosts" id={loss.room.id} name={loss.room.name} />;
-  if (!loss.loads.length) return <Group gap="sm" wrap="nowrap"><IconCircleCheck size={22} color="var(--mold-good)" aria-hidden /><Text fw={600}>{w.t("spare.idle")}</Text></Group>;
+  if (!loss.loads.length) return <Group gap="sm" wrap="nowrap"><IconCircleCheck size={22} color="var(--mold-good)" aria-hidden style={{ flex: "none" }} /><Text fw={600}>{w.t("spare.idle")}</Text></Group>;
   if (!loss.homeless.length)
     return (
       <Group gap="sm" wrap="nowrap" align="flex-start">
