@@ -3,7 +3,7 @@
 from mold.work import purge as _purge  # noqa: F401 - registers its reconciler
 from mold.work.engine import Engine, error_of
 from mold.work.job import Job
-from mold.work.operation import OPERATIONS, Operation, operation, step
+from mold.work.operation import OPERATIONS, Done, Operation, operation, step
 from mold.work.reconcile import RECONCILERS, reconciler
 from mold.work.run import ask, change, look, pour, progress, together, unattended
 
@@ -12,6 +12,7 @@ __all__ = [
     "RECONCILERS",
     "Engine",
     "Job",
+    "Done",
     "Operation",
     "ask",
     "change",

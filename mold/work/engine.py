@@ -129,10 +129,9 @@ class Engine:
         `about` are columns of `Job`: who asked (account_id, user_id, domain_id), cmd, event.
         """
         kind = type(op)
-        target = kind.answers or kind.instance
-        if target is not None:
-            about.setdefault("instance_type", target[0].kind)
-            about.setdefault("instance_id", getattr(op, target[1]))
+        if (subject := op.subject()) is not None:
+            about.setdefault("instance_type", subject[0])
+            about.setdefault("instance_id", subject[1])
         job = tx.add(
             Job(
                 operation=kind.__name__, args=msgspec.to_builtins(op), owner=self.session, internal=kind.hidden, **about

@@ -19,7 +19,7 @@ from mold.api.command import Ctx, Param, command
 from mold.api.permit import ROOT, Infra
 from mold.base.errors import Invalid
 from mold.store import Resource, Tx, column, created
-from mold.work import Operation, operation, step
+from mold.work import Done, operation
 
 PEM = Annotated[str, Param(length=65535)]
 PEM_SECRET = Annotated[str | None, Param(length=65535, secret=True)]
@@ -93,14 +93,10 @@ def _covers(certificate: x509.Certificate, suffix: str) -> bool:
 
 
 @operation
-class ServeCertificate(Operation):
+class ServeCertificate(Done, kw_only=True):
     """A certificate was stored with the request; every manager looks for it."""
 
     name: str
-
-    @step
-    def stored(self, tx: Tx) -> None:
-        del tx
 
     def tells(self, tx: Tx) -> dict[str, Any]:
         """What comes of it."""

@@ -16,7 +16,7 @@ from mold.features.identity.domains import Domain
 from mold.features.infra.zones import Zone
 from mold.store import Resource, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Operation, operation, step
+from mold.work import Done, Operation, operation, step
 
 ISOLATION = {"VLAN": "vlan", "VXLAN": "vxlan"}
 TRAFFIC = ("Public", "Guest", "Management", "Storage", "Control")
@@ -92,17 +92,6 @@ class ChangePhysicalNetwork(Operation):
     @step
     def made(self, tx: Tx) -> None:
         tx.one(PhysicalNetwork, self.network)
-
-
-@operation
-class Changed(Operation):
-    """A row was changed by the command; nothing in the world follows."""
-
-    thing: str
-
-    @step
-    def made(self, tx: Tx) -> None:
-        del tx
 
 
 @command(
@@ -214,7 +203,7 @@ def delete(ctx: Ctx, id: PhysicalNetwork) -> None:
     for each in ctx.tx.find(TrafficType, TrafficType.c.physical_network_id == id.id):
         ctx.tx.remove(each)
     ctx.tx.remove(id)
-    ctx.start(Changed(thing=id.id))
+    ctx.start(Done.to(id))
 
 
 @command(
@@ -325,7 +314,7 @@ def delete_traffic(ctx: Ctx, id: TrafficType) -> None:
     if id.traffic_type in ("Guest", "Public") and users(ctx.tx, ctx.tx.one(PhysicalNetwork, id.physical_network_id)):
         raise InUse("Networks still use this physical network.")
     ctx.tx.remove(id)
-    ctx.start(Changed(thing=id.id))
+    ctx.start(Done.to(id))
 
 
 def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, TrafficType] | None:
