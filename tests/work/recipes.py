@@ -321,13 +321,6 @@ async def register_keys(cloud: Cloud) -> Want:
     return "registerUserKeys", {"id": user}
 
 
-@recipe("DeleteKeys")
-async def delete_keys(cloud: Cloud) -> Want:
-    user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
-    made = (await cloud.done("registerUserKeys", id=user))["userkeys"]
-    return "deleteUserKeys", {"keypairid": made["id"]}
-
-
 @recipe("MailResetLink", grows=("password_reset",))
 async def forgot_password(cloud: Cloud) -> Want:
     port = str(MailServer().port)

@@ -338,6 +338,10 @@ class ProvisionCertificate(Operation):
     patience = 20
     host: str
 
+    def subject(self) -> tuple[str, str]:
+        """The host."""
+        return "host", self.host
+
     @step
     async def request(self) -> w.SigningRequest:
         found: w.SigningRequest = await ask(self.host, w.RenewCertificate())

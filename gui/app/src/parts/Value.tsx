@@ -54,7 +54,7 @@ export function ago(at: Date, w: Words = words()): string {
 
 /** The name by which people know a row. */
 export const nameOf = (row: Row): string =>
-  String(row.displayname || row.name || row.username || row.description || row.displaytext || row.ipaddress || row.publicip || row.tag || row.cmd || row.id || "");
+  String(row.displayname || row.name || row.username || row.description || row.displaytext || row.ipaddress || row.publicip || row.tag || row.command || row.id || "");
 
 /** A field as plain text: for sorting, searching and CSV. */
 export function text(field: string, value: unknown, w: Words = words()): string {
