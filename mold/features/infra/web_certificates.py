@@ -17,7 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from mold.api.answer import Field
 from mold.api.command import Ctx, Param, command
 from mold.api.permit import ROOT, Infra
+from mold.base import clock
 from mold.base.errors import Invalid
+from mold.features.infra.alerts import Trouble, watched
+from mold.features.infra.certificates import EXPIRY_ALERT
 from mold.store import Resource, Tx, column, created
 from mold.work import Done, operation
 
@@ -177,3 +180,19 @@ def served(tx: Tx) -> tuple[str, str] | None:
     if own is None or own.privatekey is None:
         return None
     return "\n".join(c.certificate.strip() for c in [own, *chain(tx)]) + "\n", own.privatekey
+
+
+@watched
+def _ending(tx: Tx) -> list[Trouble]:
+    """Uploaded certificates that end within the period of `ca.framework.cert.expiry.alert.period`."""
+    out = []
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=EXPIRY_ALERT.get(tx))
+    for held in tx.find(WebCertificate):
+        end = x509.load_pem_x509_certificate(held.certificate.encode()).not_valid_after_utc
+        if end < soon:
+            text = (
+                f"The certificate {held.name}, which managers show over HTTPS, ends at {clock.at(end.timestamp())}; "
+                "upload a newer one with uploadCustomCertificate."
+            )
+            out.append(Trouble("CA.CERT", f"webcertificate:{held.id}", text))
+    return out
