@@ -129,7 +129,7 @@ def test_machines_and_their_user_data(cloud: Cloud, site: Site) -> None:
     shows(root.resetUserDataForVirtualMachine(id=vm, userdataid=data, userdatadetails={"name": "two"}), userdataid=data)
     (full,) = tenant.listVirtualMachines(id=vm, userdata=True, details="userdata,all")
     assert json.loads(full["userdatadetails"]) == {"name": "two"}
-    assert tenant.listVolumes(virtualmachineid=vm, displayvolume=True) and not tenant.listVolumes(displayvolume=False)
+    assert root.listVolumes(virtualmachineid=vm, displayvolume=True) and not root.listVolumes(virtualmachineid=vm, displayvolume=False)
 
 
 def test_templates(cloud: Cloud, site: Site) -> None:
@@ -197,5 +197,5 @@ def test_what_operators_look_up(cloud: Cloud, site: Site) -> None:
     assert provider["name"] == "root" and root.listCAProviders(name="other") == []
     assert {c["name"] for c in root.listCapacity(fetchlatest=True)} >= {"MEMORY", "CPU"}
     assert root.listConfigurations(imagestoreuuid=store["id"]) == [], "no setting has this scope yet"
-    plan = root.one("findDeploymentPlan", **site.wish(root, rootdisksize=1000_000))
-    assert not plan["deploymentplan"]["accepted"]
+    with pytest.raises(ApiError, match="The root disk would have 1000000 GiB; the largest volume"):
+        root.findDeploymentPlan(**site.wish(root, rootdisksize=1_000_000))
