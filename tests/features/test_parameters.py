@@ -129,7 +129,8 @@ def test_machines_and_their_user_data(cloud: Cloud, site: Site) -> None:
     shows(root.resetUserDataForVirtualMachine(id=vm, userdataid=data, userdatadetails={"name": "two"}), userdataid=data)
     (full,) = tenant.listVirtualMachines(id=vm, userdata=True, details="userdata,all")
     assert json.loads(full["userdatadetails"]) == {"name": "two"}
-    assert root.listVolumes(virtualmachineid=vm, displayvolume=True) and not root.listVolumes(virtualmachineid=vm, displayvolume=False)
+    disk = {"virtualmachineid": vm, "listall": True}
+    assert root.listVolumes(displayvolume=True, **disk) and not root.listVolumes(displayvolume=False, **disk)
 
 
 def test_templates(cloud: Cloud, site: Site) -> None:
