@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +25,24 @@ from test_app import KOREAN, accessible, fits, no_english, shot, sign_in, url
 
 pytestmark = pytest.mark.browser
 PASSWORD = "Operators-1-Password"
+
+
+class Program:
+    """A program that signs its requests with an API key."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+
+    def call(self, key: str, secret: str, command: str) -> int:
+        """The status of the answer."""
+        query = urllib.parse.urlencode(sorted({"command": command, "response": "json", "apiKey": key}.items()))
+        made = hmac.new(secret.encode(), query.lower().encode(), hashlib.sha1).digest()
+        signed = f"{self.endpoint}?{query}&signature={urllib.parse.quote(base64.b64encode(made), safe='')}"
+        try:
+            with urllib.request.urlopen(signed, timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as no:
+            return no.code
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +307,20 @@ def test_settings(browser: Browser, running: Running, state: Any) -> None:  # no
         line.get_by_role("button", name="저장").click()
         expect(line.get_by_text("변경됨")).to_be_visible(timeout=15_000)
         expect(line.get_by_text("4,321초", exact=False)).to_be_visible()
+        expect(line.get_by_text("변경한 사람 admin", exact=False)).to_be_visible()
         checked(page, "settings-changed")
+        # Back to what it was by the keyboard, and that taken back in turn.
+        line.get_by_role("button", name=re.compile("이전 값으로$")).press("Enter")
+        expect(line.get_by_text("4,321초", exact=False)).to_have_count(0, timeout=15_000)
+        page.get_by_role("button", name="실행 취소").last.press("Enter")
+        expect(line.get_by_text("4,321초", exact=False)).to_be_visible(timeout=15_000)
+        line.get_by_role("button", name=re.compile("변경 이력$")).press("Enter")
+        told = page.get_by_role("list", name="변경 이력")
+        expect(told.get_by_role("listitem")).to_have_count(3, timeout=15_000)
+        expect(told.get_by_role("listitem").first).to_contain_text("admin")
+        expect(told.get_by_role("listitem").first.locator("b")).to_have_text("4321")
+        checked(page, "settings-history")
+        page.keyboard.press("Escape")
         page.get_by_label("설정 검색").fill("")
         page.get_by_label(re.compile("변경한 것만")).check()
         expect(page.get_by_role("listitem").filter(has_text="expunge.delay")).to_be_visible()
@@ -537,3 +573,62 @@ def test_a_page_in_both_widths(browser: Browser, running: Running, state: Any, p
             page.wait_for_timeout(400)
             fits(page)
             shot(page, f"op-phone-{path}-one")
+
+
+def test_api_keys_are_made_shown_once_and_revoked(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    """One's own, by keyboard, with an end and rules; the key signs requests until it is revoked. And a user's, on a telephone."""
+    api = Program(running.endpoint)
+    with window(browser, **KOREAN, storage_state=state) as (context, page):
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        opened(page, running, "me")
+        page.get_by_role("button", name="새 API 키 만들기").focus()
+        page.keyboard.press("Enter")
+        form = page.get_by_role("dialog")
+        expect(form.get_by_label("이름")).to_be_focused()
+        page.keyboard.type("first-reader")
+        form.get_by_label("설명").fill("읽기만 하는 프로그램")
+        form.get_by_label("종료 일시").fill("2020-01-01T00:00")
+        expect(form.get_by_text("종료 일시가 이미 지났습니다.")).to_be_visible()
+        form.get_by_label("종료 일시").fill("2099-01-01T00:00")
+        form.get_by_role("button", name="규칙 추가").press("Enter")
+        expect(form.get_by_label("규칙 1", exact=True)).to_be_focused()
+        page.keyboard.type("listAnything")
+        checked(page, "keys-form")
+        form.get_by_role("button", name="만들기", exact=True).press("Enter")
+        expect(form.get_by_role("alert")).to_be_visible(timeout=15_000)
+        shot(page, "op-keys-refused")
+        form.get_by_label("규칙 1", exact=True).fill("listZones")
+        form.get_by_role("button", name="만들기", exact=True).press("Enter")
+        shown = page.get_by_role("dialog", name=re.compile("만들었습니다"))
+        expect(shown).to_be_visible(timeout=15_000)
+        key, secret = (shown.get_by_test_id(n).inner_text() for n in ("apikey", "secretkey"))
+        shown.get_by_role("button", name="비밀키 복사").click()
+        assert page.evaluate("navigator.clipboard.readText()") == secret
+        checked(page, "keys-made")
+        shown.get_by_role("button", name="저장했습니다").press("Enter")
+        expect(shown).to_be_hidden()
+        assert secret not in page.content()
+        line = page.get_by_role("listitem", name="first-reader")
+        expect(line).to_contain_text("사용 가능")
+        checked(page, "keys")
+        assert api.call(key, secret, "listZones") == 200 and api.call(key, secret, "listHosts") == 401
+        line.get_by_role("button", name="first-reader 폐기").press("Enter")
+        box = page.get_by_role("dialog")
+        expect(box.get_by_role("button", name="취소")).to_be_focused()
+        checked(page, "keys-revoke")
+        box.get_by_role("button", name="폐기").click()
+        expect(line).to_have_count(0, timeout=20_000)
+        assert api.call(key, secret, "listZones") == 401
+        call(page, "createAccount", username="minsu-keys", password="Member-Keys-2026", email="k@x.example", firstname="민수", lastname="이", account="minsu-keys", accounttype="0")
+        user = call(page, "listUsers", username="minsu-keys", listall="true")["user"][0]["id"]
+    with window(browser, **PHONE, storage_state=state) as (_, page):
+        opened(page, running, f"users/{user}?tab=keys")
+        expect(page.get_by_text("아직 API 키가 없습니다.")).to_be_visible(timeout=15_000)
+        page.get_by_role("button", name="새 API 키 만들기").tap()
+        page.get_by_role("dialog").get_by_role("button", name="만들기", exact=True).tap()
+        expect(page.get_by_test_id("secretkey")).to_be_visible(timeout=15_000)
+        fits(page)
+        page.get_by_role("button", name="저장했습니다").tap()
+        expect(page.get_by_role("list", name="API 키").get_by_role("listitem")).to_have_count(1)
+        fits(page)
+        checked(page, "phone-keys")
