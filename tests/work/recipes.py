@@ -196,6 +196,12 @@ async def disable_the_router(cloud: Cloud) -> Want:
     return "updateNetworkServiceProvider", {"id": found["networkserviceprovider"][0]["id"], "state": "Disabled"}
 
 
+@recipe("ChangeElement")
+async def configure_router(cloud: Cloud) -> Want:
+    (element,) = (await cloud.done("listVirtualRouterElements"))["virtualrouterelement"]
+    return "configureVirtualRouterElement", {"id": element["id"], "enabled": "false"}
+
+
 @recipe("ChangeTrafficType")
 async def add_traffic_type(cloud: Cloud) -> Want:
     return "addTrafficType", {"physicalnetworkid": cloud.ids["physical"], "traffictype": "Storage"}
