@@ -11,7 +11,7 @@ import { State } from "./State";
 
 const BYTES = /^(size|virtualsize|physicalsize|(memory|disksize|storage|primarystorage|secondarystorage).*(total|used|allocated)|.*bytes.*)$/;
 const MIB = /^(memory|cpumemory)$/;
-const STATE = /^(state|status|resourcestate|allocationstate|powerstate|agentstate|result|hastate|redundantstate|isolatestate|level)$/;
+const STATE = /^(state|status|resourcestate|allocationstate|powerstate|agentstate|result|hastate|redundantstate|isolatestate|hostcontrolstate|level)$/;
 const CODE = /^(id|.*uuid|cidr|.*cidr|gateway|netmask|.*ipaddress|ipaddress|ip6.*|macaddress|vlan|.*uri|url|path|fingerprint|instancename)$/;
 
 /** 1536 → 1.5 KiB */
