@@ -31,6 +31,7 @@ const others = [
   page("/commands", () => import("./pages/Commands")),
   page("/commands/$name", () => import("./pages/Commands")),
   page("/templates-new", () => import("./pages/TemplateNew")),
+  page("/topology", () => import("./pages/Topology")),
   page("/virtualmachines-new", () => import("./pages/Deploy")),
 ];
 

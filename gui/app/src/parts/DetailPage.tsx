@@ -93,6 +93,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
           </Group>
         </Group>
       </div>
+      {about.notice?.(row, noun)}
       <Tabs value={tab.id} onChange={(v) => rewrite({ ...CLEAN, tab: v === "overview" ? undefined : (v ?? undefined) })} keepMounted={false}>
         <Tabs.List style={{ flexWrap: "nowrap", overflowX: "auto", overflowY: "hidden" }} mb="md">{tabs.map((t) => <Tabs.Tab key={t.id} value={t.id}>{t.label}</Tabs.Tab>)}</Tabs.List>
         {tabs.map((t) => <Tabs.Panel key={t.id} value={t.id}>{t.id === tab.id && <Suspense fallback={<Loader size={20} />}>{t.body()}</Suspense>}</Tabs.Panel>)}

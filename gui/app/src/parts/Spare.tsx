@@ -1,6 +1,6 @@
 // What the loss of one host would mean for a cluster, in words, and what one more host would change.
 
-import { Alert, Anchor, Button, Collapse, Group, Loader, NumberInput, Paper, Stack, Text, Title, UnstyledButton } from "@mantine/core";
+import { Alert, Anchor, Button, Group, Loader, NumberInput, Paper, Stack, Text, Title, UnstyledButton } from "@mantine/core";
 import { IconChevronDown, IconCircleCheck, IconAlertTriangle } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
@@ -88,14 +88,12 @@ function Statement({ loss, rooms, loads }: { loss: Loss; rooms: Room[]; loads: L
           </UnstyledButton>
         </div>
       </Group>
-      <Collapse expanded={open}>
-        {open && (
-          <ul style={{ margin: "10px 0 0", paddingInlineStart: 48 }} aria-label={w.t("spare.which", { count: loss.homeless.length })}>
-            {loss.homeless.slice(0, SHOWN).map((l) => <li key={l.id}><Text size="sm" component="span"><Link slug="virtualmachines" id={l.id} name={l.name} /> <Text span c="dimmed" size="xs">{told(l, w)}</Text></Text></li>)}
-            {loss.homeless.length > SHOWN && <li><Text size="sm" c="dimmed">{w.t("spare.others", { count: loss.homeless.length - SHOWN })}</Text></li>}
-          </ul>
-        )}
-      </Collapse>
+      {open && (
+        <ul style={{ margin: "10px 0 0", paddingInlineStart: 48 }} aria-label={w.t("spare.which", { count: loss.homeless.length })}>
+          {loss.homeless.slice(0, SHOWN).map((l) => <li key={l.id}><Text size="sm" component="span"><Link slug="virtualmachines" id={l.id} name={l.name} /> <Text span c="dimmed" size="xs">{told(l, w)}</Text></Text></li>)}
+          {loss.homeless.length > SHOWN && <li><Text size="sm" c="dimmed">{w.t("spare.others", { count: loss.homeless.length - SHOWN })}</Text></li>}
+        </ul>
+      )}
     </div>
   );
 }
@@ -114,19 +112,17 @@ function WhatIf({ rooms, loads }: { rooms: Room[]; loads: Load[] }) {
   return (
     <div>
       <Button size="sm" variant="default" aria-expanded={open} onClick={() => setOpen(!open)}>{w.t("spare.whatif")}</Button>
-      <Collapse expanded={open}>
-        {open && (
-          <Stack mt="sm" gap="sm">
-            <Group align="flex-end" gap="sm">
-              <NumberInput w={110} label={w.t("spare.whatif.count")} value={count} onChange={setCount} min={0} max={100} clampBehavior="strict" allowDecimal={false} />
-              <NumberInput w={170} label={w.t("spare.whatif.memory")} value={memory} onChange={setMemory} min={0} decimalScale={1} suffix=" GiB" thousandSeparator="," />
-              <NumberInput w={170} label={w.t("spare.whatif.cpu")} value={cpu} onChange={setCpu} min={0} decimalScale={1} suffix=" GHz" thousandSeparator="," />
-            </Group>
-            <Text size="sm" fw={560} aria-live="polite">{!then || !then.homeless.length ? w.t("spare.whatif.good", { count: Number(count) || 0 }) : w.t("spare.whatif.bad", { hosts: Number(count) || 0, count: then.homeless.length, host: then.room.name })}</Text>
-            <Text size="xs" c="dimmed">{w.t("spare.whatif.about")}</Text>
-          </Stack>
-        )}
-      </Collapse>
+      {open && (
+        <Stack mt="sm" gap="sm">
+          <Group align="flex-end" gap="sm">
+            <NumberInput w={110} label={w.t("spare.whatif.count")} value={count} onChange={setCount} min={0} max={100} clampBehavior="strict" allowDecimal={false} />
+            <NumberInput w={170} label={w.t("spare.whatif.memory")} value={memory} onChange={setMemory} min={0} decimalScale={1} suffix=" GiB" thousandSeparator="," />
+            <NumberInput w={170} label={w.t("spare.whatif.cpu")} value={cpu} onChange={setCpu} min={0} decimalScale={1} suffix=" GHz" thousandSeparator="," />
+          </Group>
+          <Text size="sm" fw={560} aria-live="polite">{!then || !then.homeless.length ? w.t("spare.whatif.good", { count: Number(count) || 0 }) : w.t("spare.whatif.bad", { hosts: Number(count) || 0, count: then.homeless.length, host: then.room.name })}</Text>
+          <Text size="xs" c="dimmed">{w.t("spare.whatif.about")}</Text>
+        </Stack>
+      )}
     </div>
   );
 }

@@ -56,7 +56,7 @@ export function ago(at: Date, w: Words = words()): string {
 
 /** The name by which people know a row. */
 export const nameOf = (row: Row): string =>
-  String(row.displayname || row.name || row.username || row.description || row.displaytext || row.ipaddress || row.publicip || row.tag || row.cmd || row.id || "");
+  String(row.displayname || row.name || row.username || row.description || row.displaytext || row.ipaddress || row.publicip || row.tag || row.command || row.id || "");
 
 const pairs = (row: Row, w: Words) => Object.entries(row).map(([k, v]) => `${w.field(k)} ${v}`).join(", ");
 

@@ -75,7 +75,7 @@ export function Shell() {
           </Group>
         </Group>
       </AppShell.Header>
-      <AppShell.Navbar p="sm" component="nav" aria-label={w.t("menu")}>
+      <AppShell.Navbar p="sm" component="nav" aria-label={w.t("menu")} inert={phone && !menu}>
         <ScrollArea type="hover" scrollbarSize={7} style={{ flex: 1 }}><Navigation /></ScrollArea>
         <Group hiddenFrom="sm" pt="sm"><LanguageButton /><ThemeButton /></Group>
       </AppShell.Navbar>

@@ -22,7 +22,7 @@ export interface Section {
 const PLAN: [string, typeof IconHome2, string[]][] = [
   ["compute", IconCloudComputing, ["listVirtualMachines", "listVMSnapshot", "listAffinityGroups", "listInstanceGroups", "listAutoScaleVmGroups", "listKubernetesClusters", "listSSHKeyPairs", "listUserData", "listVnfAppliances"]],
   ["storage", IconDatabase, ["listVolumes", "listSnapshots", "listSnapshotPolicies", "listBackups", "listBackupSchedule", "listSharedFileSystems", "listBuckets"]],
-  ["network", IconNetwork, ["listNetworks", "listVPCs", "listSecurityGroups", "listPublicIpAddresses", "listFirewallRules", "listPortForwardingRules", "listLoadBalancerRules", "listIpForwardingRules", "listNetworkACLLists", "listRemoteAccessVpns", "listVpnConnections", "listVpnCustomerGateways", "listVpnGateways", "listVpnUsers", "listStaticRoutes", "listGlobalLoadBalancerRules"]],
+  ["network", IconNetwork, ["=topology:listNetworks", "listNetworks", "listVPCs", "listSecurityGroups", "listPublicIpAddresses", "listFirewallRules", "listPortForwardingRules", "listLoadBalancerRules", "listIpForwardingRules", "listNetworkACLLists", "listRemoteAccessVpns", "listVpnConnections", "listVpnCustomerGateways", "listVpnGateways", "listVpnUsers", "listStaticRoutes", "listGlobalLoadBalancerRules"]],
   ["images", IconPhoto, ["listTemplates", "listIsos", "listKubernetesSupportedVersions"]],
   ["activity", IconActivity, ["listAsyncJobs", "listEvents", "listAlerts", "listUsageRecords"]],
   ["projects", IconApps, ["listProjects", "listProjectInvitations", "listProjectRoles"]],
