@@ -550,7 +550,7 @@ def test_an_alert_is_told_at_once_and_archived(browser: Browser, running: Runnin
 
 
 @pytest.mark.parametrize("path", ["zones", "pods", "clusters", "hosts", "storagepools", "imagestores", "physicalnetworks", "routers",
-                                  "managementservers", "certificates", "accounts", "users", "projects", "roles", "resourcelimits"])  # fmt: skip
+                                  "managementservers", "certificates", "usagerecords", "userkeys", "accounts", "users", "projects", "roles", "resourcelimits"])  # fmt: skip
 def test_a_page_in_both_widths(browser: Browser, running: Running, state: Any, path: str) -> None:  # noqa: F811
     with window(browser, **KOREAN, storage_state=state) as (_, page):
         opened(page, running, path)
