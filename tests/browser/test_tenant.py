@@ -282,6 +282,33 @@ def test_a_password_is_reset(browser: Browser, running: Running, tenant: Any) ->
         expect(page.get_by_text("laptop").first).to_be_visible(timeout=30_000)
 
 
+def test_an_admin_resets_user_data(browser: Browser, running: Running, state: Any, admin: Cloud) -> None:  # noqa: F811
+    deployed(admin, "hello-data")
+    with window(browser, **KOREAN, storage_state=state) as (_, page):
+        page.set_default_timeout(15_000)
+        page.goto(url(running, "userdata"))
+        page.get_by_role("button", name="사용자 데이터 등록").first.click()
+        form = page.get_by_role("dialog")
+        form.get_by_label("이름").fill("hello-motd")
+        form.get_by_role("textbox", name="사용자 데이터").fill("#!/bin/sh\necho 안녕 > /etc/motd\n")
+        form.get_by_role("button", name="등록").click()
+        expect(page.get_by_role("link", name="hello-motd")).to_be_visible()
+        page.goto(url(running, "virtualmachines?q=hello-data"))
+        page.get_by_role("link", name="hello-data").click()
+        page.get_by_role("button", name="더보기").click()
+        page.get_by_role("menuitem", name="사용자 데이터 변경").click()
+        form = page.get_by_role("dialog")
+        form.get_by_role("combobox", name=re.compile("사용자 데이터")).first.click()
+        page.get_by_role("option", name="hello-motd").click()
+        looked_at(page, "machine-userdata")
+        form.get_by_role("button", name="사용자 데이터 변경").focus()
+        page.keyboard.press("Enter")
+        expect(form).to_be_hidden(timeout=30_000)
+        expect(page.get_by_role("link", name="hello-motd").or_(page.get_by_text("hello-motd")).first).to_be_visible(timeout=30_000)  # fmt: skip
+        machine = admin.call("listVirtualMachines", {"name": "hello-data"})["virtualmachine"][0]
+        assert machine["userdataname"] == "hello-motd"
+
+
 def test_a_tenant_learns_what_goes_and_that_admins_bring_it_back(
     browser: Browser,
     running: Running,  # noqa: F811
