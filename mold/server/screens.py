@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from mold.base.errors import Conflict, Denied, Refusal, Unreachable
+from mold.base.errors import Conflict, Denied, NotFound, Refusal, Unreachable
 from mold.features.compute import consoles
 from mold.server import rfb
 from mold.server.app import Manager
@@ -58,6 +58,8 @@ async def show(manager: Manager, socket: WebSocket) -> None:
             code, text = REFUSED, no.text
         except Conflict as no:
             code, text = GONE, no.text
+        except NotFound:  # the host, asked just when the machine left it
+            code, text = GONE, STOPPED
         except Refusal as no:
             code, text = BROKEN, no.public if no.hidden else no.text
             log.info("console failed", text=no.text, inner=no.inner)

@@ -8,6 +8,7 @@ import { call, type Row } from "../api/client";
 import { useModel } from "../api/model";
 import { tell } from "../parts/act";
 import { explain, FaultNote } from "../parts/FaultNote";
+import { isMoving } from "../parts/State";
 import { useSearchWriter } from "../parts/To";
 import { nameOf } from "../parts/Value";
 import { useWords, words } from "../words";
@@ -57,13 +58,15 @@ export function Console({ row }: { row: Row }) {
   const [fault, setFault] = useState<unknown>();
   const [tries, setTries] = useState(0);
   const on = row.state === "Running";
+  const off = !on && !isMoving(row.state);
+  useEffect(() => void (off && setUrl(undefined)), [off]); // started again it has another screen
   useEffect(() => {
     if (!on || url) return;
     let here = true;
     setFault(undefined);
     address(row).then((found) => here && setUrl(found), (no) => here && setFault(no));
     return () => void (here = false);
-  }, [on, tries]);
+  }, [on, url === undefined, tries]);
   if (!on && !url) return <Alert role="note" color="gray">{w.t("console.off")}</Alert>;
   return (
     <Stack gap="sm">

@@ -6,6 +6,7 @@ import { call, rows, type Row } from "../api/client";
 import { known, useModel } from "../api/model";
 import { isAdmin } from "../api/session";
 import { act } from "../parts/act";
+import { useGo } from "../parts/To";
 import { bytes } from "../parts/Value";
 import { useWords, words } from "../words";
 
@@ -46,6 +47,7 @@ export function Ends({ row, final }: { row: Row; final?: boolean }) {
 export function Gone({ row }: { row: Row }) {
   const w = useWords();
   const model = useModel();
+  const go = useGo();
   if (row.state !== "Destroyed") return null;
   const noun = model.nouns.get("listVirtualMachines");
   const may = mayEnd();
@@ -55,7 +57,7 @@ export function Gone({ row }: { row: Row }) {
       {may === true && (
         <Group mt="sm" gap="xs">
           {model.commands.has("recoverVirtualMachine") && <Button size="xs" onClick={() => act({ command: "recoverVirtualMachine", noun, rows: [row] })}>{w.t("vm.undo")}</Button>}
-          {model.commands.has("expungeVirtualMachine") && <Button size="xs" variant="subtle" color="red" onClick={() => act({ command: "expungeVirtualMachine", noun, rows: [row] })}>{w.action("expungeVirtualMachine", "VirtualMachines")}</Button>}
+          {model.commands.has("expungeVirtualMachine") && <Button size="xs" variant="subtle" color="red" onClick={() => act({ command: "expungeVirtualMachine", noun, rows: [row], onDone: () => go("/virtualmachines") })}>{w.action("expungeVirtualMachine", "VirtualMachines")}</Button>}
         </Group>
       )}
     </Alert>

@@ -49,7 +49,7 @@ export default noun({
   asks: { destroyVirtualMachine: (row) => <Ends row={row} />, expungeVirtualMachine: (row) => <Ends row={row} final /> },
   locked: (row) => (row.state === "Stopped" ? undefined : { params: ["details", "cleanupdetails", "ostypeid", "isdynamicallyscalable", "customid"], why: words().t("vm.locked") }),
   buttons: (row) => <ConsoleButtons row={row} />,
-  above: (row) => <Gone row={row} />,
+  notice: (row) => <Gone row={row} />,
   overview: [
     { title: () => words().t("overview.about"), fields: ["state", "osdisplayname", "templatename", "serviceofferingname", "cpunumber", "memory", "created", "keypairs", "userdataname", "group", "tags"] },
     { title: () => words().t("overview.place"), fields: ["zonename", "hostname", "ipaddress", "publicip", "account", "domain", "project"] },

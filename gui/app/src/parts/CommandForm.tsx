@@ -45,7 +45,7 @@ export function CommandForm(p: Props) {
   const rest = all.filter((f) => !front.includes(f));
   const [values, setValues] = useState<Values>(p.initial ?? {});
   const [touched, setTouched] = useState(false);
-  const [open, setOpen] = useState(front.length === 0 && rest.length > 0 && rest.length <= 6);
+  const [open, setOpen] = useState(front.length === 0 && rest.length > 0 && rest.length <= (p.target && !p.initial ? 2 : 6)); // few; a question about a thing stays a question
   const [line, setLine] = useState(false);
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState<unknown>();

@@ -5,7 +5,7 @@ import { Alert, Button, Group, Loader, Paper, Skeleton, Stack, Tabs, Text, Title
 import { IconChevronDown } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
-import { Suspense, useEffect } from "react";
+import { lazy, Suspense, useEffect } from "react";
 import { one, type Params, type Row } from "../api/client";
 import { live } from "../api/live";
 import { useModel, type Command, type Noun } from "../api/model";
@@ -21,6 +21,8 @@ import { fieldsOf, FILTERS } from "./fields";
 import { relatedOf } from "./related";
 import { isMoving, State } from "./State";
 import { nameOf, Value } from "./Value";
+
+const Notes = lazy(() => import("./Notes"));
 
 export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
   const w = useWords();
@@ -65,7 +67,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
     ...(related.length ? [{ id: "related", label: w.t("tab.related"), body: () => <Stack gap="xl">{related.map((r) => <Related key={r.noun.list.name + r.param} noun={r.noun} params={{ [r.param]: id }} />)}</Stack> }] : []),
     ...(has("listEvents") ? [{ id: "events", label: w.t("tab.events"), body: () => <Stack gap="xl">{model.nouns.get("listAsyncJobs")?.list.params.some((p) => p.name === "resourceid") && <Related noun={model.nouns.get("listAsyncJobs") as Noun} params={{ resourceid: id }} />}<Related noun={model.nouns.get("listEvents") as Noun} params={{ resourceid: id }} always /></Stack> }] : []),
     ...(update ? [{ id: "settings", label: w.t("tab.settings"), body: () => <Settings command={update} noun={noun} row={row} about={about} /> }] : []),
-    ...(has("listAnnotations") && has("addAnnotation") ? [{ id: "notes", label: w.t("tab.notes"), body: () => <Related noun={model.nouns.get("listAnnotations") as Noun} params={{ entityid: id, entitytype: entityType(noun) }} always /> }] : []),
+    ...(has("listAnnotations") && entityType(noun) ? [{ id: "notes", label: w.t(row.hasannotations === true ? "tab.notes.some" : "tab.notes"), body: () => <Notes row={row} type={entityType(noun) ?? ""} list={noun.list.name} /> }] : []),
   ];
   const tab = tabs.find((t) => t.id === search.tab) ?? tabs[0];
   return (
@@ -91,6 +93,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
           </Group>
         </Group>
       </div>
+      {about.notice?.(row, noun)}
       <Tabs value={tab.id} onChange={(v) => rewrite({ ...CLEAN, tab: v === "overview" ? undefined : (v ?? undefined) })} keepMounted={false}>
         <Tabs.List style={{ flexWrap: "nowrap", overflowX: "auto", overflowY: "hidden" }} mb="md">{tabs.map((t) => <Tabs.Tab key={t.id} value={t.id}>{t.label}</Tabs.Tab>)}</Tabs.List>
         {tabs.map((t) => <Tabs.Panel key={t.id} value={t.id}>{t.id === tab.id && <Suspense fallback={<Loader size={20} />}>{t.body()}</Suspense>}</Tabs.Panel>)}
@@ -101,7 +104,8 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
 
 function Overview({ noun, about, row }: { noun: Noun; about: Declared; row: Row }) {
   const w = useWords();
-  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && (`${f.slice(0, -2)}name` in row || f.slice(0, -2) in row)) && !(Array.isArray(row[f]) && !row[f].length));
+  const hides = new Set(about.hides?.(row));
+  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && !hides.has(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && (`${f.slice(0, -2)}name` in row || f.slice(0, -2) in row)) && !(Array.isArray(row[f]) && !row[f].length));
   const order = [...noun.fields.keys()];
   const all = fields.sort((a, b) => Number(b === "id") * -1 + Number(a === "id") || order.indexOf(a) - order.indexOf(b));
   const groups = about.overview ?? [{ title: () => w.t("overview.about"), fields: all }];
@@ -113,7 +117,7 @@ function Overview({ noun, about, row }: { noun: Noun; about: Declared; row: Row 
       {[...groups, ...(rest.length ? [{ title: () => w.t("overview.rest"), fields: rest }] : [])].map((g, i) => (
         <Paper key={i} p="lg">
           <Title order={2} fz={16} mb="md">{g.title()}</Title>
-          <dl className="facts">{g.fields.filter((f) => row[f] !== undefined).map((f) => <div key={f}><dt>{w.field(f)}</dt><dd><Value field={f} row={row} /></dd></div>)}</dl>
+          <dl className="facts">{g.fields.filter((f) => row[f] !== undefined && row[f] !== "" && !hides.has(f)).map((f) => <div key={f}><dt>{w.field(f)}</dt><dd><Value field={f} row={row} /></dd></div>)}</dl>
         </Paper>
       ))}
     </Stack>
@@ -152,4 +156,4 @@ export function Related({ noun, params, always }: { noun: Noun; params: Params; 
 /** The search of a table in a tab is not the next tab's. */
 const CLEAN = { q: undefined, sort: undefined, cols: undefined };
 
-const entityType = (noun: Noun) => ({ virtualmachines: "VM", volumes: "VOLUME", snapshots: "SNAPSHOT", networks: "NETWORK", vpcs: "VPC", publicipaddresses: "PUBLIC_IP_ADDRESS", templates: "TEMPLATE", isos: "ISO", hosts: "HOST", clusters: "CLUSTER", pods: "POD", zones: "ZONE", storagepools: "PRIMARY_STORAGE", imagestores: "SECONDARY_STORAGE", domains: "DOMAIN", serviceofferings: "SERVICE_OFFERING", diskofferings: "DISK_OFFERING", networkofferings: "NETWORK_OFFERING", routers: "VR", systemvms: "SYSTEM_VM" })[noun.slug];
+const entityType = (noun: Noun) => ({ virtualmachines: "VM", volumes: "VOLUME", snapshots: "SNAPSHOT", networks: "NETWORK", vpcs: "VPC", publicipaddresses: "PUBLIC_IP_ADDRESS", templates: "TEMPLATE", isos: "ISO", hosts: "HOST", clusters: "CLUSTER", pods: "POD", zones: "ZONE", storagepools: "PRIMARY_STORAGE", imagestores: "SECONDARY_STORAGE", domains: "DOMAIN", serviceofferings: "SERVICE_OFFERING", diskofferings: "DISK_OFFERING", networkofferings: "NETWORK_OFFERING", routers: "VR", systemvms: "SYSTEM_VM", sshkeypairs: "SSH_KEYPAIR", userdata: "USER_DATA" } as Record<string, string | undefined>)[noun.slug];

@@ -17,7 +17,7 @@ export function Explain({ plan }: { plan: Row }) {
       {(plan.candidate as Row[] | undefined)?.map((c) => (
         <Group key={c.hostid ?? c.hostname} justify="space-between" wrap="nowrap" align="flex-start" gap="sm">
           <div>
-            <Text size="sm" fw={560}>{c.hostname}</Text>
+            <Text size="sm" fw={560} translate="no">{c.hostname}</Text>
             {((c.reason ?? c.reasons ?? []) as Row[]).map((r, i) => <Text key={i} size="xs" c="dimmed">{reason(String(r.code), r)}</Text>)}
           </div>
           <Group gap="xs" wrap="nowrap">{c.accepted && <Text size="xs" c="dimmed">{w.t("explain.score", { score: c.score })}</Text>}<Mark tone={c.accepted ? "good" : "calm"}>{w.t(c.accepted ? "explain.yes" : "explain.no")}</Mark></Group>

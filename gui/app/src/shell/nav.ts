@@ -26,7 +26,7 @@ const PLAN: [string, typeof IconHome2, string[]][] = [
   ["images", IconPhoto, ["listTemplates", "listIsos", "listKubernetesSupportedVersions"]],
   ["activity", IconActivity, ["listAsyncJobs", "listEvents", "listAlerts", "listUsageRecords"]],
   ["projects", IconApps, ["listProjects", "listProjectInvitations", "listProjectRoles"]],
-  ["infra", IconServer2, ["=infrastructure:listClusters", "listZones", "listPods", "listClusters", "listHosts", "listStoragePools", "listImageStores", "listSystemVms", "listRouters", "listPhysicalNetworks", "listVlanIpRanges", "listManagementServers", "listRollingMaintenance", "listUnmanagedInstances", "listCapacity", "listObjectStoragePools", "listRegions"]],
+  ["infra", IconServer2, ["=infrastructure:listClusters", "listZones", "listPods", "listClusters", "listHosts", "listStoragePools", "listImageStores", "listSystemVms", "listRouters", "listPhysicalNetworks", "listVlanIpRanges", "listManagementServers", "listRollingMaintenance", "listUnmanagedInstances", "=capacityplan:listHosts", "listObjectStoragePools", "listRegions"]],
   ["offerings", IconAddressBook, ["listServiceOfferings", "listDiskOfferings", "listBackupOfferings", "listNetworkOfferings", "listVPCOfferings"]],
   ["identity", IconUsersGroup, ["listDomains", "listAccounts", "listUsers", "listRoles", "listResourceLimits", "listUserKeys", "listLdapConfigurations"]],
   ["settings", IconSettings, ["listConfigurations", "listOsTypes", "listGuestOsMapping", "listHypervisorCapabilities", "listGuiThemes", "=certificates:issueCertificate", "listStorageProviders", "listDeploymentPlanners"]],
