@@ -1507,6 +1507,19 @@ CREATE INDEX ix_virtualmachine_zone_id ON virtualmachine (zone_id);
 
 CREATE INDEX ix_virtualmachine_zone_id_state ON virtualmachine (zone_id, state);
 
+CREATE TABLE virtualrouterelement (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	nsp_id TEXT NOT NULL,
+	enabled BOOLEAN NOT NULL,
+	CONSTRAINT pk_virtualrouterelement PRIMARY KEY (number),
+	CONSTRAINT uq_virtualrouterelement_nsp_id UNIQUE (nsp_id),
+	CONSTRAINT uq_virtualrouterelement_id UNIQUE (id),
+	CONSTRAINT fk_virtualrouterelement_nsp_id FOREIGN KEY(nsp_id) REFERENCES networkserviceprovider (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_virtualrouterelement_nsp_id ON virtualrouterelement (nsp_id);
+
 CREATE TABLE vlaniprange (
 	number BIGSERIAL NOT NULL,
 	id TEXT NOT NULL,
