@@ -5,7 +5,7 @@ import { Alert, Button, Group, Loader, Paper, Skeleton, Stack, Tabs, Text, Title
 import { IconChevronDown } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
-import { Suspense, useEffect } from "react";
+import { lazy, Suspense, useEffect } from "react";
 import { one, type Params, type Row } from "../api/client";
 import { live } from "../api/live";
 import { useModel, type Command, type Noun } from "../api/model";
@@ -21,6 +21,8 @@ import { fieldsOf, FILTERS } from "./fields";
 import { relatedOf } from "./related";
 import { isMoving, State } from "./State";
 import { nameOf, Value } from "./Value";
+
+const RelatedNoun = lazy(() => import("./RelatedNoun"));
 
 export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
   const w = useWords();
@@ -65,7 +67,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
     ...(related.length ? [{ id: "related", label: w.t("tab.related"), body: () => <Stack gap="xl">{related.map((r) => <Related key={r.noun.list.name + r.param} noun={r.noun} params={{ [r.param]: id }} />)}</Stack> }] : []),
     ...(has("listEvents") ? [{ id: "events", label: w.t("tab.events"), body: () => <Stack gap="xl">{model.nouns.get("listAsyncJobs")?.list.params.some((p) => p.name === "resourceid") && <Related noun={model.nouns.get("listAsyncJobs") as Noun} params={{ resourceid: id }} />}<Related noun={model.nouns.get("listEvents") as Noun} params={{ resourceid: id }} always /></Stack> }] : []),
     ...(update ? [{ id: "settings", label: w.t("tab.settings"), body: () => <Settings command={update} noun={noun} row={row} about={about} /> }] : []),
-    ...(has("listAnnotations") && has("addAnnotation") ? [{ id: "notes", label: w.t("tab.notes"), body: () => <Related noun={model.nouns.get("listAnnotations") as Noun} params={{ entityid: id, entitytype: entityType(noun) }} always /> }] : []),
+    ...(entityType(noun) && has("listAnnotations") ? [{ id: "notes", label: w.t("tab.notes"), body: () => <RelatedNoun list="listAnnotations" params={{ entityid: id, entitytype: entityType(noun) }} add="addAnnotation" first={["annotation"]} /> }] : []),
   ];
   const tab = tabs.find((t) => t.id === search.tab) ?? tabs[0];
   return (
@@ -127,7 +129,7 @@ function Settings({ command, noun, row, about }: { command: Command; noun: Noun;
   const locked = about.locked?.(row);
   return (
     <Paper p="lg" maw={640}>
-      {why !== true && <Alert color="yellow" mb="md">{why}</Alert>}
+      {why !== true && <Alert role="note" color="yellow" mb="md">{why}</Alert>}
       {why === true && locked && <Alert role="note" color="gray" mb="md">{locked.why}</Alert>}
       <CommandForm key={`${row.id} ${Boolean(locked)}`} without={[...(locked?.params ?? []), ...(about.without?.[command.name] ?? [])]} command={command} fixed={{ id: row.id }} initial={initialOf(command, row)} first={about.first?.[command.name] ?? fieldsOf(command, { id: "" }).slice(0, 8).map((f) => f.param.name)} subject={nameOf(row)} list={noun.list.name} target={row.id} submit={w.t("save")} allowed={why === true} onDone={() => tell({ color: "mold", message: w.t("saved") })} />
     </Paper>
@@ -153,4 +155,5 @@ export function Related({ noun, params, always }: { noun: Noun; params: Params; 
 /** The search of a table in a tab is not the next tab's. */
 const CLEAN = { q: undefined, sort: undefined, cols: undefined };
 
-const entityType = (noun: Noun) => ({ virtualmachines: "VM", volumes: "VOLUME", snapshots: "SNAPSHOT", networks: "NETWORK", vpcs: "VPC", publicipaddresses: "PUBLIC_IP_ADDRESS", templates: "TEMPLATE", isos: "ISO", hosts: "HOST", clusters: "CLUSTER", pods: "POD", zones: "ZONE", storagepools: "PRIMARY_STORAGE", imagestores: "SECONDARY_STORAGE", domains: "DOMAIN", serviceofferings: "SERVICE_OFFERING", diskofferings: "DISK_OFFERING", networkofferings: "NETWORK_OFFERING", routers: "VR", systemvms: "SYSTEM_VM" })[noun.slug];
+/** What annotations call this kind of thing; undefined where nothing can be noted about it. */
+const entityType = (noun: Noun): string | undefined => ({ virtualmachines: "VM", volumes: "VOLUME", snapshots: "SNAPSHOT", vmsnapshot: "VM_SNAPSHOT", instancegroups: "INSTANCE_GROUP", sshkeypairs: "SSH_KEYPAIR", userdata: "USER_DATA", networks: "NETWORK", vpcs: "VPC", publicipaddresses: "PUBLIC_IP_ADDRESS", vpncustomergateways: "VPN_CUSTOMER_GATEWAY", templates: "TEMPLATE", isos: "ISO", kubernetesclusters: "KUBERNETES_CLUSTER", hosts: "HOST", clusters: "CLUSTER", pods: "POD", zones: "ZONE", storagepools: "PRIMARY_STORAGE", imagestores: "SECONDARY_STORAGE", domains: "DOMAIN", serviceofferings: "SERVICE_OFFERING", diskofferings: "DISK_OFFERING", networkofferings: "NETWORK_OFFERING", routers: "VR", systemvms: "SYSTEM_VM", autoscalevmgroups: "AUTOSCALE_VM_GROUP", objectstoragepools: "OBJECT_STORAGE" })[noun.slug];

@@ -39,7 +39,7 @@ export function FaultNote({ fault, again }: { fault: unknown; again?: () => void
       <Text size="sm">{told.why}</Text>
       <Text size="sm" mt={4}>{told.todo}</Text>
       {told.said && <Text size="xs" mt={8} c="dimmed" lang="en">{w.t("fault.said")} “{told.said}”</Text>}
-      {told.where && <Text size="xs" mt={4} c="dimmed">{told.where}</Text>}
+      {told.where && <Text size="xs" mt={4} c="dimmed" translate="no">{told.where}</Text>}
       {again && <Button mt="sm" size="xs" variant="light" color="red" onClick={again}>{w.t("again")}</Button>}
     </Alert>
   );
