@@ -38,6 +38,7 @@ async ({ path, tab, axeOn, wholePage }) => {
     heading: main().querySelector("h1")?.textContent ?? "",
     tabs: own("[role=tab]").map((t) => t.textContent),
     links: own("a.main").map((a) => a.getAttribute("href")),
+    called: own("a.main").map((a) => a.textContent),
     every: [...document.querySelectorAll("a[href]")].map((a) => a.href),
     alerts: own("[role=alert]").map((a) => a.innerText),
     wide: document.documentElement.scrollWidth > document.documentElement.clientWidth,
