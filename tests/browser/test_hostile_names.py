@@ -116,7 +116,7 @@ def test_dialogs_messages_and_what_is_found(browser: Browser, running: Running, 
         cells = re.findall(r'(?:^|,)"((?:[^"]|"")*)"', Path(saved.value.path()).read_text().splitlines()[1])
         assert cells and not any(re.match(r"[=+\-@]", cell) for cell in cells), cells
         page.locator("#main [role=row] input[type=checkbox]").nth(1).click()
-        page.get_by_role("region", name="1개 선택함").get_by_role("button", name="시작").click()
+        page.get_by_role("region", name="1개 선택함").get_by_role("button", name="시작", exact=True).click()
         dialog = page.get_by_role("dialog")
         expect(dialog).to_be_visible()
         unharmed(page, "question from the list")
