@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,10 @@ class Provider:
         self.sp = ""
         self.without_certificate = False
         self.requests: list[str] = []
+        self.back = ""
+        """Where browsers are sent back to, with POST."""
+        self.forged: dict[str, Any] = {}
+        """What is wrong with the answers that browsers take back: more for `answer`."""
         threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
 
     def server(self, key: str | None = None, certificate: str | None = None, sp: str | None = None) -> Any:
@@ -139,9 +144,24 @@ class Provider:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = provider.metadata().encode()
+                if self.path.startswith("/sso?"):
+                    page = "<h1>The tests' provider</h1><form method=post><label>Name <input name=name autofocus></label><button>Sign in</button></form>"
+                    self.say(page.encode(), "text/html")
+                elif self.path.startswith("/slo?"):
+                    self.say(b"<h1>Signed out of the tests' provider</h1>", "text/html")
+                else:
+                    self.say(provider.metadata().encode(), "application/samlmetadata+xml")
+
+            def do_POST(self) -> None:
+                """Somebody gave a name on the page of /sso: the browser takes the answer to where it came from."""
+                given = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                response = provider.answer(f"{provider.url}{self.path}", given["name"][0], **provider.forged)
+                form = f'<form method=post action="{escape(provider.back)}"><input type=hidden name=SAMLResponse value="{response}"></form>'
+                self.say(f"<body onload=document.forms[0].submit()>{form}".encode(), "text/html")
+
+            def say(self, body: bytes, kind: str) -> None:
                 self.send_response(200)
-                self.send_header("Content-Type", "application/samlmetadata+xml")
+                self.send_header("Content-Type", kind)
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -256,7 +256,7 @@ def more_hosts(tx: Tx, like: str, count: int) -> None:
         tx,
         Host,
         (
-            {**one, "id": ids.new_id(), "number": None, "name": f"sim-{n}", "url": f"sim-{n}", "guid": f"sim-sim-{n}",
+            {**one, "id": ids.new_id(), "number": None, "name": f"sim-{n}", "url": f"sim-{n}",
              "cpu_reserved": 0, "memory_reserved": 0, "machines": 0}
             for n in range(start + 1, start + count + 1)
         ),

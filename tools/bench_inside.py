@@ -273,9 +273,13 @@ async def deploys(url: str, folder: Path, options: dict[str, Any]) -> dict[str, 
         counted = Statements(made.store)
         over: dict[str, asyncio.Future[Job]] = {}
 
+        def ending(job_id: str) -> asyncio.Future[Job]:
+            return over.setdefault(job_id, asyncio.get_running_loop().create_future())
+
         def told(job: Job, text: str) -> None:
-            if job.phase == "over" and (future := over.get(job.id)) is not None and not future.done():
-                future.set_result(job)
+            # It may be over before its answer is back here; jobs nobody waits for stay, and are few.
+            if job.phase == "over" and not ending(job.id).done():
+                ending(job.id).set_result(job)
 
         made.engine.on_told.append(told)
         hosts = 1
@@ -286,8 +290,7 @@ async def deploys(url: str, folder: Path, options: dict[str, Any]) -> dict[str, 
             began = time.perf_counter()
             job_id = await accept(made, params, who)
             accepted = time.perf_counter() - began
-            future = over.setdefault(job_id, asyncio.get_running_loop().create_future())
-            job = await asyncio.wait_for(future, 60)
+            job = await asyncio.wait_for(ending(job_id), 60)
             del over[job_id]
             if job.status != 1:
                 raise RuntimeError(f"deploy failed: {job.error}")

@@ -316,6 +316,7 @@ CAPABILITY = tuple(
         ("instanceleaseenabled", "boolean"),
         ("dynamicscalingenabled", "boolean"),
         ("additionalconfigenabled", "boolean"),
+        ("secondfactoroffered", "boolean"),
         ("moldversion", "string"),
         ("apihash", "string"),
     )

@@ -251,7 +251,7 @@ def list_jobs(options: Options, cloud: Cloud, params: Mapping[str, str]) -> int:
     if options.output in ("table", "wide"):
         for row in _job_rows(answer):
             row["jobstatus"] = JOB_STATES.get(str(row.get("jobstatus")), row.get("jobstatus"))
-            row["cmd"] = str(row.get("cmd", "")).rpartition(".")[2]
+            row["cmd"] = row.get("command") or str(row.get("cmd", "")).rpartition(".")[2]
     present(options, answer, call, columns=JOB_COLUMNS)
     return 0
 

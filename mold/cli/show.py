@@ -23,7 +23,7 @@ from mold.cli.words import say
 Row = dict[str, Json]
 
 FORMS = ("table", "wide", "json", "yaml", "csv", "name", "text")
-LABELS = ("name", "displayname", "username", "ipaddress", "displaytext", "cmd", "key", "type", "description", "id")
+LABELS = ("name", "displayname", "username", "ipaddress", "displaytext", "command", "key", "type", "description", "id")
 STATES = ("state", "status", "allocationstate", "resourcestate", "jobstatus", "level")
 DEFAULT = (LABELS[:-1], ("value",), STATES, ("zonename",), ("account",), ("created",))
 WIDE = (

@@ -316,7 +316,7 @@ class Feed:
                 rows[name] = tx.among(REGISTRY[name], list(found))
             rows["asyncjob"] = {i: j for i, j in rows.get("asyncjob", {}).items() if not j.internal}
             for key, (caller, news) in wanted.items():
-                out[key] = self._for(tx, caller, news, rows)
+                out[key] = self._for(tx, signin.within(tx, caller), news, rows)
         return out
 
     def _for(self, tx: Tx, caller: Caller, news: list[Told], rows: dict[str, dict[str, Any]]) -> bytes:

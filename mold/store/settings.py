@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
+from mold.base import clock
 from mold.base.errors import Invalid
 from mold.store import seal
 from mold.store.resource import REGISTRY, Resource, column
@@ -38,7 +39,11 @@ ABOVE: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 class Setting(Resource):
-    """A changed value. `scope` is Global or one of `KINDS`, `scope_id` the id of the thing. Secrets are sealed in `value`."""
+    """A changed value. `scope` is Global or one of `KINDS`, `scope_id` the id of the thing. Secrets are sealed in `value`.
+
+    `changed` is when it was last changed, `changed_by` the name of the user who did (None: the system), `before` what held
+    before that; None for secrets.
+    """
 
     kind = "setting"
     unique = (("name", "scope", "scope_id"),)
@@ -47,6 +52,9 @@ class Setting(Resource):
     scope: str = column(default="Global")
     scope_id: str = column(default="")
     value: str = column(hidden=True)
+    changed: str | None = column(default=None, hidden=True)
+    changed_by: str | None = column(default=None, hidden=True)
+    before: str | None = column(default=None, hidden=True)
 
 
 @dataclass
@@ -242,18 +250,27 @@ ALIASES = {"user.vm.blacklisted.details": "user.vm.denied.details", "vmsnapshots
 """Former and misspelled names that are still asked for."""
 
 
-def store(tx: Tx, name: str, text: str, scope: str = "Global", scope_id: str = "") -> None:
-    """Set a value; Invalid when it will not do, or cannot be set for this."""
+def changes(tx: Tx, scope: str = "Global", scope_id: str = "") -> dict[str, Setting]:
+    """What was changed globally, or for one thing, by the names of the settings."""
+    return {row.name: row for row in tx.find(Setting, Setting.c.scope == scope, Setting.c.scope_id == scope_id)}
+
+
+def store(
+    tx: Tx, name: str, text: str, scope: str = "Global", scope_id: str = "", *, by: str | None = None,
+    before: str | None = None,
+) -> None:  # fmt: skip
+    """Set a value; Invalid when it will not do, or cannot be set for this. `by` and `before` are remembered with it."""
     declared = known(name)
     if scope != "Global":
         _scoped(tx, declared, scope, scope_id)
     declared.read(text)
     kept = seal.close(text) if declared.secret and text else text
     found = _row(tx, declared.name, scope, scope_id)
+    about = {"changed": clock.now(), "changed_by": by, "before": None if declared.secret else before}
     if found is None:
-        tx.add(Setting(name=declared.name, scope=scope, scope_id=scope_id, value=kept))
+        tx.add(Setting(name=declared.name, scope=scope, scope_id=scope_id, value=kept, **about))
     else:
-        tx.set(found, value=kept)
+        tx.set(found, value=kept, **about)
     _effect(tx, declared.name, scope, scope_id)
 
 

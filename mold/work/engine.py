@@ -129,10 +129,9 @@ class Engine:
         `about` are columns of `Job`: who asked (account_id, user_id, domain_id), cmd, event.
         """
         kind = type(op)
-        target = kind.answers or kind.instance
-        if target is not None:
-            about.setdefault("instance_type", target[0].kind)
-            about.setdefault("instance_id", getattr(op, target[1]))
+        if (subject := op.subject()) is not None:
+            about.setdefault("instance_type", subject[0])
+            about.setdefault("instance_id", subject[1])
         job = tx.add(
             Job(
                 operation=kind.__name__, args=msgspec.to_builtins(op), owner=self.session, internal=kind.hidden, **about
@@ -291,29 +290,25 @@ class Engine:
 
     def _take(self, tx: Tx, run: Run) -> None:
         """Take the job's locks in the database; Blocked names one that another job holds."""
-        insert: Any = (postgresql if self.store.postgres else sqlite).insert(held)
-        rows = [{"key": k, "job": run.job.number} for k in run.keys]
-        got = tx.execute(insert.values(rows).on_conflict_do_nothing().returning(held.c.key)).scalars().all()
-        missing = set(run.keys).difference(got)
+        take = _holding(self.store.postgres)
+        missing = {key for key in run.keys if not tx.rows(take, {"key_": key, "job_": run.job.number})}
         if missing:
             missing -= set(tx.execute(sa.select(held.c.key).where(held.c.job == run.job.number)).scalars())
         if missing:
             raise Blocked(min(missing))
 
-    def _mine(self, run: Run) -> Any:
-        c = Job.c
-        return sa.and_(c.number == run.job.number, c.owner == self.session, c.epoch == run.job.epoch, c.phase.in_(OPEN))
+    def _ours(self, run: Run) -> dict[str, Any]:
+        return {"number_": run.job.number, "owner_": self.session, "epoch_": run.job.epoch}
 
     def own(self, tx: Tx, run: Run) -> None:
         """Fenced when the job is not ours any more; nobody takes it over before the transaction ends."""
-        if tx.execute(sa.select(Job.c.number).where(self._mine(run)).with_for_update()).first() is None:
+        if not tx.rows(_OWN, self._ours(run)):
             raise Fenced
 
     def _save(self, tx: Tx, run: Run, **values: Any) -> None:
         """Write the journal; Fenced when the job is not ours any more."""
         values = {"journal": run.journal, "percent": run.percent(), **values}
-        ours = {"number_": run.job.number, "owner_": self.session, "epoch_": run.job.epoch}
-        found = tx.rows(_saving(tuple(values)), {**ours, **{f"new_{k}": v for k, v in values.items()}})
+        found = tx.rows(_saving(tuple(values)), {**self._ours(run), **{f"new_{k}": v for k, v in values.items()}})
         if not found:
             raise Fenced
         run.cancel = run.cancel or bool(found[0][0])
@@ -321,19 +316,27 @@ class Engine:
     async def _commit(self, run: Run, work: Callable[[Tx], T]) -> T:
         """One transaction of a job, with its locks; journal and outputs are as before when it fails."""
         journal, outputs = {k: dict(v) for k, v in run.journal.items()}, dict(run.outputs)
+        notes, run.notes = run.notes, []
 
         def go(tx: Tx) -> T:
             # A transaction that was the victim of a deadlock runs again, from here.
             run.journal, run.outputs = {k: dict(v) for k, v in journal.items()}, dict(outputs)
             if not run.locked:
                 self._take(tx, run)
+            try:
+                for note in notes:
+                    note(tx)
+            except Exception as broken:
+                if not is_away(broken):
+                    notes.clear()  # it fails the job, as it would have failed the step that left it
+                raise
             return work(tx)
 
         self._point(run, "before commit")
         try:
             out = await self.writing(go)
         except BaseException:
-            run.journal, run.outputs = journal, outputs
+            run.journal, run.outputs, run.notes = journal, outputs, notes
             raise
         run.locked = True
         self._point(run, "after commit")
@@ -419,7 +422,7 @@ class Engine:
         """Call a world step, again while the host does not answer and patience lasts."""
         run.job.at = each.name
         self.told(run)
-        until = time.monotonic() + run.kind.patience
+        run.since = time.monotonic()
         pause = 0.2
         while True:
             try:
@@ -436,7 +439,7 @@ class Engine:
                 self._point(run, f"after {each.name}")
                 return out
             except Unreachable as no:
-                if time.monotonic() + pause > until or run.cancel:
+                if time.monotonic() + pause > run.since + run.kind.patience or run.cancel:
                     raise
                 log.info("host does not answer; trying again", job=run.job.id, step=each.name, text=no.text)
                 await self._rest(pause)
@@ -706,14 +709,29 @@ _FREE = Prepared(sa.delete(held).where(held.c.job == sa.bindparam("job_")))
 
 
 @cache
-def _saving(columns: tuple[str, ...]) -> Prepared:
+def _holding(on_postgres: bool) -> Prepared:
+    insert: Any = (postgresql if on_postgres else sqlite).insert(held)
+    given: dict[str, Any] = {"key": sa.bindparam("key_"), "job": sa.bindparam("job_")}
+    return Prepared(insert.values(given).on_conflict_do_nothing().returning(held.c.key))
+
+
+def _is_ours() -> Any:
     c = Job.c
-    ours = sa.update(Job.table).where(
+    return sa.and_(
         c.number == sa.bindparam("number_"),
         c.owner == sa.bindparam("owner_"),
         c.epoch == sa.bindparam("epoch_"),
         sa.or_(*(c.phase == p for p in OPEN)),
     )
+
+
+_OWN = Prepared(sa.select(Job.c.number).where(_is_ours()).with_for_update())
+
+
+@cache
+def _saving(columns: tuple[str, ...]) -> Prepared:
+    c = Job.c
+    ours = sa.update(Job.table).where(_is_ours())
     values = {n: sa.bindparam(f"new_{n}", type_=c[n].type) for n in columns}
     return Prepared(ours.values(values).returning(c.cancelled))
 

@@ -83,6 +83,14 @@ def database_time(tx: Tx) -> float:
     return time.time()
 
 
+def managers(tx: Tx, sessions: set[str | None]) -> dict[str, str]:
+    """The names of the managers behind these sessions; one that ended long ago has none any more."""
+    wanted = [s for s in sessions if s]
+    if not wanted:
+        return {}
+    return dict(tx.execute(sa.select(session.c.id, session.c.manager).where(tx.any_of(session.c.id, wanted))).all())
+
+
 def alive(tx: Tx) -> sa.ColumnElement[bool]:
     """What the session of a living manager fulfils: its lease has not ended."""
     return session.c.until > database_time(tx)

@@ -83,6 +83,11 @@ class Operation(msgspec.Struct, kw_only=True):
         """
         return {}
 
+    def subject(self) -> tuple[str, str] | None:
+        """Kind and id of the thing that the job is about."""
+        shown = self.answers or self.instance
+        return (shown[0].kind, getattr(self, shown[1])) if shown is not None else None
+
     def before(self, tx: Tx) -> None:
         """Called in the transaction that enqueues the operation; may refuse."""
 
@@ -121,3 +126,28 @@ def operation(kind: O) -> O:
         raise TypeError(f"two operations are named {kind.__name__}")
     OPERATIONS[kind.__name__] = kind
     return kind
+
+
+@operation
+class Done(Operation):
+    """All was done with the request and nothing in the world follows; the API has a job for it nevertheless.
+
+    `kind` and `id` say what it was about.
+    """
+
+    kind: str = ""
+    id: str = ""
+
+    @classmethod
+    def to(cls, row: Resource) -> Done:
+        """What was done to a row."""
+        return cls(kind=row.kind, id=row.id)
+
+    @step
+    def done(self, tx: Tx) -> None:
+        """The end of the job."""
+        del tx
+
+    def subject(self) -> tuple[str, str] | None:
+        """What was given."""
+        return (self.kind, self.id) if self.id else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -53,6 +54,10 @@ class Run:
                 self.outputs[each.name] = msgspec.convert(entry["out"], each.gives)
         # Locks are taken in the transaction that writes the first entry.
         self.locked = not self.keys or bool(self.journal)
+        self.notes: list[Callable[[Tx], Any]] = []
+        """What the next transaction of the job writes first; see `note`."""
+        self.since = 0.0
+        """When the patience of the world step under way began."""
         self.text = ""
         self.cancel = job.cancelled
         self.task: asyncio.Task[None] | None = None
@@ -134,6 +139,13 @@ async def together(*parts: Coroutine[Any, Any, Any]) -> list[Any]:
     return [t.result() for t in ([first] if first is not None else tasks)]
 
 
+def renew_patience() -> None:
+    """The current world step has done something long that it will not repeat: its patience begins anew."""
+    run = current.get()
+    if run is not None:
+        run.since = time.monotonic()
+
+
 def progress(percent: float, text: str = "", run: Run | None = None) -> None:
     """Say how far the current world step is (0 to 100). Kept in memory; shown with the job."""
     run = run or current.get()
@@ -167,3 +179,15 @@ async def change(work: Callable[[Tx], T]) -> T:
         return work(tx)
 
     return await engine.writing(fenced)
+
+
+async def note(work: Callable[[Tx], Any]) -> None:
+    """Write what a world step learned, together with the end of the step; at once, when no job is under way.
+
+    A transaction less than `change`: for what may be learned again when the step is repeated.  It may run twice.
+    """
+    run = current.get()
+    if run is None:
+        await change(work)
+    else:
+        run.notes.append(work)

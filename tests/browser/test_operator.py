@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +25,24 @@ from test_app import KOREAN, accessible, fits, no_english, shot, sign_in, url
 
 pytestmark = pytest.mark.browser
 PASSWORD = "Operators-1-Password"
+
+
+class Program:
+    """A program that signs its requests with an API key."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+
+    def call(self, key: str, secret: str, command: str) -> int:
+        """The status of the answer."""
+        query = urllib.parse.urlencode(sorted({"command": command, "response": "json", "apiKey": key}.items()))
+        made = hmac.new(secret.encode(), query.lower().encode(), hashlib.sha1).digest()
+        signed = f"{self.endpoint}?{query}&signature={urllib.parse.quote(base64.b64encode(made), safe='')}"
+        try:
+            with urllib.request.urlopen(signed, timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as no:
+            return no.code
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +307,20 @@ def test_settings(browser: Browser, running: Running, state: Any) -> None:  # no
         line.get_by_role("button", name="저장").click()
         expect(line.get_by_text("변경됨")).to_be_visible(timeout=15_000)
         expect(line.get_by_text("4,321초", exact=False)).to_be_visible()
+        expect(line.get_by_text("변경한 사람 admin", exact=False)).to_be_visible()
         checked(page, "settings-changed")
+        # Back to what it was by the keyboard, and that taken back in turn.
+        line.get_by_role("button", name=re.compile("이전 값으로$")).press("Enter")
+        expect(line.get_by_text("4,321초", exact=False)).to_have_count(0, timeout=15_000)
+        page.get_by_role("button", name="실행 취소").last.press("Enter")
+        expect(line.get_by_text("4,321초", exact=False)).to_be_visible(timeout=15_000)
+        line.get_by_role("button", name=re.compile("변경 이력$")).press("Enter")
+        told = page.get_by_role("list", name="변경 이력")
+        expect(told.get_by_role("listitem")).to_have_count(3, timeout=15_000)
+        expect(told.get_by_role("listitem").first).to_contain_text("admin")
+        expect(told.get_by_role("listitem").first.locator("b")).to_have_text("4321")
+        checked(page, "settings-history")
+        page.keyboard.press("Escape")
         page.get_by_label("설정 검색").fill("")
         page.get_by_label(re.compile("변경한 것만")).check()
         expect(page.get_by_role("listitem").filter(has_text="expunge.delay")).to_be_visible()
@@ -537,3 +573,246 @@ def test_a_page_in_both_widths(browser: Browser, running: Running, state: Any, p
             page.wait_for_timeout(400)
             fits(page)
             shot(page, f"op-phone-{path}-one")
+
+
+def test_the_capacity_plan(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    """More machines than two hosts can hold: it is said, with the machines; a third host as a what-if makes room."""
+    with window(browser, **KOREAN, storage_state=state) as (_, page):
+        opened(page, running, "capacityplan")
+        part = page.get_by_role("region", name="cluster1")
+        expect(part.get_by_text("호스트 1대가 멈추어도 가상머신을 모두 수용할 수 있습니다")).to_be_visible(timeout=15_000)
+        checked(page, "plan-good")
+        zone = call(page, "listZones")["zone"][0]["id"]
+        host = call(page, "listHosts", type="Routing", name="sim-1")["host"][0]
+        half = int(int(host["memorywithoverprovisioning"]) / 1024**2 * 0.55)
+        offering = call(page, "createServiceOffering", name="half-a-host", displaytext="half a host", cpunumber="1", cpuspeed="500", memory=str(half))["serviceoffering"]["id"]
+        template = call(page, "listTemplates", templatefilter="executable")["template"][0]["id"]
+        network = call(page, "listNetworks", listall="true")["network"][0]["id"]
+        made = [call(page, "deployVirtualMachine", zoneid=zone, serviceofferingid=offering, templateid=template, networkids=network, name=f"first-{n}") for n in range(3)]
+        try:
+            until = time.monotonic() + 60
+            while sum(m["state"] == "Running" for m in call(page, "listVirtualMachines", listall="true", keyword="first-").get("virtualmachine", [])) < 3:
+                assert time.monotonic() < until, call(page, "listVirtualMachines", listall="true", keyword="first-")
+                time.sleep(0.5)
+            opened(page, running, "capacityplan")
+            expect(part.get_by_text("호스트 1대 장애 시 가상머신 1개 수용 불가")).to_be_visible(timeout=15_000)
+            expect(part.get_by_text("호스트를 1대 더하면 모두 수용할 수 있습니다", exact=False)).to_be_visible()
+            part.get_by_role("button", name="수용하지 못하는 가상머신 1개").press("Enter")
+            expect(part.get_by_role("list").get_by_role("link", name=re.compile("^first-"))).to_be_visible()
+            part.get_by_role("button", name="호스트를 더해 보기").press("Enter")
+            expect(part.get_by_text("1대를 더하면 호스트 1대가 멈추어도 모두 수용할 수 있습니다.")).to_be_visible()
+            part.get_by_label("한 대의 메모리").fill("0.1")
+            expect(part.get_by_text("1대를 더해도", exact=False)).to_be_visible()
+            checked(page, "plan-bad")
+            cluster = call(page, "listClusters")["cluster"][0]["id"]
+            with window(browser, **PHONE, storage_state=state) as (_, phone):
+                opened(phone, running, f"clusters/{cluster}?tab=spare")
+                expect(phone.get_by_text("호스트 1대 장애 시 가상머신 1개 수용 불가")).to_be_visible(timeout=15_000)
+                phone.get_by_role("button", name="호스트를 더해 보기").tap()
+                fits(phone)
+                checked(phone, "phone-plan")
+            part.get_by_role("list").get_by_role("link", name=re.compile("^first-")).click()
+            expect(page.get_by_role("heading", level=1, name=re.compile("^first-"))).to_be_visible(timeout=15_000)
+        finally:
+            for machine in made:
+                call(page, "destroyVirtualMachine", id=machine["id"], expunge="true")
+            call(page, "deleteServiceOffering", id=offering)
+
+
+def test_storage_of_each_kind_is_added_and_removed(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    """Both kinds that the server takes, by keyboard; how full and how much promised; removal with the name typed."""
+    with window(browser, **KOREAN, storage_state=state) as (_, page):
+        opened(page, running, "storagepools")
+        page.get_by_role("link", name=re.compile("스토리지 풀")).last.or_(page.get_by_role("link", name="기본 스토리지 생성")).last.press("Enter")
+        expect(page.get_by_role("heading", level=1, name=re.compile("생성|추가"))).to_be_visible(timeout=15_000)
+        submit = page.get_by_role("button", name=re.compile("^(생성|추가)$"))
+        submit.press("Enter")
+        expect(page.get_by_text("꼭 필요한 값입니다.").first).to_be_visible()
+        expect(page.get_by_label("이름")).to_be_focused()
+        checked(page, "pool-missing")
+        page.keyboard.type("first-shared")
+        page.get_by_label("디렉터리 경로").fill("mnt/../x")
+        submit.press("Enter")
+        expect(page.get_by_text("/로 시작하는 절대 경로를 입력해 주세요.", exact=False)).to_be_visible()
+        expect(page.get_by_label("디렉터리 경로")).to_be_focused()
+        page.get_by_label("디렉터리 경로").fill(str(running.data / "first-shared"))
+        checked(page, "pool-shared")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="first-shared", level=1)).to_be_visible(timeout=30_000)
+        expect(page.locator(".mark").first).to_have_text("정상", timeout=15_000)
+        pool = call(page, "listStoragePools", name="first-shared")["storagepool"][0]
+        assert (pool["type"], pool["scope"], pool["overprovisionfactor"]) == ("SharedMountPoint", "CLUSTER", "2.0")
+        expect(page.get_by_text("사용한 공간").first).to_be_visible()
+        expect(page.get_by_text(re.compile("초과 할당 2배")).first).to_be_visible()
+        checked(page, "pool-one")
+
+        opened(page, running, "storagepools-new")
+        page.get_by_label("이름").fill("first-twice")
+        page.get_by_label("디렉터리 경로").fill(str(running.data / "first-shared"))
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_be_visible(timeout=15_000)
+        shot(page, "op-pool-refused")
+        page.get_by_role("radio", name=re.compile("^호스트의 로컬 디렉터리")).press("Enter")
+        page.get_by_role("combobox", name=re.compile("^호스트")).click()
+        page.get_by_role("option", name="sim-2", exact=True).click()
+        page.get_by_label("이름").fill("first-local")
+        page.get_by_label("디렉터리 경로").fill(str(running.data / "first-local"))
+        checked(page, "pool-local")
+        submit.press("Enter")
+        expect(page.get_by_role("heading", name="first-local", level=1)).to_be_visible(timeout=30_000)
+        pool = call(page, "listStoragePools", name="first-local")["storagepool"][0]
+        assert (pool["type"], pool["scope"], pool["state"]) == ("Filesystem", "HOST", "Up")
+    with window(browser, **PHONE, storage_state=state) as (_, page):
+        opened(page, running, "storagepools-new")
+        fits(page)
+        checked(page, "phone-pool")
+        for name in ("first-local", "first-shared"):
+            id = call(page, "listStoragePools", name=name)["storagepool"][0]["id"]
+            opened(page, running, f"storagepools/{id}")
+            fits(page)
+            page.get_by_role("button", name="더보기").tap()
+            page.get_by_role("menuitem", name="삭제").tap()
+            box = page.get_by_role("dialog")
+            expect(box.get_by_text("디렉터리의 파일은 지우지 않습니다", exact=False)).to_be_visible()
+            box.get_by_label(re.compile("이름을 입력해 주세요")).fill(name)
+            fits(page)
+            box.get_by_role("button", name="삭제").tap()
+            expect(box).to_be_hidden(timeout=20_000)
+            assert "storagepool" not in call(page, "listStoragePools", name=name)
+
+
+def test_a_router_is_seen_and_restarted(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    """How it and its agent are; a restart by keyboard, its steps live in another window, and the event afterwards."""
+    with window(browser, **KOREAN, storage_state=state) as (_, page), window(browser, **PHONE, storage_state=state) as (_, phone):
+        router = call_on(page, running, "listRouters")["router"][0]
+        opened(phone, running, "asyncjobs")
+        opened(page, running, f"routers/{router['id']}")
+        expect(page.locator(".mark").first).to_have_text("실행 중")
+        expect(page.locator("dl").get_by_text("호스트 연결")).to_be_visible()
+        checked(page, "router")
+        restart = page.get_by_role("button", name="재시작", exact=True)
+        restart.press("Enter")
+        box = page.get_by_role("dialog")
+        expect(box.get_by_text("몇 초 동안", exact=False)).to_be_visible()
+        checked(page, "router-restart")
+        box.get_by_role("button", name="재시작", exact=True).press("Enter")
+        expect(page.get_by_text(re.compile("라우터 재시작")).first).to_be_visible(timeout=20_000)
+        expect(phone.get_by_text("라우터 재시작").first).to_be_visible(timeout=20_000)  # told by the stream, nobody asked
+        fits(phone)
+        expect(page.get_by_text("완료했습니다").first).to_be_visible(timeout=30_000)
+        expect(page.locator(".mark").first).to_have_text("실행 중")
+        assert call(page, "listRouters", id=router["id"])["router"][0]["state"] == "Running"
+        page.get_by_role("tab", name=re.compile("이벤트")).click()
+        expect(page.get_by_role("cell", name=re.compile("라우터 재")).first).to_be_visible(timeout=15_000)
+        opened(phone, running, f"routers/{router['id']}")
+        fits(phone)
+        checked(phone, "phone-router")
+
+
+def test_notes_about_a_host_and_a_machine(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    with window(browser, **KOREAN, storage_state=state) as (_, page):
+        host = call_on(page, running, "listHosts", name="sim-1")["host"][0]["id"]
+        opened(page, running, f"hosts/{host}?tab=notes")
+        expect(page.get_by_text("아직 메모가 없습니다.")).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("button", name="메모 남기기")).to_be_disabled()
+        page.get_by_label("새 메모").fill("팬을 바꿈\n다음 점검: 3월")
+        page.get_by_label("관리자만 볼 수 있게").press("Space")
+        page.get_by_role("button", name="메모 남기기").press("Enter")
+        note = page.get_by_role("list", name="메모").get_by_role("listitem")
+        expect(note).to_have_count(1, timeout=15_000)
+        expect(note).to_contain_text("다음 점검: 3월")
+        expect(note).to_contain_text("관리자만")
+        expect(page.get_by_role("tab", name="메모 있음")).to_be_visible(timeout=15_000)
+        checked(page, "notes")
+        note.get_by_role("button", name="모두에게 보이기").press("Enter")
+        expect(note.get_by_role("button", name="관리자만 보기")).to_be_visible(timeout=15_000)
+        assert call(page, "listAnnotations", entitytype="HOST", entityid=host)["annotation"][0]["adminsonly"] is False
+        note.get_by_role("button", name="삭제").press("Enter")
+        box = page.get_by_role("dialog")
+        expect(box.get_by_role("button", name="취소")).to_be_focused()
+        box.get_by_role("button", name="삭제").click()
+        expect(page.get_by_text("아직 메모가 없습니다.")).to_be_visible(timeout=15_000)
+        # A tenant sees what is not for admins, writes her own, and cannot take away another's.
+        call(page, "createAccount", username="minsu-notes", password="Member-Notes-2026", email="n@x.example", firstname="민수", lastname="이", account="minsu-notes", accounttype="0")
+        pair = call(page, "createSSHKeyPair", name="first-key", account="minsu-notes", domainid=call(page, "listDomains")["domain"][0]["id"])["keypair"]
+        for text, hidden in (("모두에게", "false"), ("관리자에게만", "true")):
+            call(page, "addAnnotation", entitytype="SSH_KEYPAIR", entityid=pair["id"], annotation=text, adminsonly=hidden)
+    with window(browser, **PHONE) as (_, page):
+        sign_in(page, Running(running.data, {**running.about, "username": "minsu-notes", "password": "Member-Notes-2026"}), "Member-Notes-2026")
+        page.wait_for_selector("#main h1", timeout=30_000)
+        opened(page, running, f"sshkeypairs/{pair['id']}?tab=notes")
+        notes = page.get_by_role("list", name="메모").get_by_role("listitem")
+        expect(notes).to_have_count(1, timeout=15_000)
+        expect(notes.first).to_contain_text("모두에게")
+        expect(page.get_by_label("관리자만 볼 수 있게")).to_have_count(0)
+        page.get_by_label("새 메모").fill("제 노트북 키입니다")
+        page.get_by_role("button", name="메모 남기기").tap()
+        expect(notes).to_have_count(2, timeout=15_000)
+        expect(notes.get_by_role("button", name="삭제")).to_have_count(1)
+        fits(page)
+        checked(page, "phone-notes")
+
+
+def call_on(page: Page, cloud: Running, command: str, **params: str) -> dict[str, Any]:
+    """`call`, from a page that has nothing open yet."""
+    opened(page, cloud, "me")
+    return call(page, command, **params)
+
+
+def test_api_keys_are_made_shown_once_and_revoked(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
+    """One's own, by keyboard, with an end and rules; the key signs requests until it is revoked. And a user's, on a telephone."""
+    api = Program(running.endpoint)
+    with window(browser, **KOREAN, storage_state=state) as (context, page):
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        opened(page, running, "me")
+        page.get_by_role("button", name="새 API 키 만들기").focus()
+        page.keyboard.press("Enter")
+        form = page.get_by_role("dialog")
+        expect(form.get_by_label("이름")).to_be_focused()
+        page.keyboard.type("first-reader")
+        form.get_by_label("설명").fill("읽기만 하는 프로그램")
+        form.get_by_label("종료 일시").fill("2020-01-01T00:00")
+        expect(form.get_by_text("종료 일시가 이미 지났습니다.")).to_be_visible()
+        form.get_by_label("종료 일시").fill("2099-01-01T00:00")
+        form.get_by_role("button", name="규칙 추가").press("Enter")
+        expect(form.get_by_label("규칙 1", exact=True)).to_be_focused()
+        page.keyboard.type("listAnything")
+        checked(page, "keys-form")
+        form.get_by_role("button", name="만들기", exact=True).press("Enter")
+        expect(form.get_by_role("alert")).to_be_visible(timeout=15_000)
+        shot(page, "op-keys-refused")
+        form.get_by_label("규칙 1", exact=True).fill("listZones")
+        form.get_by_role("button", name="만들기", exact=True).press("Enter")
+        shown = page.get_by_role("dialog", name=re.compile("만들었습니다"))
+        expect(shown).to_be_visible(timeout=15_000)
+        key, secret = (shown.get_by_test_id(n).inner_text() for n in ("apikey", "secretkey"))
+        shown.get_by_role("button", name="비밀키 복사").click()
+        assert page.evaluate("navigator.clipboard.readText()") == secret
+        checked(page, "keys-made")
+        shown.get_by_role("button", name="저장했습니다").press("Enter")
+        expect(shown).to_be_hidden()
+        assert secret not in page.content()
+        line = page.get_by_role("listitem", name="first-reader")
+        expect(line).to_contain_text("사용 가능")
+        checked(page, "keys")
+        assert api.call(key, secret, "listZones") == 200 and api.call(key, secret, "listHosts") == 432
+        line.get_by_role("button", name="first-reader 폐기").press("Enter")
+        box = page.get_by_role("dialog")
+        expect(box.get_by_role("button", name="취소")).to_be_focused()
+        checked(page, "keys-revoke")
+        box.get_by_role("button", name="폐기").click()
+        expect(line).to_have_count(0, timeout=20_000)
+        assert api.call(key, secret, "listZones") == 401
+        call(page, "createAccount", username="minsu-keys", password="Member-Keys-2026", email="k@x.example", firstname="민수", lastname="이", account="minsu-keys", accounttype="0")
+        user = call(page, "listUsers", username="minsu-keys", listall="true")["user"][0]["id"]
+    with window(browser, **PHONE, storage_state=state) as (_, page):
+        opened(page, running, f"users/{user}?tab=keys")
+        expect(page.get_by_text("아직 API 키가 없습니다.")).to_be_visible(timeout=15_000)
+        page.get_by_role("button", name="새 API 키 만들기").tap()
+        page.get_by_role("dialog").get_by_role("button", name="만들기", exact=True).tap()
+        expect(page.get_by_test_id("secretkey")).to_be_visible(timeout=15_000)
+        fits(page)
+        page.get_by_role("button", name="저장했습니다").tap()
+        expect(page.get_by_role("list", name="API 키").get_by_role("listitem")).to_have_count(1)
+        fits(page)
+        checked(page, "phone-keys")

@@ -1110,6 +1110,9 @@ CREATE TABLE setting (
 	scope TEXT NOT NULL,
 	scope_id TEXT NOT NULL,
 	value TEXT NOT NULL,
+	changed TEXT,
+	changed_by TEXT,
+	before TEXT,
 	CONSTRAINT pk_setting PRIMARY KEY (number),
 	CONSTRAINT uq_setting_name_scope_scope_id UNIQUE (name, scope, scope_id),
 	CONSTRAINT uq_setting_id UNIQUE (id)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mold.api.command import COMMANDS
+from mold.features.identity.activity import classes
 from mold.server.app import load
 
 load()
@@ -43,3 +44,8 @@ def test_a_command_answers_as_it_is_known(name: str) -> None:
             assert mine != known, f"{name} does not differ in {what} any more"
         else:
             assert mine == known, f"{name}: {what}"
+
+
+def test_every_job_of_the_api_has_the_name_that_clients_know() -> None:
+    jobs = {name for name, facts in FACTS.items() if facts[3] == "job"}
+    assert jobs <= set(classes()), "in classes.tsv"

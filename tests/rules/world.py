@@ -288,6 +288,7 @@ class World:
             ("imagestore", s.store), ("physicalnetwork", s.physical), ("vlaniprange", s.public_range),
             ("traffictype", root.listTrafficTypes(physicalnetworkid=s.physical)[0]["id"]),
             ("networkserviceprovider", root.listNetworkServiceProviders(physicalnetworkid=s.physical)[0]["id"]),
+            ("virtualrouterelement", root.listVirtualRouterElements()[0]["id"]),
         ):  # fmt: skip
             self.add(kind, id, "the site's")
         row = REGISTRY["ldapconfiguration"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloud import Cloud
 from clouds import free_ports
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -145,3 +146,16 @@ def test_an_uploaded_certificate_is_shown_within_seconds(managed: Managed) -> No
     stored = (managed.folder / "mold.db").read_bytes() + (managed.folder / "mold.db-wal").read_bytes()
     assert pem(key).splitlines()[1].encode() not in stored, "keys are sealed at rest"
     assert pem(key).splitlines()[1] not in (managed.folder.parent / "server.log").read_text()
+
+
+def test_an_uploaded_certificate_that_ends_soon_raises_an_alert(cloud: Cloud) -> None:
+    def alerts() -> list[str]:
+        cloud.reconcile("watch_troubles")
+        return [a["description"] for a in cloud.admin.listAlerts(keyword="over HTTPS")]
+
+    cloud.admin.updateConfiguration(name="ca.framework.cert.expiry.alert.period", value="15")
+    for days, told in ((20, 0), (10, 1)):
+        root, _ = signed("Root of the tests", None, ca=True, days=days)
+        cloud.admin.uploadCustomCertificate(certificate=pem(root), domainsuffix="localhost", name="root", id=1)
+        assert len(alerts()) == told
+    assert "newer one with uploadCustomCertificate" in alerts()[0]

@@ -13,6 +13,7 @@ from mold.features.compute.machines.row import Nic, VirtualMachine, disks_of
 from mold.features.edge.routers import Router
 from mold.features.identity.accounts import Account
 from mold.features.identity.limits import owners
+from mold.features.identity.projects import Member
 from mold.features.infra.hosts import Host
 from mold.features.network.addresses import Address
 from mold.features.network.networks import Network
@@ -152,6 +153,8 @@ def _usage(tx: Tx, simulator: Simulator) -> list[str]:
     for address in tx.find(Address, Address.c.state == "Allocated"):
         if address.account_id:
             count(address.account_id, public_ip=1)
+    for member in tx.find(Member, Member.c.role == "Admin"):
+        count(member.account_id, project=1)
     table = metadata.tables["usage_count"]
     have = {(r.owner, r.resource): r.used for r in tx.execute(sa.select(table)) if r.used}
     full = {k: n for k, n in wanted.items() if n}

@@ -196,15 +196,15 @@ async def disable_the_router(cloud: Cloud) -> Want:
     return "updateNetworkServiceProvider", {"id": found["networkserviceprovider"][0]["id"], "state": "Disabled"}
 
 
+@recipe("ChangeElement")
+async def configure_router(cloud: Cloud) -> Want:
+    (element,) = (await cloud.done("listVirtualRouterElements"))["virtualrouterelement"]
+    return "configureVirtualRouterElement", {"id": element["id"], "enabled": "false"}
+
+
 @recipe("ChangeTrafficType")
 async def add_traffic_type(cloud: Cloud) -> Want:
     return "addTrafficType", {"physicalnetworkid": cloud.ids["physical"], "traffictype": "Storage"}
-
-
-@recipe("Changed")
-async def delete_traffic_type(cloud: Cloud) -> Want:
-    made = await cloud.done("addTrafficType", physicalnetworkid=cloud.ids["physical"], traffictype="Storage")
-    return "deleteTrafficType", {"id": made["id"]}
 
 
 # -- storage -------------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ async def issue_certificate(cloud: Cloud) -> Want:
     return "issueCertificate", {"domain": "new.internal"}
 
 
-@recipe("Issue")
+@recipe("Done")
 async def revoke_certificate(cloud: Cloud) -> Want:
     await cloud.done("issueCertificate", domain="old.internal")
 
@@ -327,13 +327,6 @@ async def register_keys(cloud: Cloud) -> Want:
     return "registerUserKeys", {"id": user}
 
 
-@recipe("DeleteKeys")
-async def delete_keys(cloud: Cloud) -> Want:
-    user = (await cloud.done("listUsers", username="admin", listall="true"))["user"][0]["id"]
-    made = (await cloud.done("registerUserKeys", id=user))["userkeys"]
-    return "deleteUserKeys", {"keypairid": made["id"]}
-
-
 @recipe("MailResetLink", grows=("password_reset",))
 async def forgot_password(cloud: Cloud) -> Want:
     port = str(MailServer().port)
@@ -352,14 +345,7 @@ async def create_project(cloud: Cloud) -> Want:
     return "createProject", {"name": "p1", "displaytext": "p1"}
 
 
-@recipe("Tagged")
-async def tag(cloud: Cloud) -> Want:
-    return "createTags", {
-        "resourcetype": "UserVm", "resourceids": await vm(cloud), "tags[0].key": "a", "tags[0].value": "b"
-    }  # fmt: skip
-
-
-@recipe("ChangeMembers")
+@recipe("Done")
 async def leave_a_project(cloud: Cloud) -> Want:
     project, name = await shared(cloud), "member"
     await tenant(cloud, name)
@@ -450,13 +436,6 @@ async def shared(cloud: Cloud) -> str:
 
 
 # -- what is noted, told and counted ---------------------------------------------------------------------------------------
-
-
-@recipe("Detailed")
-async def detail(cloud: Cloud) -> Want:
-    return "addResourceDetail", {
-        "resourcetype": "UserVm", "resourceid": await vm(cloud), "details[0].key": "a", "details[0].value": "b"
-    }  # fmt: skip
 
 
 @recipe("RaiseAlert")

@@ -17,6 +17,7 @@ const list = page("/$slug", () => import("./pages/NounList"));
 const detail = page("/$slug/$id", () => import("./pages/NounDetail"));
 const others = [
   page("/asyncjobs/$id", () => import("./pages/Job")),
+  page("/capacityplan", () => import("./pages/CapacityPlan")),
   page("/certificates", () => import("./pages/Certificates")),
   page("/configurations", () => import("./pages/Configurations")),
   page("/domains", () => import("./pages/Domains")),
@@ -24,11 +25,13 @@ const others = [
   page("/me", () => import("./pages/Me")),
   page("/networks-new", () => import("./pages/NetworkNew")),
   page("/resourcelimits", () => import("./pages/Limits")),
+  page("/storagepools-new", () => import("./pages/StoragePoolNew")),
   page("/zones-new", () => import("./pages/ZoneSetup")),
   page("/nouns", () => import("./pages/Nouns")),
   page("/commands", () => import("./pages/Commands")),
   page("/commands/$name", () => import("./pages/Commands")),
   page("/templates-new", () => import("./pages/TemplateNew")),
+  page("/topology", () => import("./pages/Topology")),
   page("/virtualmachines-new", () => import("./pages/Deploy")),
 ];
 

@@ -198,6 +198,10 @@ def _order(tx: Tx, need: Need) -> tuple[Any, ...]:
         raise Invalid(
             f"There is no planner {need.planner[:40]}; there are {', '.join(PLANNERS)}.", parameter="deploymentplanner"
         )
+    if algorithm == "firstfit":
+        return (h.number,)
+    if algorithm == "random":
+        return ()
     vm = REGISTRY["virtualmachine"].table
     mine = (
         sa.select(sa.func.count())
@@ -214,8 +218,6 @@ def _order(tx: Tx, need: Need) -> tuple[Any, ...]:
         .scalar_subquery()
     )
     match algorithm:
-        case "firstfit":
-            return (h.number,)
         case "firstfitleastconsumed":
             return (h.cpu_reserved * 1.0 / sa.func.nullif(h.cpu_capacity, 0), h.number)
         case "userdispersing":
@@ -240,17 +242,21 @@ def _some(tx: Tx, need: Need, order: tuple[Any, ...], limit: int | None) -> list
     if limit is None:
         found = _hosts(tx, need, None)
     else:
-        numbers = sa.select(sa.func.min(Host.c.number), sa.func.max(Host.c.number)).where(
-            Host.c.zone_id == need.zone_id
-        )
         # The bounds are a hint of a second ago, nothing more.
-        first, last = tx.remembered(("hosts of zone", need.zone_id), (), lambda: tuple(tx.execute(numbers).one()))
+        first, last = tx.remembered(
+            ("hosts of zone", need.zone_id), (), lambda: tx.rows(_NUMBERS, {"zone": need.zone_id})[0]
+        )
         start = random.randint(first or 0, last or 0)
         found = _hosts(tx, need, limit, start)
         if len(found) < limit:
             found = [*found, *_hosts(tx, need, limit, start, below=True)][:limit]
     random.shuffle(found)
     return found
+
+
+_NUMBERS = Prepared(
+    sa.select(sa.func.min(Host.c.number), sa.func.max(Host.c.number)).where(Host.c.zone_id == sa.bindparam("zone"))
+)
 
 
 def _stored(tx: Tx, need: Need, found: list[StoragePool]) -> str | None:

@@ -37,7 +37,7 @@ from mold.features.network.offerings import NetworkOffering
 from mold.features.network.physical import public_segment
 from mold.store import Prepared, Resource, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import ask, change, look, operation
+from mold.work import ask, look, note, operation
 
 
 class Served(Policy):
@@ -202,13 +202,20 @@ def _list(
         q.where(below(domainid.trail, c.domain_id) if isrecursive else c.domain_id == domainid.id)
 
 
+class Turn(asyncio.Lock):
+    """Who may send a network's document, how many want to, and the newest serial that was sent meanwhile."""
+
+    many = 0
+    serial = 0
+
+
 class RouterElement:
     """The element that serves isolated networks."""
 
     name = "VirtualRouter"
 
     def __init__(self) -> None:
-        self._busy: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns: dict[str, Turn] = defaultdict(Turn)
 
     def claim(self, tx: Tx, network: Network, host: Host) -> None:
         """Give the network a router on this host, and a public address for source NAT if its offering has that."""
@@ -236,18 +243,28 @@ class RouterElement:
 
     async def apply(self, network_id: str) -> None:
         """Send the newest document, unless a document at least as new as what we came for has just been applied."""
-        wanted = await look(lambda tx: (n := tx.get(Network, network_id)) and n.serial)
-        if not wanted:
+        turn = self._turns[network_id]
+        turn.many += 1
+        try:
+            wanted = 0  # whatever is newest, unless others are at it: then they may send what we came for
+            if turn.locked():
+                wanted = await look(lambda tx: n.serial if (n := tx.get(Network, network_id)) else 0)
+            async with turn:
+                if wanted == 0 or turn.serial < wanted:
+                    await self._send(turn, network_id, wanted)
+        finally:
+            turn.many -= 1
+            if turn.many == 0:
+                del self._turns[network_id]
+
+    async def _send(self, turn: Turn, network_id: str, wanted: int) -> None:
+        plan = await look(lambda tx: document(tx, network_id, but=wanted))
+        if plan is None:
             return
-        async with self._busy[network_id]:
-            plan = await look(lambda tx: document(tx, network_id, but=wanted))
-            if plan is None:
-                return
-            router, spec = plan
-            facts: w.RouterFacts = await ask(router.host_id, w.ApplyRouter(router=spec))
-            await change(lambda tx: self._applied(tx, network_id, facts.serial, router))
-        if not self._busy[network_id].locked():
-            self._busy.pop(network_id, None)
+        router, spec = plan
+        facts: w.RouterFacts = await ask(router.host_id, w.ApplyRouter(router=spec))
+        turn.serial = max(turn.serial, facts.serial)
+        await note(lambda tx: self._applied(tx, network_id, facts.serial, router))
 
     def _applied(self, tx: Tx, network_id: str, serial: int, router: Router) -> None:
         networks.applied(tx, network_id, serial)
@@ -277,10 +294,11 @@ class RouterElement:
 def document(tx: Tx, network_id: str, *, but: int | None = None) -> tuple[Router, w.RouterSpec] | None:
     """A network's router and its document, out of the rows as they are now; None when it has none.
 
-    None as well when the router follows serial `but` or a newer one already.
+    None as well when the router follows serial `but` (0: the newest) or a newer one already.
     """
     network = tx.get(Network, network_id)
-    if network is not None and but is not None and network.applied >= but and network.state == "Implemented":
+    done = network is not None and network.state == "Implemented" and but is not None
+    if network is not None and done and network.applied >= (but or network.serial):
         return None
     router = next(iter(tx.by(Router, network_id=network_id)), None)
     if network is None or router is None:

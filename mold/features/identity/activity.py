@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -17,9 +19,11 @@ from mold.base.errors import Denied, Invalid
 from mold.store import REGISTRY, Resource, Tx
 from mold.store.settings import setting
 from mold.work import OPERATIONS, Engine, Job
+from mold.work.job import managers
 from mold.work.reconcile import reconciler
 from mold.work.run import change
 
+JAVA = "org.apache.cloudstack.api.command"
 TYPES = {
     "virtualmachine": "VirtualMachine",
     "network": "Network",
@@ -32,7 +36,13 @@ TYPES = {
     "traffictype": "TrafficType",
     "imagestore": "ImageStore",
     "project": "Project",
+    "account": "Account",
+    "domain": "Domain",
+    "user": "User",
+    "certificate": "Certificate",
+    "networkserviceprovider": "PhysicalNetworkServiceProvider",
 }
+"""Kind -> the API's `jobinstancetype`."""
 JOB_FIELDS = tuple(
     Field(n, t)
     for n, t in (
@@ -43,6 +53,7 @@ JOB_FIELDS = tuple(
         ("domainpath", "string"),
         ("userid", "string"),
         ("cmd", "string"),
+        ("command", "string"),
         ("jobstatus", "integer"),
         ("jobprocstatus", "integer"),
         ("jobresultcode", "integer"),
@@ -55,8 +66,16 @@ JOB_FIELDS = tuple(
         ("jobprogress", "integer"),
         ("jobsteps", "list"),
         ("managementserverid", "string"),
+        ("managementservername", "string"),
     )
 )
+
+
+@cache
+def classes() -> dict[str, str]:
+    """Command -> the name under which `cmd` of a job tells it, which is that of a class in Java, as clients know it."""
+    lines = (Path(__file__).parent / "classes.tsv").read_text().splitlines()
+    return {name: JAVA + known if known[0] == "." else known for name, known in (line.split("\t") for line in lines)}
 
 
 class Whose(Policy):
@@ -79,21 +98,37 @@ def _shown(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     accounts = tx.among(account, list({j.account_id for j in rows if j.account_id}))
     domains = tx.among(domain, list({j.domain_id for j in rows if j.domain_id}))
     results = outcomes(tx, rows, caller, listed=True)
-    return {j.id: job_fields(j, caller, accounts, domains, results.get(j.id)) for j in rows}
+    whose = _whose(tx, rows, caller)
+    return {j.id: job_fields(j, caller, accounts, domains, results.get(j.id), whose) for j in rows}
+
+
+def _whose(tx: Tx, jobs: list[Any], caller: Any) -> dict[str, str]:
+    """The names of the managers who have these jobs, for root admins; one's own asks the database nothing."""
+    if not caller.root:
+        return {}
+    here = Engine.here
+    own = {here.session: here.manager} if here is not None else {}
+    return {**managers(tx, {j.owner for j in jobs if j.owner not in own}), **own}
 
 
 def job_fields(
-    job: Job, caller: Any, accounts: dict[str, Any], domains: dict[str, Any], outcome: dict[str, Any] | None
+    job: Job,
+    caller: Any,
+    accounts: dict[str, Any],
+    domains: dict[str, Any],
+    outcome: dict[str, Any] | None,
+    whose: dict[str, str],
 ) -> dict[str, Any]:
-    """The API's fields of a job."""
-    made = COMMANDS.get(job.cmd)
+    """The API's fields of a job, and `command`, its command's name; `whose` are the managers by session."""
+    name = job.cmd if job.cmd in COMMANDS else job.operation
     live = Engine.here.runs.get(job.number) if Engine.here else None
     percent = 100 if job.status == 1 else max(job.percent, live.job.percent if live else 0)
     out: dict[str, Any] = {
         "jobid": job.id,
         "userid": job.user_id,
         "accountid": job.account_id,
-        "cmd": made.name if made else job.operation,
+        "cmd": classes().get(name, name),
+        "command": name,
         "jobstatus": job.status,
         "jobprocstatus": 0,
         "jobresultcode": 0,
@@ -106,7 +141,7 @@ def job_fields(
     if job.domain_id in domains:
         out.update(domainid=job.domain_id, domainpath=domains[job.domain_id].__dict__["path"])
     if caller.root:
-        out["managementserverid"] = job.owner
+        out.update(managementserverid=job.owner, managementservername=whose.get(job.owner or ""))
     if job.status == 2:
         out["jobresulttype"] = "object"
         out.update(_failure(job, caller))
@@ -174,7 +209,14 @@ def query(
     accounts = tx.among(account, [job.account_id] if job.account_id else [])
     domains = tx.among(domain, [job.domain_id] if job.domain_id else [])
     body = {
-        **job_fields(job, ctx.caller, accounts, domains, outcomes(tx, [job], ctx.caller).get(job.id)),
+        **job_fields(
+            job,
+            ctx.caller,
+            accounts,
+            domains,
+            outcomes(tx, [job], ctx.caller).get(job.id),
+            _whose(tx, [job], ctx.caller),
+        ),
         "jobinstanceid": job.instance_id,
         "created": job.created,
         "completed": job.completed if job.status else None,

@@ -24,7 +24,7 @@ from mold.features.identity.rules import Rules, pattern_of, permission_of
 from mold.features.identity.users import User
 from mold.store import Resource, Tx, column, created, refers
 from mold.store.settings import setting
-from mold.work import Operation, operation, step
+from mold.work import Done, Operation, operation, step
 
 ACCESS = setting(
     "api.key.access",
@@ -198,6 +198,8 @@ def refusal(caller: Caller, made: Command) -> Refusal | None:
 class RegisterKeys(Operation):
     """A user's new keys were made with the request; the finished job shows them to its owner for some minutes."""
 
+    instance = (User, "user")
+    user: str
     pair: str
 
     @step
@@ -266,19 +268,8 @@ def register_keys(
     made = new_keys(
         ctx.tx, id, name=name, description=description, rules=_rules(rules), startdate=startdate, enddate=enddate
     )
-    ctx.start(RegisterKeys(pair=made.id))
+    ctx.start(RegisterKeys(user=made.user_id, pair=made.id))
     return {"userkeys": _answer(ctx.tx, made, secret=True)}
-
-
-@operation
-class DeleteKeys(Operation):
-    """A pair was deleted with the request: no request that is signed with it is taken any more."""
-
-    pair: str
-
-    @step
-    def gone(self, tx: Tx) -> None:
-        """Nothing is left to do."""
 
 
 @command("deleteUserKeys", job=True, event="DELETE.USER.KEY")
@@ -288,7 +279,7 @@ def delete_keys(ctx: Ctx, keypairid: Annotated[KeyPair, Param(access="operate")]
     keypairid: id of the pair
     """
     ctx.tx.remove(keypairid)
-    ctx.start(DeleteKeys(pair=keypairid.id))
+    ctx.start(Done(kind=User.kind, id=keypairid.user_id))
 
 
 @lists("listUserKeys", KeyPair, key="userapikey", id_param=False)

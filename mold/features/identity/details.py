@@ -13,7 +13,7 @@ from mold.api.permit import OPERATORS, ROOT, Caller, Owned, Private
 from mold.base.errors import Invalid
 from mold.features.identity.things import TYPES, kind_of, name_of, noting, thing
 from mold.store import Resource, Tx, column, created
-from mold.work import Operation, operation, step
+from mold.work import Done
 
 
 class Shown(Private):
@@ -76,17 +76,6 @@ def _list(
         q.where(Detail.c.display == fordisplay)
 
 
-@operation
-class Detailed(Operation):
-    """The details are written with the request; nothing in the world follows."""
-
-    resource: str
-
-    @step
-    def done(self, tx: Tx) -> None:
-        del tx
-
-
 def _row(ctx: Ctx, name: str, id: str) -> Resource:
     return thing(ctx.tx, kind_of(name, TYPES, "resourcetype"), ctx.caller, id, "operate")
 
@@ -119,7 +108,7 @@ def add(
         else:
             about: dict[str, Any] = {"resource_kind": row.kind, "resource_id": row.id, **whose}
             tx.add(Detail(key=key, value=value, display=fordisplay, **about))
-    ctx.start(Detailed(resource=row.id))
+    ctx.start(Done.to(row))
 
 
 @command("removeResourceDetail", roles=ROOT, job=True, event="DELETE_RESOURCE_DETAILS")
@@ -135,4 +124,4 @@ def remove(ctx: Ctx, resourcetype: str, resourceid: str, key: str | None = None)
         where.append(Detail.c.key == key)
     for each in ctx.tx.find(Detail, *where):
         ctx.tx.remove(each)
-    ctx.start(Detailed(resource=row.id))
+    ctx.start(Done.to(row))

@@ -23,11 +23,11 @@ from mold.base.states import machine
 from mold.features.identity.accounts import PROJECT_TYPE, Account
 from mold.features.identity.domains import Domain
 from mold.features.identity.project_roles import Administered, ProjectRole, within
-from mold.features.identity.projects import ChangeMembers, Member, OfProject, Place, Project, join
+from mold.features.identity.projects import Member, OfProject, Place, Project, join
 from mold.features.identity.users import User
 from mold.store import Resource, Tx, column, created, refers
 from mold.store.settings import setting
-from mold.work import Operation, change, look, operation, reconciler, step
+from mold.work import Done, Operation, change, look, operation, reconciler, step
 
 OF = "Project Defaults"
 REQUIRED = setting(
@@ -152,7 +152,7 @@ def _invite(
     if email is None and not REQUIRED.get(tx):
         assert account is not None
         join(tx, project, account, user, place or "Regular", role.id if role else None)
-        ctx.start(ChangeMembers(project=project.id))
+        ctx.start(Done.to(project))
         return
     if email is not None:
         if not (SMTP_HOST.get(tx) and SENDER.get(tx)):
@@ -181,7 +181,7 @@ def _invite(
         )
     )
     if email is None:
-        ctx.start(ChangeMembers(project=project.id))
+        ctx.start(Done.to(project))
     else:
         ctx.start(MailInvitation(project=project.id, invitation=made.id))
 
@@ -343,14 +343,14 @@ def answer(
             raise Conflict(f"The project {project.name} is {project.state.lower()}.", projectid=project.id)
         invited = tx.one(User, found.user_id) if found.user_id else user
         join(tx, project, whose, invited, found.role, found.project_role_id)
-    ctx.start(ChangeMembers(project=project.id))
+    ctx.start(Done.to(project))
 
 
 @command("deleteProjectInvitation", job=True, event="PROJECT.INVITATION.REMOVE")
 def delete(ctx: Ctx, id: Invitation) -> None:
     """Takes an invitation back."""
     ctx.tx.remove(id)
-    ctx.start(ChangeMembers(project=id.project_id))
+    ctx.start(Done(kind=Project.kind, id=id.project_id))
 
 
 @reconciler(every=60)

@@ -24,7 +24,7 @@ from mold.features.identity.domains import Domain
 from mold.features.identity.users import User
 from mold.store import Resource, Tx, column, created, refers
 from mold.store.settings import setting
-from mold.work import Operation, operation, step
+from mold.work import Done, Operation, operation, step
 
 USERS_CREATE = setting(
     "allow.user.create.projects", True, "Whether users create projects.", category="Project Defaults"
@@ -271,18 +271,6 @@ class ChangeProject(Operation):
         tx.one(Project, self.project)
 
 
-@operation
-class ChangeMembers(Operation):
-    """Who belongs to a project was changed with the request; nothing in the world follows."""
-
-    instance = (Project, "project")
-    project: str
-
-    @step
-    def done(self, tx: Tx) -> None:
-        del tx
-
-
 @command("createProject", answers=Project, job=True, creates=True, event="PROJECT.CREATE")
 def create_project(
     ctx: Ctx,
@@ -469,7 +457,7 @@ def _remove_member(ctx: Ctx, project: Project, who: Member) -> None:
     if who.role == "Admin" and len(admins(tx, project.id)) == 1:
         raise Conflict(f"The project {project.name} would have no admin; make another member one first.")
     leave(tx, who)
-    ctx.start(ChangeMembers(project=project.id))
+    ctx.start(Done.to(project))
 
 
 @command("deleteAccountFromProject", job=True, event="PROJECT.ACCOUNT.REMOVE")

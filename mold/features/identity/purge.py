@@ -17,7 +17,7 @@ from mold.api.permit import ROOT
 from mold.base.errors import Invalid
 from mold.features.identity.things import ENTITIES, NOTES, TYPES, kind_of, known
 from mold.store import REGISTRY, Tx
-from mold.work import Operation, operation, step
+from mold.work import Done, operation
 from mold.work.reconcile import reconciler
 from mold.work.run import change
 
@@ -53,15 +53,10 @@ async def purge_left_notes() -> int:
 
 
 @operation
-class PurgeExpunged(Operation):
+class PurgeExpunged(Done, kw_only=True):
     """What expunged things left behind went with the request; how much there was is the answer."""
 
     count: int
-
-    @step
-    def done(self, tx: Tx) -> None:
-        """Nothing more."""
-        del tx
 
     def tells(self, tx: Tx) -> dict[str, Any]:
         """How many rows there were."""

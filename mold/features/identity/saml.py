@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from mold.api.answer import Field
 from mold.api.command import Ctx, Param, command
-from mold.api.door import Door, Entry
+from mold.api.door import Door, Entry, Request
 from mold.api.lists import Query, lists
 from mold.api.permit import ADMINS, Policy
 from mold.base import ids
@@ -63,7 +63,7 @@ DEFAULT = _text("default.idpid", "", "Entity id of the provider that is taken wh
 ATTRIBUTE = _text("user.attribute", "uid", "The assertion's attribute with the user's name; NameID: the subject's own.")
 REDIRECT = _text("redirect.url", "http://localhost:8080/client", "The page that browsers are sent to in the end.", check=_page)
 FAILED = _text(
-    "failed.login.redirect.url", "", "The page that browsers are sent to when sign-in fails; empty: an error is shown.",
+    "failed.login.redirect.url", "", "The page that browsers are sent to when sign-in fails; empty: our own console, which says why.",
     check=_page,
 )  # fmt: skip
 SP_ID = _text("sp.id", "mold", "Our own entity id, as providers know us.")
@@ -322,20 +322,29 @@ BINDING = "samlrequest"
 async def saml_sso(door: Door, entry: Entry) -> Any:
     """Sends the browser to an identity provider to sign in, and takes what comes back from there."""
     request = entry.request
-    if request.given("samlart"):
-        raise Unsupported("Assertions are taken by POST only, not by reference (artifact).")
-    response = request.given("samlresponse")
-    if not response:
-        return await _send(door, entry)
     try:
-        return await _take(door, entry, response)
-    except Unauthorized as no:
-        page = await door.engine.reading(FAILED.get)
+        if request.given("samlart"):
+            raise Unsupported("Assertions are taken by POST only, not by reference (artifact).")
+        response = request.given("samlresponse")
+        return await (_take(door, entry, response) if response else _send(door, entry))
+    except Refusal as no:
+        page = await door.engine.reading(FAILED.get) if isinstance(no, Unauthorized) else ""
+        if not page and _by_a_person(request):
+            page = f"{CONSOLE}?signin={no.key}"
         if not page:
             raise
         log.info("refused", command="samlSso", text=no.text, inner=no.inner)
         entry.redirect = page
         return {}
+
+
+CONSOLE = "/client/"
+"""Our own console, which says in the person's language why a sign-in was refused: `signin` is the error's key."""
+
+
+def _by_a_person(request: Request) -> bool:
+    """Whether a browser shows the answer as a page, to somebody who was sent from page to page."""
+    return not request.given("response") and "text/html" in request.headers.get("accept", "")
 
 
 async def _send(door: Door, entry: Entry) -> dict[str, Any]:
@@ -472,13 +481,20 @@ async def saml_slo(door: Door, entry: Entry) -> dict[str, str]:
         return {"description": "success"}  # back from the provider, or signed out already
     cookie = request.cookies["JSESSIONID"]
 
-    def leave(tx: Tx) -> SamlSession | None:
-        caller = signin.by_session(tx, request)
+    def leave(tx: Tx) -> tuple[bool, SamlSession | None]:
+        try:
+            caller = signin.by_session(tx, request)
+        except Unauthorized:
+            return False, None
         found = tx.first(SamlSession, SamlSession.c.session_id == caller.session) if caller and caller.session else None
         sessions.close(tx, cookie)
-        return found
+        return True, found
 
-    was = await door.engine.writing(leave)
+    left, was = await door.engine.writing(leave)
+    if not left:
+        if not _by_a_person(request):
+            raise Unauthorized(signin.BAD_SESSION, inner="session key is missing or wrong")
+        return {"description": "success"}  # it has ended already, or it is another page's wish: nothing ends by it
     for name in request.cookies:
         entry.cookies.append((name, "", {"max_age": 0, "path": "/client" if name == "JSESSIONID" else "/"}))
     entry.cookies.append(("sessionkey", "", {"max_age": 0, "path": "/client/api"}))

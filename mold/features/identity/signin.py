@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -159,6 +159,15 @@ def _who(tx: Tx, statement: Prepared, given: dict[str, str]) -> list[Any] | None
     return tx.rows(statement, given) or None
 
 
+def _over(tx: Tx, role_id: str) -> Callable[[], frozenset[str]] | None:
+    return None if role_id == roles.ROOT_ADMIN else lambda: roles.not_above(tx, role_id)
+
+
+def within(tx: Tx, caller: Caller) -> Caller:
+    """A caller from an earlier transaction, who asks this one for what she asks."""
+    return replace(caller, over=_over(tx, caller.role_id)) if caller.over is not None else caller
+
+
 def _caller(
     tx: Tx, rows: list[Any], *, address: str, session: str | None, rules: Rules | None = None, **extra: Any
 ) -> Caller:
@@ -177,7 +186,7 @@ def _caller(
         domain_trail=trail,
         role=RoleType(role),
         role_id=role_id,
-        over=None if role_id == roles.ROOT_ADMIN else lambda: roles.not_above(tx, role_id),
+        over=_over(tx, role_id),
         projects=tuple(places),
         project_roles={a: (p, own) for a, (place, p, own) in places.items() if own and place != "Admin"},
         address=address,

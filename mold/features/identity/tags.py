@@ -13,7 +13,7 @@ from mold.features.identity.domains import Domain
 from mold.features.identity.projects import Project, unsuspended
 from mold.features.identity.things import TYPES, kind_of, name_of, noting, thing
 from mold.store import Resource, Tx, column, created
-from mold.work import Operation, operation, step
+from mold.work import Done
 
 
 class Tag(Owned):
@@ -55,17 +55,6 @@ def _targets(ctx: Ctx, name: str, ids: list[str]) -> list[Resource]:
     return out
 
 
-@operation
-class Tagged(Operation):
-    """The tags are written with the request; nothing in the world follows."""
-
-    first: str
-
-    @step
-    def done(self, tx: Tx) -> None:
-        del tx
-
-
 @command("createTags", job=True, event="CREATE_TAGS")
 def create(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags, customer: str | None = None) -> None:
     """Puts tags on things.
@@ -73,7 +62,8 @@ def create(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags, cust
     resourcetype: what they are, as UserVm, Template, Network, Volume, Project, Zone
     resourceids: ids of the things
     """
-    for row in _targets(ctx, resourcetype, resourceids):
+    rows = _targets(ctx, resourcetype, resourceids)
+    for row in rows:
         data = row.__dict__
         whose: dict[str, Any] = {k: data.get(k) for k in ("account_id", "domain_id", "project_id")}
         if whose["account_id"] is None:
@@ -85,7 +75,7 @@ def create(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags, cust
                 Tag(key=key, value=value, customer=customer, resource_kind=row.kind, resource_id=row.id, **whose)
             )
         ctx.tx.noted(type(row), row.id, "tags")
-    ctx.start(Tagged(first=resourceids[0] if resourceids else ""))
+    ctx.start(Done.to(rows[0]) if rows else Done())
 
 
 @command("deleteTags", job=True, event="DELETE_TAGS")
@@ -94,12 +84,13 @@ def delete(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags | Non
 
     tags: those to take off; default: all
     """
-    for row in _targets(ctx, resourcetype, resourceids):
+    rows = _targets(ctx, resourcetype, resourceids)
+    for row in rows:
         for tag in ctx.tx.find(Tag, Tag.c.resource_kind == row.kind, Tag.c.resource_id == row.id):
             if tags is None or (tag.key in tags and tags[tag.key] in ("", tag.value)):
                 ctx.tx.remove(tag)
         ctx.tx.noted(type(row), row.id, "tags")
-    ctx.start(Tagged(first=resourceids[0] if resourceids else ""))
+    ctx.start(Done.to(rows[0]) if rows else Done())
 
 
 def tags_of(tx: Tx, kind: str, ids: list[str]) -> dict[str, list[dict[str, Any]]]:

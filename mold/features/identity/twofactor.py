@@ -17,6 +17,7 @@ from mold.api import events
 from mold.api.answer import Field, shown
 from mold.api.command import Command, Ctx, Param, command
 from mold.api.door import Door, Entry
+from mold.api.model import capability
 from mold.api.permit import Caller, Policy
 from mold.base.errors import Conflict, Denied, Invalid, Refusal, Unauthorized, Unsupported
 from mold.features.identity import sessions
@@ -83,6 +84,18 @@ class Unverified(Refusal):
     code, cs = 511, 4295
 
 
+class WrongCode(Unverified):
+    """The code is not the one that the authenticator shows, or was used before."""
+
+
+class ManyWrongCodes(Conflict):
+    """Codes are not taken for a while. `seconds` says how long."""
+
+
+class StepUp(Denied):
+    """The second factor is changed by who shows a code of it first."""
+
+
 def factor_of(tx: Tx, user_id: str) -> SecondFactor | None:
     """The factor of a user, also one that is not set up to the end."""
     return tx.first(SecondFactor, SecondFactor.c.user_id == user_id)
@@ -119,6 +132,15 @@ def refusal(caller: Caller, made: Command) -> Refusal | None:
         "This session has yet to show the second factor: give the code with validateUserTwoFactorAuthenticationCode, "
         "or set the factor up first with setupUserTwoFactorAuthentication."
     )
+
+
+def _caller_may(tx: Tx, caller: Any) -> bool:
+    user = tx.get(User, caller.user_id) if caller.user_id and not caller.internal else None
+    return user is not None and offered(tx, user)
+
+
+capability("secondfactoroffered", _caller_may)
+"""Whether the caller may have one: consoles offer to set it up."""
 
 
 @shown(User, Field("is2faenabled", "boolean"), Field("is2famandated", "boolean"))
@@ -164,7 +186,7 @@ def list_providers(ctx: Ctx, name: str | None = None) -> dict[str, Any]:
     shape="object",
     key="setup2fa",
     event="USER.TWOFACTOR",
-    fields=(Field("id"), Field("username"), Field("accountid"), Field("secretcode")),
+    fields=(Field("id"), Field("username"), Field("accountid"), Field("secretcode"), Field("issuer")),
 )
 def setup(
     ctx: Ctx,
@@ -203,14 +225,14 @@ def setup(
             parameter="provider",
         )
     if has(factor) and not _proven(session):
-        raise Denied(STEP_UP)
+        raise StepUp(STEP_UP)
     secret = pyotp.random_base32()
     if factor is None:
         tx.add(SecondFactor(user_id=user.id, provider=wanted, pending=secret))
     else:
         tx.set(factor, provider=wanted, pending=secret)
     ctx.tell(f"Began to set up the second factor of {user.username}", about=user)
-    return {"setup2fa": {**body, "secretcode": secret}}
+    return {"setup2fa": {**body, "secretcode": secret, "issuer": ISSUER.get(tx, domain=user.domain_id)}}
 
 
 def _take_away(ctx: Ctx, user: User, factor: SecondFactor | None, *, own: bool) -> dict[str, Any]:
@@ -219,9 +241,9 @@ def _take_away(ctx: Ctx, user: User, factor: SecondFactor | None, *, own: bool) 
         if mandated(tx, user):
             raise Denied("A second factor is mandatory for you; set up another one instead.")
         if has(factor) and not _proven(_session(ctx)):
-            raise Denied(STEP_UP)
+            raise StepUp(STEP_UP)
     elif not caller.internal and has(factor_of(tx, caller.user_id)) and not _proven(_session(ctx)):
-        raise Denied(STEP_UP)  # the admin's own factor: what she may take from others is worth a code of hers
+        raise StepUp(STEP_UP)  # the admin's own factor: what she may take from others is worth a code of hers
     if factor is not None:
         tx.remove(factor)
     if not own:
@@ -275,7 +297,8 @@ async def validate(door: Door, entry: Entry) -> dict[str, Any]:
             return Invalid("No second factor is set up; begin with setupUserTwoFactorAuthentication.")
         now = time.time()
         if factor.paused > now:
-            return Conflict(f"Too many wrong codes; wait {int(factor.paused - now) + 1} seconds.")
+            left = int(factor.paused - now) + 1
+            return ManyWrongCodes(f"Too many wrong codes; wait {left} seconds.", seconds=left)
         tries = ((factor.pending, True), (factor.secret, False))
         shown = [
             (period, pending)
@@ -286,7 +309,7 @@ async def validate(door: Door, entry: Entry) -> dict[str, Any]:
             return _missed(tx, user, factor, now)
         period, pending = shown[0]
         if pending and factor.secret is not None and not _proven(session):
-            return Denied(STEP_UP)
+            return StepUp(STEP_UP)
         fresh = {"secret": factor.pending, "pending": None} if pending else {}
         tx.set(factor, last_period=period, wrong=0, paused=0.0, **fresh)
         tx.set(session, verified=True, proved=now)
@@ -307,4 +330,4 @@ def _missed(tx: Tx, user: User, factor: SecondFactor, now: float) -> Refusal:
     tx.set(factor, wrong=0 if out else wrong, paused=now + PAUSE_SECONDS if out else 0.0)
     if out:
         _note(tx, user, f"{WRONG_MAX} wrong codes for the second factor of", level="WARN")
-    return Unverified("The code is wrong, or was used before; give the one that the authenticator shows now.")
+    return WrongCode("The code is wrong, or was used before; give the one that the authenticator shows now.")

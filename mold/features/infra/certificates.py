@@ -27,7 +27,7 @@ from mold.features.infra.hosts import Host, on_remove
 from mold.features.infra.settings import setting
 from mold.store import Resource, Tx, column, created
 from mold.wire import calls as w
-from mold.work import Engine, Operation, ask, change, look, operation, reconciler, step
+from mold.work import Done, Engine, Operation, ask, change, look, operation, reconciler, step
 
 VALID_DAYS = setting(
     "ca.framework.cert.validity.period", 365, "Days that a host's certificate is valid.", low=1, unit="days"
@@ -260,25 +260,10 @@ def ca_certificate(ctx: Ctx, provider: str | None = None) -> dict[str, Any]:
 
 
 @operation
-class Issue(Operation):
-    """Nothing is left to do: the certificate is in the answer of the command."""
-
-    subject: str
-
-    @step
-    def note(self, tx: Tx) -> None:
-        del tx
-
-
-@operation
-class IssueCertificate(Operation):
+class IssueCertificate(Done, kw_only=True):
     """A certificate was issued with the request; the finished job shows it, and for an hour its key."""
 
     serial: str
-
-    @step
-    def issued(self, tx: Tx) -> None:
-        del tx
 
     def tells(self, tx: Tx) -> dict[str, Any]:
         """The certificate in PEM, its key while it is kept, and the authority's certificate."""
@@ -353,6 +338,10 @@ class ProvisionCertificate(Operation):
     patience = 20
     host: str
 
+    def subject(self) -> tuple[str, str]:
+        """The host."""
+        return "host", self.host
+
     @step
     async def request(self) -> w.SigningRequest:
         found: w.SigningRequest = await ask(self.host, w.RenewCertificate())
@@ -403,7 +392,7 @@ def revoke(ctx: Ctx, serial: str, cn: str | None = None, provider: str | None = 
     if found is None or (cn and found.subject != cn):
         raise Invalid("No certificate of this authority has this serial number and name.", parameter="serial")
     ctx.tx.set(found, revoked=clock.now())
-    ctx.start(Issue(subject=found.subject))
+    ctx.start(Done.to(found))
 
 
 @reconciler(every=RENEW_SECONDS)

@@ -15,7 +15,7 @@ from mold.api.model import capability
 from mold.api.permit import ROOT, Infra, RoleType
 from mold.base.errors import Denied, Invalid
 from mold.store import Resource, Tx
-from mold.store.settings import CHANGED, SETTINGS, Declared, Setting, known, reset, setting, store
+from mold.store.settings import CHANGED, SETTINGS, Declared, Setting, changes, known, reset, setting, store
 
 __all__ = ["CHANGED", "SETTINGS", "Declared", "Setting", "reset", "setting", "store"]
 
@@ -106,6 +106,9 @@ FIELDS = (
     Field("unit", doc="what the value counts, as seconds"),
     Field("displaytext"),
     Field("options"),
+    Field("updated", "date", "when it was last changed, if it has a value of its own here"),
+    Field("updatedby", doc="name of the user who did"),
+    Field("previousvalue", doc="what held before that; left out for secrets"),
 )
 SHOWN_SCOPES = {"storage": "StoragePool", "imagestore": "ImageStore"}
 
@@ -118,8 +121,8 @@ def _type(declared: Declared[Any]) -> str:
     return {bool: "Boolean", int: "Number", float: "Decimal", str: "String"}[type(declared.default)]
 
 
-def shown(declared: Declared[Any], value: Any) -> dict[str, Any]:
-    """A setting as callers see it."""
+def shown(declared: Declared[Any], value: Any, row: Setting | None = None) -> dict[str, Any]:
+    """A setting as callers see it; `row` is what was changed here."""
     group, subgroup = group_of(declared)
     shape: dict[str, Any] = {
         "name": declared.name,
@@ -139,7 +142,8 @@ def shown(declared: Declared[Any], value: Any) -> dict[str, Any]:
         "unit": declared.unit,
         "options": ",".join(declared.choices),
     }
-    return {**shape, **{k: v for k, v in more.items() if v}}
+    last = {"updated": row.changed, "updatedby": row.changed_by, "previousvalue": row.before} if row is not None else {}
+    return {**shape, **{k: v for k, v in more.items() if v}, **{k: v for k, v in last.items() if v is not None}}
 
 
 Zoned = Annotated[Resource | None, Param(of="zone", access="see")]
@@ -224,7 +228,8 @@ def list_settings(
             and (thing is None or s.may(ctx.tx, scope))
         )
 
-    found = [shown(s, _at(ctx.tx, s, scope, thing)) for _, s in sorted(SETTINGS.items()) if fits(s)]
+    own = changes(ctx.tx, scope, thing.id if thing is not None else "")
+    found = [shown(s, _at(ctx.tx, s, scope, thing), own.get(s.name)) for _, s in sorted(SETTINGS.items()) if fits(s)]
     return paged("configuration", found, page, pagesize)
 
 
@@ -242,7 +247,8 @@ def _tell(ctx: Ctx, declared: Declared[Any], scope: str, thing: Resource | None,
     label = "" if thing is None else f" of the {type(thing).title} {thing.__dict__.get('name') or thing.id}"
     change = "has been changed" if declared.secret else f"is {declared.text(now)!r}, it was {declared.text(before)!r}"
     ctx.tell(f"The setting {declared.name}{label} {change}.", about=thing)
-    return {"configuration": shown(declared, now)}
+    own = changes(ctx.tx, scope, thing.id if thing is not None else "")
+    return {"configuration": shown(declared, now, own.get(declared.name))}
 
 
 @command(
@@ -271,7 +277,10 @@ def update_setting(
     )  # fmt: skip
     declared = known(name)
     before = _at(ctx.tx, declared, scope, thing)
-    store(ctx.tx, name, value or "", scope, thing.id if thing is not None else "")
+    store(
+        ctx.tx, name, value or "", scope, thing.id if thing is not None else "",
+        by=ctx.caller.username, before=declared.text(before),
+    )  # fmt: skip
     return _tell(ctx, declared, scope, thing, before)
 
 

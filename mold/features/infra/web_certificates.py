@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from mold.api.answer import Field
 from mold.api.command import Ctx, Param, command
 from mold.api.permit import ROOT, Infra
+from mold.base import clock
 from mold.base.errors import Invalid
+from mold.features.infra.alerts import Trouble, watched
+from mold.features.infra.certificates import EXPIRY_ALERT
 from mold.store import Resource, Tx, column, created
-from mold.work import Operation, operation, step
+from mold.work import Done, operation
 
 PEM = Annotated[str, Param(length=65535)]
 PEM_SECRET = Annotated[str | None, Param(length=65535, secret=True)]
@@ -93,14 +96,10 @@ def _covers(certificate: x509.Certificate, suffix: str) -> bool:
 
 
 @operation
-class ServeCertificate(Operation):
+class ServeCertificate(Done, kw_only=True):
     """A certificate was stored with the request; every manager looks for it."""
 
     name: str
-
-    @step
-    def stored(self, tx: Tx) -> None:
-        del tx
 
     def tells(self, tx: Tx) -> dict[str, Any]:
         """What comes of it."""
@@ -181,3 +180,19 @@ def served(tx: Tx) -> tuple[str, str] | None:
     if own is None or own.privatekey is None:
         return None
     return "\n".join(c.certificate.strip() for c in [own, *chain(tx)]) + "\n", own.privatekey
+
+
+@watched
+def _ending(tx: Tx) -> list[Trouble]:
+    """Uploaded certificates that end within the period of `ca.framework.cert.expiry.alert.period`."""
+    out = []
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=EXPIRY_ALERT.get(tx))
+    for held in tx.find(WebCertificate):
+        end = x509.load_pem_x509_certificate(held.certificate.encode()).not_valid_after_utc
+        if end < soon:
+            text = (
+                f"The certificate {held.name}, which managers show over HTTPS, ends at {clock.at(end.timestamp())}; "
+                "upload a newer one with uploadCustomCertificate."
+            )
+            out.append(Trouble("CA.CERT", f"webcertificate:{held.id}", text))
+    return out

@@ -464,6 +464,7 @@ class RestartNetwork(Operation):
     """Make a network's router anew from its rows."""
 
     locks = ("network",)
+    instance = (Network, "network")
     network: str
     cleanup: bool = False
 

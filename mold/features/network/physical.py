@@ -16,7 +16,7 @@ from mold.features.identity.domains import Domain
 from mold.features.infra.zones import Zone
 from mold.store import Resource, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Operation, operation, step
+from mold.work import Done, Operation, operation, step
 
 ISOLATION = {"VLAN": "vlan", "VXLAN": "vxlan"}
 TRAFFIC = ("Public", "Guest", "Management", "Storage", "Control")
@@ -77,6 +77,17 @@ class Provider(Resource):
     state: str = column(default="Enabled")
 
 
+class RouterElement(Resource):
+    """The virtual router of a provider, and whether it is set to work."""
+
+    kind = "virtualrouterelement"
+    title = "virtual router element"
+    unique = (("nsp_id",),)
+
+    nsp_id: str = refers("networkserviceprovider", shows={"nspid": "id"}, cascade=True)
+    enabled: bool = column(default=True, filter=True)
+
+
 @lists("listPhysicalNetworks", PhysicalNetwork, roles=ROOT)
 def _list(q: Query) -> None:
     """Lists physical networks."""
@@ -92,17 +103,6 @@ class ChangePhysicalNetwork(Operation):
     @step
     def made(self, tx: Tx) -> None:
         tx.one(PhysicalNetwork, self.network)
-
-
-@operation
-class Changed(Operation):
-    """A row was changed by the command; nothing in the world follows."""
-
-    thing: str
-
-    @step
-    def made(self, tx: Tx) -> None:
-        del tx
 
 
 @command(
@@ -164,7 +164,7 @@ def _check_range(vlan: str | None, method: str) -> None:
 
 def _started(ctx: Ctx, row: PhysicalNetwork) -> PhysicalNetwork:
     if ctx.tx.first(Provider, Provider.c.physical_network_id == row.id) is None:
-        ctx.tx.add(Provider(physical_network_id=row.id))
+        ctx.tx.add(RouterElement(nsp_id=ctx.tx.add(Provider(physical_network_id=row.id)).id))
     ctx.start(ChangePhysicalNetwork(network=row.id))
     return row
 
@@ -214,7 +214,7 @@ def delete(ctx: Ctx, id: PhysicalNetwork) -> None:
     for each in ctx.tx.find(TrafficType, TrafficType.c.physical_network_id == id.id):
         ctx.tx.remove(each)
     ctx.tx.remove(id)
-    ctx.start(Changed(thing=id.id))
+    ctx.start(Done.to(id))
 
 
 @command(
@@ -325,12 +325,20 @@ def delete_traffic(ctx: Ctx, id: TrafficType) -> None:
     if id.traffic_type in ("Guest", "Public") and users(ctx.tx, ctx.tx.one(PhysicalNetwork, id.physical_network_id)):
         raise InUse("Networks still use this physical network.")
     ctx.tx.remove(id)
-    ctx.start(Changed(thing=id.id))
+    ctx.start(Done.to(id))
+
+
+def served() -> Any:
+    """The ids of the physical networks on which a router may serve: its provider is enabled, and its element is."""
+    return (
+        sa.select(Provider.c.physical_network_id)
+        .join(RouterElement.table, RouterElement.c.nsp_id == Provider.c.id)
+        .where(Provider.c.state == "Enabled", RouterElement.c.enabled)
+    )
 
 
 def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, TrafficType] | None:
     """The enabled physical network of a zone that carries a kind of traffic; for guests, one on which routers may serve."""
-    without_router = sa.select(Provider.c.physical_network_id).where(Provider.c.state != "Enabled")
     row = tx.execute(
         sa.select(PhysicalNetwork.c.id, TrafficType.c.id)
         .join(TrafficType.table, TrafficType.c.physical_network_id == PhysicalNetwork.c.id)
@@ -338,7 +346,7 @@ def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, Traff
             PhysicalNetwork.c.zone_id == zone_id,
             TrafficType.c.traffic_type == traffic,
             PhysicalNetwork.c.state == "Enabled",
-            *([PhysicalNetwork.c.id.not_in(without_router)] if traffic == "Guest" else []),
+            *([PhysicalNetwork.c.id.in_(served())] if traffic == "Guest" else []),
         )
         .order_by(PhysicalNetwork.c.number)
     ).first()
@@ -349,8 +357,8 @@ def carrying(tx: Tx, zone_id: str, traffic: str) -> tuple[PhysicalNetwork, Traff
 
 def carries(tx: Tx, physical_id: str) -> bool:
     """Whether a guest network may begin on this physical network: it is enabled, and so is the router on it."""
-    served = tx.first(Provider, Provider.c.physical_network_id == physical_id, Provider.c.state != "Enabled") is None
-    return served and tx.known(PhysicalNetwork, physical_id).state == "Enabled"
+    serves = tx.first(Provider, Provider.c.physical_network_id == physical_id, Provider.c.physical_network_id.in_(served()))
+    return serves is not None and tx.known(PhysicalNetwork, physical_id).state == "Enabled"
 
 
 def label_of(tx: Tx, physical_id: str, traffic: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import sqlalchemy as sa
 
 from mold.api.answer import Field, shown
-from mold.api.command import LATER, Ctx, Details, Long, command
+from mold.api.command import LATER, Ctx, Details, Param, command
 from mold.api.lists import Query, lists, paged
 from mold.api.permit import ADMINS, OPERATORS, ROOT, Infra
 from mold.base import net, units
@@ -269,7 +269,7 @@ def create(
     hypervisor: str | None = None,
     provider: Literal["DefaultPrimary"] = "DefaultPrimary",
     tags: str | None = None,
-    capacityiops: Long | None = None,
+    capacityiops: Annotated[int | None, Param(kind="long", low=0)] = None,
     details: Details | None = None,
 ) -> StoragePool:
     """Adds a primary storage.
@@ -362,7 +362,7 @@ def update(
     name: str | None = None,
     tags: list[str] | None = None,
     enabled: bool | None = None,
-    capacityiops: Long | None = None,
+    capacityiops: Annotated[int | None, Param(kind="long", low=0)] = None,
     details: Details | None = None,
 ) -> StoragePool:
     """Changes a primary storage's name and tags; enables or disables it for new disks.

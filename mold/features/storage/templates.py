@@ -33,7 +33,19 @@ from mold.features.storage.pools import StoragePool, usable_of
 from mold.features.storage.stores import ImageStore, any_host, of_zone
 from mold.store import Resource, Tx, column, created, refers
 from mold.wire import calls as w
-from mold.work import Engine, Operation, ask, change, look, operation, progress, reconciler, step, unattended
+from mold.work import (
+    Engine,
+    Operation,
+    ask,
+    change,
+    look,
+    operation,
+    progress,
+    reconciler,
+    renew_patience,
+    step,
+    unattended,
+)
 
 log = structlog.get_logger()
 MAX_SIZE = setting("max.template.iso.size", 50, "GiB that a template may have.", low=1, unit="GiB", shape="Long")
@@ -756,6 +768,7 @@ async def place(template_id: str, pool_id: str, host: str) -> None:
         host, w.PlaceImage(store=store.spec(), pool=pool.spec(), image=template_id, format=template.format)
     )
     await _noting(template_id, pool_id, facts.physical, ready=True)
+    renew_patience()
 
 
 async def _noting(template_id: str, pool_id: str, size: int, *, ready: bool = False) -> None:

@@ -57,10 +57,14 @@ def test_lists_of_jobs(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant(chief.domain)
     vm = site.deploy(tenant)
     tenant.stopVirtualMachine(id=vm["id"])
-    names = [j["cmd"] for j in tenant.listAsyncJobs()]
+    names = [j["command"] for j in tenant.listAsyncJobs()]
     assert names == ["stopVirtualMachine", "deployVirtualMachine"], "the newest first"
+    # Clients know commands of jobs by the names of classes in Java.
+    assert tenant.listAsyncJobs()[0]["cmd"] == "org.apache.cloudstack.api.command.admin.vm.StopVMCmdByAdmin"
+    assert "managementservername" not in tenant.listAsyncJobs()[0]
+    assert cloud.admin.listAsyncJobs(listall=True)[0]["managementservername"]
     assert chief.listAsyncJobs() == []
-    assert [j["cmd"] for j in chief.listAsyncJobs(listall=True)] == names
+    assert [j["command"] for j in chief.listAsyncJobs(listall=True)] == names
     assert chief.listAsyncJobs(listall=True, startdate="2099-01-01") == []
     assert cloud.tenant().listAsyncJobs(listall=True) == []
     with pytest.raises(ApiError, match="missing parameter jobid"):
@@ -196,7 +200,7 @@ def test_old_events_are_purged(cloud: Cloud) -> None:
 def test_jobs_by_word(cloud: Cloud, site: Site) -> None:
     tenant = cloud.tenant()
     site.deploy(tenant)
-    assert [j["cmd"] for j in tenant.listAsyncJobs(keyword="deployvirtual")] == ["deployVirtualMachine"]
+    assert [j["command"] for j in tenant.listAsyncJobs(keyword="deployvirtual")] == ["deployVirtualMachine"]
     assert tenant.listAsyncJobs(keyword="stopVirtual") == []
     row = tenant.listAsyncJobs(resourcetype="VirtualMachine")[0]
     assert row["jobprogress"] == 100 and {s["state"] for s in row["jobsteps"]} == {"done"}

@@ -129,5 +129,5 @@ def call_everything(who: Actor) -> list[Any]:
         if name.startswith(("list", "get", "query", "find")):
             out.append(who.raw(name, listall=True).body.decode())
             out.append(who.raw(name, userid=who.about.get("user", [{}])[0].get("id")).body.decode())
-    out += [who.raw("queryAsyncJobResult", jobid=j["jobid"]).body.decode() for j in who.listAsyncJobs(listall=True) if j["cmd"] != "registerUserKeys"]
+    out += [who.raw("queryAsyncJobResult", jobid=j["jobid"]).body.decode() for j in who.listAsyncJobs(listall=True) if j["command"] != "registerUserKeys"]
     return out

@@ -178,6 +178,29 @@ def test_a_failure_may_lead_to_a_page(web: httpx.Client, cloud: Cloud, idp: Prov
         cloud.admin.resetConfiguration(name="saml2.failed.login.redirect.url")
 
 
+def test_a_person_is_told_by_the_console(web: httpx.Client, idp: Provider) -> None:
+    html = {"Accept": "text/html,*/*"}
+    sso = {"command": "samlSso"}
+    wrong = web.post(API, params=sso, data={"SAMLResponse": "nonsense"}, headers=html)
+    assert (wrong.status_code, wrong.headers["location"]) == (302, "/client/?signin=NotProven")
+    unknown = web.get(API, params={**sso, "idpid": "https://elsewhere.invalid"}, headers=html)
+    assert unknown.headers["location"] == "/client/?signin=Invalid"
+    assert web.post(API, params=sso, data={"SAMLResponse": "nonsense"}).status_code == 401, "a program gets the refusal"
+    asked = {**sso, "response": "json"}
+    assert web.post(API, params=asked, data={"SAMLResponse": "nonsense"}, headers=html).status_code == 401
+
+
+def test_signing_out_takes_the_session_key(web: httpx.Client, idp: Provider, kim: Actor) -> None:
+    answer = back(web, idp.answer(away(web, idpid=idp.id), "kim"))
+    jar = {"Cookie": f"JSESSIONID={value(answer, 'JSESSIONID')}", "Accept": "text/html"}
+    with httpx.Client(base_url=web.base_url, timeout=30) as other:  # a link on another's page knows no key
+        out = other.get(API, params={"command": "samlSlo"}, headers=jar)
+        assert out.status_code == 302 and out.headers["location"].endswith("/client/") and "set-cookie" not in out.headers
+    assert ask(web, answer, "listUsers").status_code == 200
+    assert ask(web, answer, "samlSlo").status_code == 302
+    assert ask(web, answer, "listUsers").status_code == 401
+
+
 def test_over_https_the_answer_must_come_by_the_same_browser(cloud: Cloud, idp: Provider, kim: Actor) -> None:
     from mold.api.door import Request
 

@@ -82,11 +82,13 @@ def test_it_is_off_until_it_is_enabled(cloud: Cloud, base: str, clock: Clock) ->
     assert (browser.told["is2faenabled"], browser.told["is2faverified"]) == ("false", "true")
     answer = browser.raw("setupUserTwoFactorAuthentication", provider="totp")
     assert answer.status_code == 531 and "enable.user.2fa" in answer.text
+    assert browser.raw("listCapabilities").json()["listcapabilitiesresponse"]["capability"]["secondfactoroffered"] is False
     assert browser.raw("listUserTwoFactorAuthenticatorProviders").json()["listusertwofactorauthenticatorprovidersresponse"]["providers"][0]["name"] == "totp"
 
 
 def test_from_setting_it_up_to_the_next_sign_in(cloud: Cloud, base: str, tenant: Actor, clock: Clock) -> None:
     browser, elsewhere = Browser(base, tenant, clock), Browser(base, tenant, clock)
+    assert browser.raw("listCapabilities").json()["listcapabilitiesresponse"]["capability"]["secondfactoroffered"] is True
     answer = browser.raw("setupUserTwoFactorAuthentication")
     told = answer.json()["setupusertwofactorauthenticationresponse"]["setup2fa"]
     assert (told["id"], told["username"], told["accountid"]) == (tenant.user, tenant.name, tenant.account)

@@ -44,6 +44,26 @@ def test_values_are_checked(cloud: Cloud) -> None:
         assert no.value.code == 431 and name in no.value.text
 
 
+def test_who_changed_it_and_what_it_was(cloud: Cloud) -> None:
+    def last(**scope: str) -> tuple[Any, Any, bool]:
+        shown = cloud.admin.one("listConfigurations", name="guest.domain.suffix", **scope)
+        return shown.get("updatedby"), shown.get("previousvalue"), "updated" in shown
+
+    site = cloud.zone(hosts=0)
+    assert last() == last(zoneid=site.zone) == (None, None, False)
+    cloud.set("guest.domain.suffix", "one.example", zoneid=site.zone)
+    cloud.set("guest.domain.suffix", "two.example", zoneid=site.zone)
+    assert last(zoneid=site.zone) == ("admin", "one.example", True) and last() == (None, None, False)
+    cloud.admin.resetConfiguration(name="guest.domain.suffix", zoneid=site.zone)
+    assert last(zoneid=site.zone) == (None, None, False)
+    cloud.set("security.singlesignon.key", "a-secret-of-many-characters")
+    cloud.set("security.singlesignon.key", "another-secret-of-many-characters")
+    secret = cloud.admin.one("listConfigurations", name="security.singlesignon.key")
+    assert secret["updatedby"] == "admin" and "previousvalue" not in secret
+    assert "secret-of" not in str(cloud.admin.listEvents(listall=True, type="CONFIGURATION.VALUE.EDIT"))
+    cloud.admin.resetConfiguration(name="security.singlesignon.key")
+
+
 def test_scopes(cloud: Cloud) -> None:
     site, other = cloud.zone(hosts=0), cloud.zone(hosts=0)
     cloud.set("guest.domain.suffix", "here.example", zoneid=site.zone)

@@ -157,3 +157,42 @@ def test_network_offerings(cloud: Cloud, site: Site) -> None:
         name="DefaultIsolatedNetworkOfferingWithSourceNatService",
         **wish,
     )
+
+
+def test_the_router_of_a_physical_network(cloud: Cloud) -> None:
+    """What scripts that set up a zone do: find the provider's element, configure it, enable the provider."""
+    site, root = cloud.zone(hosts=1), cloud.admin
+    (provider,) = root.listNetworkServiceProviders(name="VirtualRouter", physicalnetworkid=site.physical)
+    (element,) = root.listVirtualRouterElements(nspid=provider["id"])
+    assert (element["enabled"], element["nspid"]) == (True, provider["id"])
+    assert root.configureVirtualRouterElement(id=element["id"], enabled=False)["enabled"] is False
+    assert root.listVirtualRouterElements(nspid=provider["id"], enabled=True) == []
+    refused(cloud, "updateNetworkServiceProvider", 431, "has no enabled element", id=provider["id"], state="Enabled")
+    with pytest.raises(ApiError, match="enabled VirtualRouter"):
+        site.deploy(root)
+    root.configureVirtualRouterElement(id=element["id"], enabled=True)
+    site.deploy(root)
+    refused(cloud, "configureVirtualRouterElement", 536, "serves the network", id=element["id"], enabled=False)
+    refused(cloud, "deleteNetworkServiceProvider", 536, "serves the network", id=provider["id"])
+
+
+def test_a_provider_goes_and_comes_again(cloud: Cloud) -> None:
+    site, root = cloud.zone(hosts=1), cloud.admin
+    physical = site.physical
+    (provider,) = root.listNetworkServiceProviders(physicalnetworkid=physical)
+    refused(cloud, "addNetworkServiceProvider", 431, "There is already", name="VirtualRouter", physicalnetworkid=physical)
+    root.deleteNetworkServiceProvider(id=provider["id"])
+    assert root.listNetworkServiceProviders(physicalnetworkid=physical) == []
+    with pytest.raises(ApiError, match="enabled VirtualRouter"):
+        site.deploy(root)
+    refused(cloud, "addNetworkServiceProvider", 431, "there is VirtualRouter", name="Other", physicalnetworkid=physical)
+    refused(cloud, "addNetworkServiceProvider", 431, "leave servicelist out", name="VirtualRouter", physicalnetworkid=physical, servicelist="Dhcp")  # fmt: skip
+    new = root.addNetworkServiceProvider(name="VirtualRouter", physicalnetworkid=physical)
+    assert new["state"] == "Disabled"
+    refused(cloud, "createVirtualRouterElement", 431, "there is VirtualRouter", nspid=new["id"], providertype="Other")
+    element = root.createVirtualRouterElement(nspid=new["id"], providertype="VirtualRouter")
+    assert (element["enabled"], element["nspid"]) == (False, new["id"])
+    refused(cloud, "createVirtualRouterElement", 431, "There is already", nspid=new["id"])
+    root.configureVirtualRouterElement(id=element["id"], enabled=True)
+    assert root.updateNetworkServiceProvider(id=new["id"], state="Enabled")["state"] == "Enabled"
+    site.deploy(root)

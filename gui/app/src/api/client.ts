@@ -1,6 +1,6 @@
 // Requests to the public API. `call` answers with what is inside the envelope; what goes wrong is a `Fault`.
 
-import { current, renewed } from "./session";
+import { current, isHalf, renewed } from "./session";
 
 export type Value = string | number | boolean | undefined | null;
 export type Params = Record<string, Value>;
@@ -39,7 +39,7 @@ async function send(command: string, params: Params, signal?: AbortSignal): Prom
     if (answer.ok) throw new Fault("", { code: answer.status, key: "Garbled", command });
   }
   if (answer.ok) return said ?? {};
-  if (answer.status === 401 && key && !/not available for user/.test(String(said?.errortext)) && command !== "login") {
+  if (answer.status === 401 && key && !isHalf() && !/not available for user/.test(String(said?.errortext)) && command !== "login") {
     await renewed(key);
     return send(command, params, signal);
   }

@@ -141,6 +141,6 @@ export function nounOfField(m: Model, name: string): Noun | undefined {
   return undefined;
 }
 const ALIAS: Record<string, string> = {
-  vm: "virtualmachine", parent: "domain", storage: "storagepool", pool: "storagepool", associatednetwork: "network", group: "instancegroup",
+  vm: "virtualmachine", guestnetwork: "network", parent: "domain", storage: "storagepool", pool: "storagepool", associatednetwork: "network", group: "instancegroup",
   ipaddress: "publicipaddress", ostype: "ostype", guestos: "ostype", iso: "iso", router: "router", job: "asyncjob", vpcoffering: "vpcoffering", lastmanagementserver: "managementserver",
 }; // prettier-ignore

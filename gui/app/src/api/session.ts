@@ -15,11 +15,15 @@ export interface Session {
   lastname?: string;
   timezone?: string;
   timeout?: number;
+  /** Signed in with an identity provider, where the session has to end too. */
+  saml?: boolean;
 }
 
 const KEPT = "mold.session";
 const listeners = new Set<() => void>();
-let session: Session | null = read();
+const came = returned();
+let session: Session | null = came ? (came.half ? null : came.session) : read();
+if (session && came) localStorage.setItem(KEPT, JSON.stringify(session));
 /** True while the session has ended under an open page: the sign-in dialog stands over it. */
 let expired = false;
 let waiting: (() => void)[] = [];
@@ -32,10 +36,23 @@ function read(): Session | null {
   }
 }
 
+/** Who comes back from an identity provider: the server says it in cookies, which are taken once. */
+function returned(): { session: Session; half?: Record<string, string> } | null {
+  const told = Object.fromEntries((globalThis.document?.cookie ?? "").split("; ").map((pair) => [pair.slice(0, pair.indexOf("=")), decodeURIComponent(pair.slice(pair.indexOf("=") + 1))]));
+  if (told.isSAML !== "true" || !told.sessionkey || !told.userid) return null;
+  for (const name of ["sessionkey", "userid", "domainid", "role", "username", "account", "isSAML", "twoFaEnabled", "twoFaProvider", "userfullname", "timezone", "managementserverid"]) document.cookie = `${name}=; path=/; max-age=0`;
+  const [firstname, ...rest] = (told.userfullname ?? "").split(" ");
+  const session: Session = { sessionkey: told.sessionkey, userid: told.userid, username: told.username, account: told.account, domainid: told.domainid, type: told.role, firstname, lastname: rest.join(" "), timezone: told.timezone, saml: true };
+  return { session, half: told.twoFaEnabled === "true" ? { providerfor2fa: told.twoFaProvider ?? "" } : undefined };
+}
+
 const tell = () => listeners.forEach((each) => each());
 
 /** A session that still waits for its second factor: requests carry its key, but nobody is signed in yet. */
-let half: Session | null = null;
+let half: Session | null = came?.half ? came.session : null;
+/** Who came back from an identity provider and has yet to show a second factor. */
+export const halfway = (): (Session & Record<string, unknown>) | undefined => (half && came?.half ? { ...half, ...came.half } : undefined);
+export const isHalf = () => half !== null;
 export const current = () => half ?? session;
 export const isAdmin = () => session?.type === "1";
 

@@ -3,6 +3,7 @@ import { Placement } from "../parts/Placement";
 import { words } from "../words";
 import { noun } from "./index";
 
+const Spare = lazy(() => import("../parts/Spare"));
 const ScopedSettings = lazy(() => import("../parts/ScopedSettings"));
 
 export default noun({
@@ -12,5 +13,5 @@ export default noun({
   primary: ["updateCluster"],
   first: { addCluster: ["zoneid", "podid", "clustername", "hypervisor", "clustertype"] },
   above: (row) => <Placement row={row} list="listClusters" update="updateCluster" on={row.allocationstate === "Enabled"} to={(on) => ({ allocationstate: on ? "Enabled" : "Disabled" })} />,
-  tabs: [{ id: "configuration", label: () => words().t("settings.own"), render: (row) => <ScopedSettings place={{ clusterid: row.id }} /> }],
+  tabs: [{ id: "spare", label: () => words().t("spare"), render: (row) => <Spare cluster={row} /> }, { id: "configuration", label: () => words().t("settings.own"), render: (row) => <ScopedSettings place={{ clusterid: row.id }} /> }],
 });

@@ -53,6 +53,8 @@ export interface Declared {
   overview?: { title: () => string; fields: string[] }[];
   /** Stands above the tabs, whichever is open: what must not be overlooked. */
   notice?: (row: Row, noun: Noun) => ReactNode;
+  /** Fields that say nothing about this one, and are shown nowhere on its page. */
+  hides?: (row: Row) => string[];
   /** Stands above the overview: charts, warnings. */
   above?: (row: Row, noun: Noun) => ReactNode;
   tabs?: Tab[];

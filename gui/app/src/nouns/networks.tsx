@@ -1,3 +1,6 @@
+import { Button } from "@mantine/core";
+import { IconSitemap } from "@tabler/icons-react";
+import { To } from "../parts/To";
 import { words } from "../words";
 import { noun } from "./index";
 
@@ -10,6 +13,7 @@ export default noun({
   createPage: "/networks-new",
   first: { updateNetwork: ["name", "displaytext", "networkofferingid", "networkdomain", "dns1", "dns2"], restartNetwork: ["cleanup"], createNetwork: ["name", "networkofferingid", "gateway", "netmask"] },
   ready: { restartNetwork: (row) => row.state === "Implemented" || words().t("network.needs.running") },
+  buttons: (row) => <Button variant="light" leftSection={<IconSitemap size={17} aria-hidden />} renderRoot={(p) => <To {...p} to={`/topology?network=${encodeURIComponent(String(row.id))}`} />}>{words().t("topology.show.one")}</Button>,
   overview: [
     { title: () => words().t("overview.about"), fields: ["state", "type", "displaytext", "networkofferingname", "zonename", "restartrequired", "created", "account", "domain", "project"] },
     { title: () => words().t("network.addresses"), fields: ["cidr", "gateway", "netmask", "networkdomain", "dns1", "dns2", "vlan"] },

@@ -10,7 +10,7 @@ export default noun({
   columns: ["name", "state", { field: "disksizeused", wide: 1.6, value: (row) => Number(row.disksizeused ?? 0), cell: (row) => <SpaceBar row={row} small /> }, "type", "scope", "clustername", "zonename"],
   facets: ["state", "type", "zonename"],
   primary: ["updateStoragePool", "enableStorageMaintenance", "cancelStorageMaintenance"],
-  first: { createStoragePool: ["zoneid", "podid", "clusterid", "name", "url", "scope", "hypervisor", "tags"] },
+  createPage: "/storagepools-new",
   overview: [
     { title: () => words().t("overview.about"), fields: ["state", "type", "scope", "path", "ipaddress", "provider", "tags", "disksizetotal", "disksizeused", "disksizeallocated", "overprovisionfactor"] },
     { title: () => words().t("host.room"), fields: ["clustername", "podname", "zonename", "hypervisor", "created"] },

@@ -2,6 +2,7 @@ import { lazy } from "react";
 import { words } from "../words";
 import { noun } from "./index";
 
+const SecondFactor = lazy(() => import("../parts/SecondFactor"));
 const UserKeys = lazy(() => import("../parts/UserKeys"));
 
 export default noun({
@@ -18,5 +19,8 @@ export default noun({
     lockUser: (row) => /^enabled$/i.test(String(row.state)) || words().t("user.notenabled"),
   },
   overview: [{ title: () => words().t("overview.about"), fields: ["username", "state", "firstname", "lastname", "email", "timezone", "account", "domain", "rolename", "usersource", "is2faenabled", "is2famandated", "created"] }],
-  tabs: [{ id: "keys", label: () => words().t("me.keys"), render: (row) => <UserKeys user={row} /> }],
+  tabs: [
+    { id: "keys", label: () => words().t("me.keys"), render: (row) => <UserKeys user={row} /> },
+    { id: "factor", label: () => words().t("factor"), render: (row) => <SecondFactor user={row} /> },
+  ],
 });

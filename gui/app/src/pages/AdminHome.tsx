@@ -123,8 +123,8 @@ function Working() {
         <Stack gap="md">
           {now.slice(0, 5).map((j) => (
             <div key={j.jobid}>
-              <Group justify="space-between" gap="xs"><To className="plain" to={`/asyncjobs/${j.jobid}`}><Text size="sm">{w.command(String(j.cmd))}</Text></To><Text size="xs" c="dimmed">{Number(j.jobprogress ?? 0)}%</Text></Group>
-              <Progress size="xs" mt={3} value={Number(j.jobprogress ?? 0)} aria-label={w.command(String(j.cmd))} animated />
+              <Group justify="space-between" gap="xs"><To className="plain" to={`/asyncjobs/${j.jobid}`}><Text size="sm">{w.command(String(j.command))}</Text></To><Text size="xs" c="dimmed">{Number(j.jobprogress ?? 0)}%</Text></Group>
+              <Progress size="xs" mt={3} value={Number(j.jobprogress ?? 0)} aria-label={w.command(String(j.command))} animated />
             </div>
           ))}
           {found.data && !now.length && <Text size="sm" c="dimmed">{w.t("home.working.none")}</Text>}

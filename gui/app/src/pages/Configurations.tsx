@@ -1,19 +1,20 @@
 // Settings: found by their Korean name, their key or what they say; the changed ones first; edited where they stand, and
 // taken back. For one zone, cluster, storage, domain or account: those that can be set there.
 
-import { ActionIcon, Alert, Badge, Button, Checkbox, Code, Group, Loader, NumberInput, Paper, Select, Stack, Switch, TagsInput, Text, TextInput, Title, Tooltip } from "@mantine/core";
+import { ActionIcon, Alert, Badge, Button, Checkbox, Code, Group, Loader, Modal, NumberInput, Paper, Select, Stack, Switch, TagsInput, Text, TextInput, Title, Tooltip } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { notifications } from "@mantine/notifications";
-import { IconArrowBackUp, IconPencil, IconSearch, IconX } from "@tabler/icons-react";
+import { IconArrowBackUp, IconHistory, IconPencil, IconSearch, IconX } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
 import { useDeferredValue, useEffect, useMemo, useState, type FormEvent } from "react";
-import { call, everything, type Params, type Row } from "../api/client";
+import { call, everything, rows, type Params, type Row } from "../api/client";
 import { useModel } from "../api/model";
 import { settle } from "../api/queries";
 import { FaultNote } from "../parts/FaultNote";
 import { matches } from "../parts/matches";
 import { Mark } from "../parts/State";
+import { Value } from "../parts/Value";
 import { useSearchWriter } from "../parts/To";
 import korean from "../../../words/settings.json";
 import { useWords, type Words } from "../words";
@@ -104,28 +105,35 @@ function Setting({ setting: s, place, changed, above }: { setting: Row; place: P
   const now = String(s.value ?? "");
   const unit = s.unit && s.unit !== "things" ? (w.maybe(`unit.${s.unit}`) ?? String(s.unit)) : "";
   const say = (v: string) => (v === "" ? w.t("settings.empty") : s.type === "Boolean" ? w.t(v === "true" ? "yes" : "no") : v);
-  const done = (message: string) => {
+  const [history, setHistory] = useState(false);
+  /** What takes a change back: the value that held, or that there was none of its own. */
+  const before = () => (changed || s.updated ? () => save(undefined, now, false) : () => back(false));
+  const done = (message: string, undo?: () => void) => {
     settle("listConfigurations");
+    settle("listEvents");
     setEditing(false);
-    notifications.show({ color: "mold", message });
+    const id = notifications.show({
+      color: "mold", autoClose: undo ? 10_000 : 4000, closeButtonProps: { "aria-label": w.t("close") },
+      message: undo ? <Group justify="space-between" gap="xs"><Text size="sm" style={{ flex: 1 }}>{message}</Text><Button size="compact-sm" variant="light" onClick={() => (notifications.hide(id), undo())}>{w.t("undo")}</Button></Group> : message,
+    });
   };
-  async function change(command: string, params: Params, message: string) {
+  async function change(command: string, params: Params, message: string, undo?: () => void) {
     setBusy(true);
     setFault(undefined);
     try {
       await call(command, params);
-      done(message);
+      done(message, undo);
     } catch (no) {
       setFault(no);
     } finally {
       setBusy(false);
     }
   }
-  const save = (event?: FormEvent, to = value) => {
+  const save = (event?: FormEvent, to = value, undo = true) => {
     event?.preventDefault();
-    void change("updateConfiguration", { name: key, value: to, ...place }, w.t(s.isdynamic === false ? "settings.saved.restart" : "settings.saved", { name }));
+    void change("updateConfiguration", { name: key, value: to, ...place }, w.t(s.isdynamic === false ? "settings.saved.restart" : "settings.saved", { name }), undo ? before() : undefined);
   };
-  const back = () => void change("resetConfiguration", { name: key, ...again(place) }, w.t("settings.reset.done", { name }));
+  const back = (undo = true) => void change("resetConfiguration", { name: key, ...again(place) }, w.t("settings.reset.done", { name }), undo ? before() : undefined);
   const may = commands.has("updateConfiguration");
   const label = w.t("settings.value", { name });
   return (
@@ -140,6 +148,12 @@ function Setting({ setting: s, place, changed, above }: { setting: Row; place: P
             {above !== undefined && <Text size="xs" c="dimmed">· {w.t("settings.above")} <span lang="en">{say(String(above))}</span></Text>}
             {String(s.scope ?? "").split(",").filter((x) => x && x !== "Global").map((x) => <Badge key={x} size="sm" variant="light" color="gray" tt="none">{w.noun(`${x}s`)}</Badge>)}
           </Group>
+          {s.updated && (
+            <Group gap={6} mt={3}>
+              <Text size="xs" c="dimmed">{w.t("settings.by", { who: String(s.updatedby || w.t("settings.system")) })} <Value field="updated" row={s} short />{s.previousvalue !== undefined && <> · {w.t("settings.before")} <span lang="en">{say(String(s.previousvalue))}</span></>}</Text>
+              {may && s.previousvalue !== undefined && String(s.previousvalue) !== now && <Button size="compact-xs" variant="subtle" aria-label={w.t("settings.former.of", { name })} onClick={() => save(undefined, String(s.previousvalue))}>{w.t("settings.former")}</Button>}
+            </Group>
+          )}
         </div>
         <div style={{ flex: "1 1 220px", minWidth: 0, maxWidth: phone ? undefined : 380 }}>
           {editing ? (
@@ -165,13 +179,46 @@ function Setting({ setting: s, place, changed, above }: { setting: Row; place: P
                 <Text size="sm" ff={now && s.type === "String" ? "monospace" : undefined} c={now ? undefined : "dimmed"} style={{ overflowWrap: "anywhere" }} lang={now && !unit ? "en" : undefined}>{unit && now ? <>{w.number(Number(now))}{w.language === "en" ? " " : ""}{unit}<Text span size="xs" c="dimmed">{span(Number(now), String(s.unit), w)}</Text></> : say(now)}</Text>
               )}
               {may && s.type !== "Boolean" && <ActionIcon variant="subtle" color="gray" size="lg" aria-label={w.t("settings.edit", { name })} onClick={() => (setValue(now), setEditing(true))}><IconPencil size={17} /></ActionIcon>}
-              {changed && commands.has("resetConfiguration") && <Tooltip label={w.t(above === undefined ? "settings.reset" : "settings.reset.above")}><ActionIcon variant="subtle" color="gray" size="lg" loading={busy} aria-label={w.t("settings.undo", { name })} onClick={back}><IconArrowBackUp size={18} /></ActionIcon></Tooltip>}
+              {changed && commands.has("resetConfiguration") && <Tooltip label={w.t(above === undefined ? "settings.reset" : "settings.reset.above")}><ActionIcon variant="subtle" color="gray" size="lg" loading={busy} aria-label={w.t("settings.undo", { name })} onClick={() => back()}><IconArrowBackUp size={18} /></ActionIcon></Tooltip>}
+              {commands.has("listEvents") && <Tooltip label={w.t("settings.history")}><ActionIcon variant="subtle" color="gray" size="lg" aria-label={w.t("settings.history.of", { name })} onClick={() => setHistory(true)}><IconHistory size={17} /></ActionIcon></Tooltip>}
             </Group>
           )}
         </div>
       </Group>
       {fault !== undefined && <div style={{ marginTop: 8 }}><FaultNote fault={fault} /></div>}
+      {history && <History name={name} setting={key} say={say} close={() => setHistory(false)} />}
       {editing && s.isdynamic === false && <Alert mt="xs" color="yellow" p="xs">{w.t("settings.restart.about")}</Alert>}
     </div>
+  );
+}
+
+/** What an event says of a change: the place (empty: the whole cloud), the value now and the one before. */
+const SAID = /^The setting (\S+)(?: of the (.+?))? (?:is (['"])(.*)\3, it was (['"])(.*)\5|has been changed)\.$/s;
+
+/** Who changed a setting, when and to what, as the events have it. */
+function History({ name, setting, say, close }: { name: string; setting: string; say: (value: string) => string; close: () => void }) {
+  const w = useWords();
+  const phone = useMediaQuery("(max-width: 48em)");
+  const found = useQuery({
+    queryKey: ["listEvents", "setting", setting],
+    queryFn: async ({ signal }) => rows(await call("listEvents", { type: "CONFIGURATION.VALUE.EDIT", keyword: `setting ${setting}`, listall: true, page: 1, pagesize: 100 }, signal)).rows.filter((e) => String(e.description).match(SAID)?.[1] === setting),
+  });
+  return (
+    <Modal opened onClose={close} fullScreen={phone} size="lg" title={<Text fw={650} fz="lg">{w.t("settings.history.of", { name })}</Text>} closeButtonProps={{ "aria-label": w.t("close") }}>
+      {found.isError ? <FaultNote fault={found.error} again={() => void found.refetch()} /> : found.isPending ? <Group role="status"><Loader size={20} /><Text size="sm" c="dimmed">{w.t("loading")}</Text></Group> : !found.data.length ? <Text c="dimmed">{w.t("settings.history.none")}</Text> : (
+        <div role="list" aria-label={w.t("settings.history")}>
+          {found.data.map((e) => {
+            const [, , where, quoted, after, , was] = String(e.description).match(SAID) ?? [];
+            return (
+              <div key={e.id} role="listitem" style={{ padding: "9px 0", borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>
+                <Text size="sm">{quoted ? <><span lang="en">{say(was)}</span> → <b lang="en">{say(after)}</b></> : w.t("settings.history.secret")}{where && <Text span c="dimmed" size="xs" lang="en"> · {where}</Text>}</Text>
+                <Text size="xs" c="dimmed"><span translate="no">{String(e.username)}</span> · <Value field="created" row={e} /></Text>
+              </div>
+            );
+          })}
+        </div>
+      )}
+      <Text size="xs" c="dimmed" mt="sm">{w.t("settings.history.about")}</Text>
+    </Modal>
   );
 }

@@ -20,7 +20,7 @@ export default function JobPage() {
   const { id } = useParams({ strict: false }) as { id: string };
   const found = useQuery({ queryKey: ["listAsyncJobs", "one", id], queryFn: ({ signal }) => call("queryAsyncJobResult", { jobid: id }, signal), refetchInterval: ({ state }) => (Number(state.data?.jobstatus ?? 1) === 0 ? 1500 : false) });
   const job = found.data;
-  const title = job?.cmd ? w.command(String(job.cmd)) : w.noun("AsyncJobs");
+  const title = job?.command ? w.command(String(job.command)) : w.noun("AsyncJobs");
   useEffect(() => void (document.title = `${title} · Mold`), [title]);
   const crumb = <Text size="sm" mb={4}><To className="plain" to="/asyncjobs">← {w.noun("AsyncJobs")}</To></Text>;
   if (found.isError) return <Stack>{crumb}<FaultNote fault={found.error} again={() => void found.refetch()} /></Stack>;
@@ -32,7 +32,7 @@ export default function JobPage() {
     <Stack gap="lg" maw={860}>
       <div>{crumb}<Group gap="sm"><Title order={1} fz={26}>{title}</Title><Mark tone={TONES[status] ?? "calm"}>{w.t(`job.status.${status}`)}</Mark></Group></div>
       {status === 0 && <div><Group justify="space-between" mb={4}><Text size="sm">{w.t("job.progress")}</Text><Text size="sm" c="dimmed">{Number(job.jobprogress ?? 0)}%</Text></Group><Progress value={Number(job.jobprogress ?? 0)} aria-label={w.t("job.progress")} animated /></div>}
-      {status === 2 && <FaultNote fault={new Fault(String(result?.errortext ?? ""), { code: Number(result?.errorcode ?? 530), key: result?.errorkey as string, params: result?.errorparams as Record<string, unknown>, command: String(job.cmd), job: id })} />}
+      {status === 2 && <FaultNote fault={new Fault(String(result?.errortext ?? ""), { code: Number(result?.errorcode ?? 530), key: result?.errorkey as string, params: result?.errorparams as Record<string, unknown>, command: String(job.command), job: id })} />}
       <Paper p="lg">
         <dl className="facts">
           {job.jobinstanceid && <div><dt>{w.field("resourcename")}</dt><dd><Subject type={job.jobinstancetype} id={job.jobinstanceid} name={job.jobinstanceid} /></dd></div>}

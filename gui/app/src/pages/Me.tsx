@@ -6,6 +6,7 @@ import { useModel } from "../api/model";
 import { useSession } from "../api/session";
 import { act } from "../parts/act";
 import { FaultNote } from "../parts/FaultNote";
+import { OwnSecondFactor } from "../parts/SecondFactor";
 import UserKeys from "../parts/UserKeys";
 import { Value } from "../parts/Value";
 import { LanguageButton, ThemeButton } from "../shell/Switches";
@@ -35,6 +36,7 @@ export default function Me() {
           </Group>
         )}
       </Paper>
+      {may("setupUserTwoFactorAuthentication") && found.data && <Paper p="lg"><Title order={2} fz={16} mb="sm">{w.t("factor")}</Title><OwnSecondFactor row={row} /></Paper>}
       {may("registerUserKeys") && (
         <Stack gap="xs">
           <Title order={2} fz={16}>{w.t("me.keys")}</Title>

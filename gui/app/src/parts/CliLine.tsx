@@ -19,12 +19,12 @@ export async function copy(text: string): Promise<void> {
   area.remove();
 }
 
-export function CopyButton({ text }: { text: string }) {
+export function CopyButton({ text, name }: { text: string; name?: string }) {
   const w = useWords();
   const [done, setDone] = useState(false);
   return (
     <Tooltip label={w.t(done ? "copied" : "copy")}>
-      <ActionIcon variant="subtle" aria-label={w.t("copy")} onClick={() => void copy(text).then(() => (setDone(true), setTimeout(() => setDone(false), 1500)))}>
+      <ActionIcon variant="subtle" aria-label={name ?? w.t("copy")} onClick={() => void copy(text).then(() => (setDone(true), setTimeout(() => setDone(false), 1500)))}>
         {done ? <IconCheck size={18} /> : <IconCopy size={18} />}
       </ActionIcon>
     </Tooltip>

@@ -205,10 +205,10 @@ export function DataTable(p: Props) {
   return (
     <Stack gap="sm" ref={box}>
       <Group gap="sm" justify="space-between">
-        <Group gap="sm" style={{ flex: 1, minWidth: 0 }}>
+        <Group gap="sm" style={{ flex: phone ? "1 1 100%" : 1, minWidth: 0 }}>
           {(!p.embedded || p.rows.length > 8) && (
             <TextInput
-              style={{ flex: "1 1 180px", maxWidth: 340 }} aria-label={w.t("table.search", { name: p.title })} placeholder={w.t("table.search.in")} value={typed}
+              style={phone ? { flex: "1 1 100%" } : { flex: "1 1 180px", maxWidth: 340 }} aria-label={w.t("table.search", { name: p.title })} placeholder={w.t("table.search.in")} value={typed}
               leftSection={<IconSearch size={16} aria-hidden />} rightSection={typed && <ActionIcon variant="transparent" color="gray" aria-label={w.t("clear")} onClick={() => (setTyped(""), write({ q: undefined }))}><IconX size={16} /></ActionIcon>}
               onChange={(e) => setTyped(e.currentTarget.value)}
               onBlur={() => write({ q: typed || undefined })}
@@ -216,10 +216,10 @@ export function DataTable(p: Props) {
             />
           )}
           {facets.map(({ column, values }) => (
-            <Select key={column.field} w={150} aria-label={column.title ?? w.field(column.field)} placeholder={column.title ?? w.field(column.field)} clearable value={search[wordOf(column)] ?? null} onChange={(v) => write({ [wordOf(column)]: v ?? undefined })} data={values.map((v) => ({ value: v, label: column.values ? v : text(column.field, v, w) }))} />
+            <Select key={column.field} w={150} style={phone ? { flex: "1 1 130px" } : undefined} aria-label={column.title ?? w.field(column.field)} placeholder={column.title ?? w.field(column.field)} clearable value={search[wordOf(column)] ?? null} onChange={(v) => write({ [wordOf(column)]: v ?? undefined })} data={values.map((v) => ({ value: v, label: column.values ? v : text(column.field, v, w) }))} />
           ))}
         </Group>
-        <Group gap={6}>
+        <Group gap={6} ml="auto">
           {((p.fetching && !p.loading) || sought.loading) && <Loader size={16} aria-label={w.t("loading")} />}
           <Text size="sm" c="dimmed" aria-live="polite">{p.loading ? "" : filtered ? w.t("table.part", { part: w.number(shown.length), all: w.number(total) }) : w.t("table.count", { count: w.number(total) })}</Text>
           {!p.embedded && (

@@ -22,7 +22,7 @@ import { relatedOf } from "./related";
 import { isMoving, State } from "./State";
 import { nameOf, Value } from "./Value";
 
-const RelatedNoun = lazy(() => import("./RelatedNoun"));
+const Notes = lazy(() => import("./Notes"));
 
 export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
   const w = useWords();
@@ -67,7 +67,7 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
     ...(related.length ? [{ id: "related", label: w.t("tab.related"), body: () => <Stack gap="xl">{related.map((r) => <Related key={r.noun.list.name + r.param} noun={r.noun} params={{ [r.param]: id }} />)}</Stack> }] : []),
     ...(has("listEvents") ? [{ id: "events", label: w.t("tab.events"), body: () => <Stack gap="xl">{model.nouns.get("listAsyncJobs")?.list.params.some((p) => p.name === "resourceid") && <Related noun={model.nouns.get("listAsyncJobs") as Noun} params={{ resourceid: id }} />}<Related noun={model.nouns.get("listEvents") as Noun} params={{ resourceid: id }} always /></Stack> }] : []),
     ...(update ? [{ id: "settings", label: w.t("tab.settings"), body: () => <Settings command={update} noun={noun} row={row} about={about} /> }] : []),
-    ...(entityType(noun) && has("listAnnotations") ? [{ id: "notes", label: w.t("tab.notes"), body: () => <RelatedNoun list="listAnnotations" params={{ entityid: id, entitytype: entityType(noun) }} add="addAnnotation" first={["annotation"]} /> }] : []),
+    ...(has("listAnnotations") && entityType(noun) ? [{ id: "notes", label: w.t(row.hasannotations === true ? "tab.notes.some" : "tab.notes"), body: () => <Notes row={row} type={entityType(noun) ?? ""} list={noun.list.name} /> }] : []),
   ];
   const tab = tabs.find((t) => t.id === search.tab) ?? tabs[0];
   return (
@@ -104,7 +104,8 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
 
 function Overview({ noun, about, row }: { noun: Noun; about: Declared; row: Row }) {
   const w = useWords();
-  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && (`${f.slice(0, -2)}name` in row || f.slice(0, -2) in row)) && !(Array.isArray(row[f]) && !row[f].length));
+  const hides = new Set(about.hides?.(row));
+  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && !hides.has(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && (`${f.slice(0, -2)}name` in row || f.slice(0, -2) in row)) && !(Array.isArray(row[f]) && !row[f].length));
   const order = [...noun.fields.keys()];
   const all = fields.sort((a, b) => Number(b === "id") * -1 + Number(a === "id") || order.indexOf(a) - order.indexOf(b));
   const groups = about.overview ?? [{ title: () => w.t("overview.about"), fields: all }];
@@ -116,7 +117,7 @@ function Overview({ noun, about, row }: { noun: Noun; about: Declared; row: Row 
       {[...groups, ...(rest.length ? [{ title: () => w.t("overview.rest"), fields: rest }] : [])].map((g, i) => (
         <Paper key={i} p="lg">
           <Title order={2} fz={16} mb="md">{g.title()}</Title>
-          <dl className="facts">{g.fields.filter((f) => row[f] !== undefined).map((f) => <div key={f}><dt>{w.field(f)}</dt><dd><Value field={f} row={row} /></dd></div>)}</dl>
+          <dl className="facts">{g.fields.filter((f) => row[f] !== undefined && row[f] !== "" && !hides.has(f)).map((f) => <div key={f}><dt>{w.field(f)}</dt><dd><Value field={f} row={row} /></dd></div>)}</dl>
         </Paper>
       ))}
     </Stack>

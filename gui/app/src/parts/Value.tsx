@@ -11,7 +11,7 @@ import { State } from "./State";
 
 const BYTES = /^(size|virtualsize|physicalsize|(memory|disksize|storage|primarystorage|secondarystorage).*(total|used|allocated)|.*bytes.*)$/;
 const MIB = /^(memory|cpumemory)$/;
-const STATE = /^(state|status|resourcestate|allocationstate|powerstate|agentstate|result|hastate|redundantstate|isolatestate|level)$/;
+const STATE = /^(state|status|resourcestate|allocationstate|powerstate|agentstate|result|hastate|redundantstate|isolatestate|hostcontrolstate|level)$/;
 const CODE = /^(id|.*uuid|cidr|.*cidr|gateway|netmask|.*ipaddress|ipaddress|ip6.*|macaddress|vlan|.*uri|url|path|fingerprint|instancename)$/;
 
 /** 1536 → 1.5 KiB */
@@ -55,7 +55,7 @@ export function ago(at: Date, w: Words = words()): string {
 
 /** The name by which people know a row. */
 export const nameOf = (row: Row): string =>
-  calm(String(row.displayname || row.name || row.username || row.description || row.displaytext || row.ipaddress || row.publicip || row.tag || row.cmd || row.id || ""));
+  calm(String(row.displayname || row.name || row.username || row.description || row.displaytext || row.ipaddress || row.publicip || row.tag || row.command || row.id || ""));
 
 /** A field as plain text: for sorting, searching and CSV. */
 export function text(field: string, value: unknown, w: Words = words()): string {

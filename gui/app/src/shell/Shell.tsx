@@ -13,7 +13,7 @@ import { live } from "../api/live";
 import { forget, useModel, type Model } from "../api/model";
 import { queries } from "../api/queries";
 import { useScope } from "../api/scope";
-import { signedOut, useSession } from "../api/session";
+import { current, signedOut, useSession } from "../api/session";
 import { ActionHost } from "../parts/ActionHost";
 import { JobTray } from "../parts/Jobs";
 
@@ -35,12 +35,14 @@ export function listsOf(model: Model) {
 const KINDS: Record<string, string[]> = { listAsyncJobs: ["job"], listPublicIpAddresses: ["publicipaddress", "ipaddress", "publicip"], listIsos: ["template"], listVMSnapshot: ["vmsnapshot"], listRouters: ["domainrouter", "virtualmachine"], listSystemVms: ["systemvm", "virtualmachine"] };
 
 export async function leave(): Promise<void> {
-  await call("logout", {}).catch(() => undefined);
+  const me = current();
+  if (!me?.saml) await call("logout", {}).catch(() => undefined);
   live.stop();
   signedOut();
   queries.clear();
   forget();
-  location.assign("/client/");
+  // The session at the identity provider ends too: the server ends this one and sends the browser there.
+  location.assign(me?.saml ? `/client/api?command=samlSlo&sessionkey=${encodeURIComponent(me.sessionkey)}` : "/client/");
 }
 
 export function Shell() {

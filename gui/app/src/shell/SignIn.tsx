@@ -1,14 +1,17 @@
 // Signing in: as a page of its own, and as a dialog over a page whose session has ended.
 
-import { Alert, Box, Button, Center, Group, Modal, Paper, PasswordInput, PinInput, Stack, Text, TextInput, Title } from "@mantine/core";
+import { Alert, Box, Button, Center, Group, Modal, Paper, PasswordInput, Stack, Text, TextInput, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useRef, useState, type FormEvent } from "react";
+import { lazy, Suspense, useEffect, useRef, useState, type FormEvent } from "react";
 import { call, Fault, rows, type Row } from "../api/client";
 import { queries } from "../api/queries";
 import { forget } from "../api/model";
-import { current, signedIn, signedInQuietly, signedOut, useExpired, type Session } from "../api/session";
+import { current, halfway, signedIn, signedInQuietly, signedOut, useExpired, type Session } from "../api/session";
+import { CodeForm } from "../parts/CodeForm";
 import { useWords } from "../words";
 import { LanguageButton, ThemeButton } from "./Switches";
+
+const SecondFactorSetup = lazy(() => import("../parts/SecondFactorSetup"));
 
 function take(said: Row): void {
   if (!signedIn(said as Session)) {
@@ -24,11 +27,12 @@ function Form({ username: given }: { username?: string }) {
   const [password, setPassword] = useState("");
   const [domain, setDomain] = useState("");
   const [withDomain, setWithDomain] = useState(false);
-  const [second, setSecond] = useState<Row>();
-  const [code, setCode] = useState("");
+  const [second, setSecond] = useState<Row | undefined>(halfway);
   const [fault, setFault] = useState<string>();
   const [busy, setBusy] = useState(false);
   const secret = useRef<HTMLInputElement>(null);
+  // Where the server sends who was refused after signing in with an identity provider; see mold.features.identity.saml.
+  const [refused] = useState(() => new URLSearchParams(location.search).get("signin"));
   const idps = useQuery({ queryKey: ["listIdps"], queryFn: async () => rows(await call("listIdps", {})).rows, retry: false, staleTime: Infinity });
 
   const reason = (no: unknown): string => {
@@ -36,7 +40,7 @@ function Form({ username: given }: { username?: string }) {
     if (no.about.code === 0) return w.t("fault.Unreachable");
     if (no.about.code === 429) return w.t("signin.often");
     if (/disabled|locked/i.test(no.why)) return w.t("signin.locked");
-    if (no.about.code === 531 || no.about.code === 401) return w.t(second ? "signin.code.wrong" : "signin.wrong");
+    if (no.about.code === 531 || no.about.code === 401) return w.t("signin.wrong");
     return w.maybe(`fault.${no.about.code}`) ?? no.why;
   };
   async function submit(event?: FormEvent) {
@@ -44,10 +48,6 @@ function Form({ username: given }: { username?: string }) {
     setBusy(true);
     setFault(undefined);
     try {
-      if (second) {
-        await call("validateUserTwoFactorAuthenticationCode", { codefor2fa: code });
-        return take(second);
-      }
       const said = await call("login", { username: username.trim(), password, domain: domain.trim() });
       if (said.is2faenabled === "true" && said.is2faverified !== "true") {
         signedInQuietly(said as Session);
@@ -64,21 +64,20 @@ function Form({ username: given }: { username?: string }) {
     }
   }
 
-  if (second)
+  if (second) {
+    const back = <Button size="md" variant="subtle" onClick={() => (signedOut(), setSecond(undefined))}>{w.t("signin.back")}</Button>;
+    if (second.providerfor2fa) return <CodeForm how={w.t("signin.code.how")} send={w.t("signin.code.send")} onDone={() => take(second)} onCancel={back} />;
     return (
-      <form onSubmit={submit}>
-        <Stack>
-          <Text size="sm">{w.t("signin.code.how")}</Text>
-          <PinInput length={6} type="number" oneTimeCode autoFocus size="lg" aria-label={w.t("signin.code")} value={code} onChange={setCode} error={Boolean(fault)} onComplete={() => setTimeout(() => void submit())} />
-          {fault && <Text size="sm" c="red" role="alert">{fault}</Text>}
-          <Button type="submit" size="md" loading={busy}>{w.t("signin.code.send")}</Button>
-          <Button variant="subtle" onClick={() => (signedOut(), setSecond(undefined))}>{w.t("signin.back")}</Button>
-        </Stack>
-      </form>
+      <Stack>
+        <Alert role="note" color="mold" title={w.t("factor.forced")}>{w.t("factor.forced.about")}</Alert>
+        <Suspense fallback={null}><SecondFactorSetup onDone={() => take(second)} cancel={back} /></Suspense>
+      </Stack>
     );
+  }
   return (
     <form onSubmit={submit} noValidate>
       <Stack>
+        {refused && <Alert color="red" title={w.t("signin.refused")} role="alert"><Text size="sm">{w.maybe(`signin.refused.${refused}`) ?? w.t("signin.refused.other")}</Text></Alert>}
         <TextInput size="md" label={w.t("signin.user")} name="username" autoComplete="username" autoFocus={!given} readOnly={Boolean(given)} value={username} onChange={(e) => setUsername(e.currentTarget.value)} />
         <PasswordInput size="md" ref={secret} label={w.t("signin.password")} name="password" autoComplete="current-password" autoFocus={Boolean(given)} value={password} error={fault} onChange={(e) => setPassword(e.currentTarget.value)} visibilityToggleButtonProps={{ "aria-label": w.t("signin.show") }} />
         {withDomain ? <TextInput size="md" label={w.t("signin.domain")} description={w.t("signin.domain.how")} placeholder="ROOT" autoComplete="organization" value={domain} onChange={(e) => setDomain(e.currentTarget.value)} /> : <Button variant="subtle" size="compact-sm" w="fit-content" onClick={() => setWithDomain(true)}>{w.t("signin.domain.ask")}</Button>}
@@ -94,7 +93,7 @@ export function SignInPage() {
   useEffect(() => void (document.title = `${w.t("signin")} · Mold`), [w]);
   return (
     <Center mih="100dvh" p="md">
-      <Box w="100%" maw={400} component="main">
+      <Box w="100%" maw={440} component="main">
         <Group justify="center" gap="sm" mb="xl"><img src="/client/icon.svg" width={40} height={40} alt="" /><Title order={1} fz={30} fw={700}>Mold</Title></Group>
         <Paper p="xl" shadow="sm"><Form /></Paper>
         <Group justify="center" mt="lg" gap="xs"><LanguageButton /><ThemeButton /></Group>

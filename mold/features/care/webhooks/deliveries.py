@@ -28,6 +28,7 @@ from mold.features.identity.domains import Domain
 from mold.features.infra.settings import setting
 from mold.store import Tx, column, refers
 from mold.work import Engine, Operation, operation, step
+from mold.work.job import managers
 from mold.work.reconcile import reconciler
 from mold.work.run import change, look
 
@@ -86,12 +87,9 @@ class WebhookDelivery(Owned):
 
 @shown(WebhookDelivery, Field("managementservername", admin=True))
 def _manager(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    from mold.work.job import session
-
-    ids = {r.manager for r in rows if r.manager}
-    if not ids or not (caller.root or caller.internal):
+    if not (caller.root or caller.internal):
         return {}
-    names = dict(tx.execute(sa.select(session.c.id, session.c.manager).where(tx.any_of(session.c.id, list(ids)))).all())
+    names = managers(tx, {r.manager for r in rows})
     return {r.id: {"managementservername": names.get(r.manager)} for r in rows if r.manager in names}
 
 

@@ -14,7 +14,7 @@ from mold.base import clock
 from mold.base.errors import Conflict, Denied
 from mold.base.units import MIB
 from mold.features.compute import placement
-from mold.features.compute.machines.row import Nic, VirtualMachine, disks_of, nics_of
+from mold.features.compute.machines.row import Disk, Nic, VirtualMachine, disks_of, nics_of
 from mold.features.compute.placement import Need
 from mold.features.identity import limits
 from mold.features.identity.tags import untag
@@ -163,16 +163,22 @@ class StartVm(Operation):
         tx.move(vm, "start_failed", host_id=None, pod_id=None, state_since=clock.now())
 
     @step
-    async def prepare(self, choose: Place) -> list[w.VolumeFacts]:
-        """Serve its networks and make its disks, at the same time."""
-        made, *_ = await together(self._disks(choose), *(networks.apply(n) for n in choose.networks))
+    async def boot(self, choose: Place) -> list[w.VolumeFacts]:
+        """Serve its networks and make its disks, at the same time; then boot it."""
+        spec, plan = await look(lambda tx: self._plan(tx, choose))
+        made, *_ = await together(self._disks(choose, plan), *(networks.apply(n) for n in choose.networks))
+        await ask(choose.host, w.StartMachine(machine=spec))
         facts: list[w.VolumeFacts] = made
         return facts
 
-    async def _disks(self, choose: Place) -> list[w.VolumeFacts]:
-        if not choose.fresh:
-            return []
-        plan = await look(lambda tx: _fresh_disks(tx, choose.fresh))
+    def _plan(self, tx: Tx, choose: Place) -> tuple[w.MachineSpec, list[tuple[Volume, w.PoolSpec]]]:
+        """The machine, and the disks that are to be made for it, in the order of `fresh`."""
+        placed = placed_disks(tx, self.vm)
+        volumes = {volume.id: (volume, pool.spec()) for _, volume, pool in placed}
+        spec = machine_spec(tx, tx.one(VirtualMachine, self.vm), placed, boot_menu=self.boot_menu)
+        return spec, [volumes[v] for v in choose.fresh]
+
+    async def _disks(self, choose: Place, plan: list[tuple[Volume, w.PoolSpec]]) -> list[w.VolumeFacts]:
         made = []
         for volume, pool in plan:
             if volume.template_id:
@@ -193,43 +199,32 @@ class StartVm(Operation):
             )
         return made
 
-    @prepare.undo
-    async def unprepare(self, choose: Place) -> None:
-        plan = await look(
-            lambda tx: [
-                (v.id, tx.one(StoragePool, v.pool_id).spec())
-                for v in tx.among(Volume, choose.fresh).values()
-                if v.pool_id
-            ]
-        )
-        for volume, pool in plan:
+    @boot.undo
+    async def unboot(self, choose: Place) -> None:
+        def plan(tx: Tx) -> tuple[str | None, list[tuple[str, w.PoolSpec]]]:
+            vm = tx.get(VirtualMachine, self.vm)
+            made = [v for v in tx.among(Volume, choose.fresh).values() if v.pool_id]
+            return vm.instance_name if vm else None, [(v.id, tx.one(StoragePool, v.pool_id).spec()) for v in made]
+
+        name, made = await look(plan)
+        if name:
+            await ask(choose.host, w.StopMachine(name=name, force=True, grace=0))
+        for volume, pool in made:
             await ask(choose.host, w.RemoveVolume(pool=pool, volume=volume))
 
     @step
-    async def boot(self, choose: Place) -> w.MachineFacts:
-        spec = await look(lambda tx: machine_spec(tx, self.vm, boot_menu=self.boot_menu))
-        facts: w.MachineFacts = await ask(choose.host, w.StartMachine(machine=spec))
-        return facts
-
-    @boot.undo
-    async def unboot(self, choose: Place) -> None:
-        name = await look(lambda tx: (vm := tx.get(VirtualMachine, self.vm)) and vm.instance_name)
-        if name:
-            await ask(choose.host, w.StopMachine(name=name, force=True, grace=0))
-
-    @step
-    def say(self, tx: Tx, prepare: list[w.VolumeFacts], choose: Place) -> None:
+    def say(self, tx: Tx, boot: list[w.VolumeFacts], choose: Place) -> None:
         now = clock.now()
-        for volume, made in zip(choose.fresh, prepare, strict=True):
+        for volume, made in zip(choose.fresh, boot, strict=True):
             tx.shift(Volume, volume, "made", path=made.path, size=made.size, physical_size=made.physical, attached=now)
         tx.shift(VirtualMachine, self.vm, "started", fresh=False, state_since=now)
 
 
-def _fresh_disks(tx: Tx, ids: list[str]) -> list[tuple[Volume, w.PoolSpec]]:
-    """Volumes with the pools they are to lie on, in the order of `ids`."""
-    rows = tx.among(Volume, ids)
-    found = tx.among(StoragePool, list({v.pool_id for v in rows.values() if v.pool_id}))
-    return [(rows[i], found[rows[i].pool_id or ""].spec()) for i in ids]
+def placed_disks(tx: Tx, vm_id: str) -> list[tuple[Disk, Volume, StoragePool]]:
+    """A machine's disks, which all have their primary storage, the root disk first."""
+    found = disks_of(tx, vm_id)
+    pools_ = tx.among(StoragePool, list({v.pool_id for _, v in found if v.pool_id}))
+    return [(disk, volume, pools_[volume.pool_id or ""]) for disk, volume in found]
 
 
 def _rate(tx: Tx, vm: VirtualMachine, offering: ServiceOffering, network: Network) -> int:
@@ -241,16 +236,14 @@ def _rate(tx: Tx, vm: VirtualMachine, offering: ServiceOffering, network: Networ
     return max(0, RATE.get(tx, zone=vm.zone_id))
 
 
-def machine_spec(tx: Tx, vm_id: str, *, boot_menu: bool = False) -> w.MachineSpec:
+def machine_spec(
+    tx: Tx, vm: VirtualMachine, placed: list[tuple[Disk, Volume, StoragePool]], *, boot_menu: bool = False
+) -> w.MachineSpec:
     """What a host needs to know to run a machine."""
-    vm = tx.one(VirtualMachine, vm_id)
     offering = tx.known(ServiceOffering, vm.service_offering_id)
     details = vm.details or {}
     disks = []
-    placed = disks_of(tx, vm.id)
-    pools_ = tx.among(StoragePool, list({v.pool_id for _, v in placed if v.pool_id}))
-    for disk, volume in placed:
-        pool = pools_[volume.pool_id or ""]
+    for disk, volume, pool in placed:
         rates: Any = tx.known(DiskOffering, volume.disk_offering_id) if volume.disk_offering_id else offering
         disks.append(
             w.DiskSpec(

@@ -423,6 +423,9 @@ def upgrade() -> None:
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("scope_id", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("changed", sa.Text(), nullable=True),
+        sa.Column("changed_by", sa.Text(), nullable=True),
+        sa.Column("before", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_setting")),
         sa.UniqueConstraint("id", name=op.f("uq_setting_id")),
         sa.UniqueConstraint("name", "scope", "scope_id", name=op.f("uq_setting_name_scope_scope_id")),
@@ -1289,6 +1292,23 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_userdata_project_id"), ["project_id"], unique=False)
 
     op.create_table(
+        "virtualrouterelement",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("nsp_id", sa.Text(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["nsp_id"], ["networkserviceprovider.id"], name=op.f("fk_virtualrouterelement_nsp_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_virtualrouterelement")),
+        sa.UniqueConstraint("id", name=op.f("uq_virtualrouterelement_id")),
+        sa.UniqueConstraint("nsp_id", name=op.f("uq_virtualrouterelement_nsp_id")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("virtualrouterelement", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_virtualrouterelement_nsp_id"), ["nsp_id"], unique=False)
+
+    op.create_table(
         "webhook",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
@@ -1958,6 +1978,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_webhook_account_id"))
 
     op.drop_table("webhook")
+    with op.batch_alter_table("virtualrouterelement", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_virtualrouterelement_nsp_id"))
+
+    op.drop_table("virtualrouterelement")
     with op.batch_alter_table("userdata", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_userdata_project_id"))
         batch_op.drop_index(batch_op.f("ix_userdata_domain_id"))
