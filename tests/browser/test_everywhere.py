@@ -37,7 +37,7 @@ def slugs(walk: Walk) -> tuple[list[str], list[str]]:
     """The addresses of all lists, and of all forms."""
     of_nouns = [a.partition("/client/")[2] for a in walk.visit("nouns", whole=True)["every"]]
     of_forms = [a.partition("/client/")[2] for a in walk.visit("commands", whole=True)["every"]]
-    lists = sorted({a for a in of_nouns if a and "/" not in a and "?" not in a})
+    lists = sorted({a for a in of_nouns if a and not set("/?#") & set(a)})
     return lists, sorted({a for a in of_forms if a.startswith("commands/")})
 
 

@@ -132,7 +132,6 @@ def _elements(q: Query, nspid: Provider | None = None) -> None:
     """Lists virtual router elements: whether routers are set to work on a physical network.
 
     nspid: the provider whose element it is
-    enabled: true: those that are set to work; false: those that are not
     """
     if nspid is not None:
         q.where(VirtualRouterElement.c.nsp_id == nspid.id)

@@ -20,15 +20,30 @@ function preferred(): Language {
   return first.slice(0, 2).toLowerCase() as Language;
 }
 
+/** A name without the marks that would turn the words around it (right-to-left overrides and the like). */
+export const calm = (name: string) => name.replace(/[\u202a-\u202e\u2066-\u2069]/g, "");
+
 /** A sentence with its facts in: `{name}` and, in Korean, `{name|을/를}`. */
 export function fill(text: string, facts: Facts = {}): string {
   return text.replace(/\{(\w+)(?:\|([^}]+))?\}/g, (_, name: string, pair?: string) => {
-    const value = String(facts[name] ?? "");
+    const value = calm(String(facts[name] ?? ""));
     return pair ? value + particle(value, pair) : value;
   });
 }
 
+/** Formats of one kind, each made once: making one costs as much as using it a thousand times. */
+export function formats<T, O>(make: (options: O | undefined) => T): (options?: O) => T {
+  const made = new Map<string, T>();
+  return (options) => {
+    const key = options ? JSON.stringify(options) : "";
+    let found = made.get(key);
+    if (!found) made.set(key, (found = make(options)));
+    return found;
+  };
+}
+
 function made(language: Language, sentences: Record<string, string>) {
+  const numbers = formats((options: Intl.NumberFormatOptions | undefined) => new Intl.NumberFormat(language, options));
   return {
     language,
     /** The sentence of a key. */
@@ -36,7 +51,7 @@ function made(language: Language, sentences: Record<string, string>) {
     /** The sentence of a key that may be missing. */
     maybe: (key: string, facts?: Facts) => (key in sentences ? fill(sentences[key], facts) : undefined),
     ...composer(glossary as unknown as Glossary, language),
-    number: (value: number, options?: Intl.NumberFormatOptions) => new Intl.NumberFormat(language, options).format(value),
+    number: (value: number, options?: Intl.NumberFormatOptions) => numbers(options).format(value),
   };
 }
 export type Words = ReturnType<typeof made>;

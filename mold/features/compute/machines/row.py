@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -432,6 +433,7 @@ def _list(
     q: Query,
     ids: list[VirtualMachine] | None = None,
     state: str | None = None,
+    keyword: str | None = None,
     details: list[str] | None = None,
     clusterid: Cluster | None = None,
     podid: Pod | None = None,
@@ -449,6 +451,7 @@ def _list(
     """Lists machines.
 
     state: a state; Present for all that are not destroyed
+    keyword: text in the name or the display name, or the beginning of an address
     details: sets of fields, comma separated: min, nics, volume, all …; default all
     userdata: with user data
     retrieveonlyresourcecount: how many there are and nothing else
@@ -459,6 +462,10 @@ def _list(
     if state is not None:
         word = state.strip().lower()
         q.where(c.state.not_in(("Destroyed", "Expunging")) if word == "present" else sa.func.lower(c.state) == word)
+    if keyword:
+        begins = Nic.c.ip.like(f"{keyword}%")
+        address = re.fullmatch(r"[0-9A-Fa-f]{1,4}[.:][0-9A-Fa-f.:]*", keyword)
+        q.search(keyword, *([c.id.in_(sa.select(Nic.c.machine_id).where(begins))] if address else []))
     if (
         not caller.root
         and not caller.internal
