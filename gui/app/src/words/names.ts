@@ -60,6 +60,8 @@ export function composer(g: Glossary, language: "ko" | "en") {
 
   const noun = (name: string): string => say(g.nouns, name) ?? say(g.nouns, name.replace(/s$/, "")) ?? phrase(name);
   const field = (name: string): string => say(g.fields, name.toLowerCase()) ?? phrase(name);
+  /** What a value of a fixed set is called, or the value itself. */
+  const choice = (value: string): string => say(g.states, value) ?? value;
   const state = (value: string): string => say(g.states, value) ?? say(g.states, value.toLowerCase()) ?? (at && knows(value) ? phrase(value) : at ? value : capital(spaced(value).join(" ")));
   const command = (name: string): string => {
     const whole = say(g.commands, name);
@@ -88,7 +90,7 @@ export function composer(g: Glossary, language: "ko" | "en") {
     return at ? `${what} ${does}` : `${does} ${lower(what)}`;
   };
 
-  return { event, noun, field, state, command, action, phrase, knows, verb: (name: string) => say(g.verbs, split(name)[0]), split };
+  return { event, noun, field, state, choice, command, action, phrase, knows, verb: (name: string) => say(g.verbs, split(name)[0]), split };
 }
 
 const PROPER = /^(Affinity|Zone|Pod|Cisco|Docker|Brocade|Kubernetes|Intel|Xen|Tungsten|Netris|Palo|Swift)/;
