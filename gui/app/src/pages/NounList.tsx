@@ -31,7 +31,7 @@ function NounList({ noun }: { noun: Noun }) {
   const search = useSearch({ strict: false }) as Record<string, string>;
   const about = useDeclared(noun);
   const narrowed = Object.fromEntries(noun.list.params.filter((p) => p.type === "uuid" && p.name !== "id" && search[p.name]).map((p) => [p.name, search[p.name]]));
-  const needs = fieldsOf(noun.list).filter((f) => f.required && !FILTERS[noun.list.name]?.[f.param.name]);
+  const needs = fieldsOf(noun.list).filter((f) => f.required && !FILTERS[noun.list.name]?.[f.param.name] && !(f.param.name in (about?.params ?? {})) && f.param.name !== about?.views?.param);
   const view = about?.views;
   const viewed = view && (view.values().find((v) => v === search[view.param]) ?? view.values()[0]);
   const params = { ...scoped(noun.list, scope), ...FILTERS[noun.list.name], ...about?.params, ...narrowed, ...(view ? { [view.param]: viewed } : {}) };

@@ -35,7 +35,7 @@ export function OwnSecondFactor({ row }: { row: Row }) {
   return (
     <Stack>
       <Group gap="sm"><Mark tone={on ? "good" : must ? "warn" : "calm"}>{w.t(on ? "factor.on" : "factor.off")}</Mark><Text size="sm" c="dimmed">{w.t(on ? "factor.on.about" : "factor.off.about")}</Text></Group>
-      {!offered && !on && <Alert role="note" color="gray">{w.t("factor.denied")}{commands.has("updateConfiguration") && <> <Anchor inherit renderRoot={(p) => <To {...p} to="/configurations?q=enable.user.2fa" />}>{w.t("factor.denied.go")}</Anchor></>}</Alert>}
+      {!offered && !on && <Alert role="note" color="gray">{w.t("factor.denied")}{commands.has("updateConfiguration") && <> <Anchor inherit td="underline" renderRoot={(p) => <To {...p} to="/configurations?q=enable.user.2fa" />}>{w.t("factor.denied.go")}</Anchor></>}</Alert>}
       {step === "rest" && (offered || on) && (
         <Group gap="sm">
           {offered && <Button variant="default" onClick={() => setStep(on ? "prove" : "setup")}>{w.t(on ? "factor.change" : "factor.begin")}</Button>}

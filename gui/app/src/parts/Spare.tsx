@@ -98,7 +98,7 @@ function Statement({ loss, rooms, loads }: { loss: Loss; rooms: Room[]; loads: L
   );
 }
 
-const Link = ({ slug, id, name }: { slug: string; id: string; name: string }) => <Anchor inherit translate="no" renderRoot={(p) => <To {...p} to={pageOf({ slug, id })} />}>{name}</Anchor>;
+const Link = ({ slug, id, name }: { slug: string; id: string; name: string }) => <Anchor inherit td="underline" translate="no" renderRoot={(p) => <To {...p} to={pageOf({ slug, id })} />}>{name}</Anchor>;
 
 function WhatIf({ rooms, loads }: { rooms: Room[]; loads: Load[] }) {
   const w = useWords();
