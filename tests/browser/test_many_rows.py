@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from browserkit import PHONE, chromium, window
-from clouds import Running, running  # noqa: F401
+from clouds import Running
+from clouds import running_here as running  # noqa: F401
 from furnished import multiplied
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from test_app import KOREAN, accessible, fits, no_english, shot, state, url  # noqa: F401

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs
 
 import pytest
 from browserkit import PHONE, chromium, window
-from clouds import Running, running  # noqa: F401
+from clouds import Running
+from clouds import running_here as running  # noqa: F401
 from furnished import multiplied
 from playwright.sync_api import Browser, Page, Request, expect
 from test_app import KOREAN, accessible, fits, no_english, shot, state, url  # noqa: F401

@@ -108,6 +108,7 @@ export function DataTable(p: Props) {
   const [slow] = useDebouncedValue(query, 250);
   const asked = partial && p.source ? seek(p.source.command, slow, picks, p.rows, w) : undefined;
   const sought = useRows(p.source?.command.name ?? "", { ...p.source?.params, ...asked }, Boolean(asked));
+  const seeking = sought.loading || (partial && query !== slow);
   const rows = useMemo(() => {
     if (!sought.rows.length || !asked) return p.rows;
     const here = new Set(p.rows.map((r) => r.id));
@@ -220,7 +221,7 @@ export function DataTable(p: Props) {
           ))}
         </Group>
         <Group gap={6} ml="auto">
-          {((p.fetching && !p.loading) || sought.loading) && <Loader size={16} aria-label={w.t("loading")} />}
+          {((p.fetching && !p.loading) || seeking) && <Loader size={16} aria-label={w.t("loading")} />}
           <Text size="sm" c="dimmed" aria-live="polite">{p.loading ? "" : filtered ? w.t("table.part", { part: w.number(shown.length), all: w.number(total) }) : w.t("table.count", { count: w.number(total) })}</Text>
           {!p.embedded && (
             <>
@@ -245,7 +246,7 @@ export function DataTable(p: Props) {
       </Group>
 
       {p.more && (sortBy || filtered) && <Group gap="xs"><Text size="sm" c="dimmed">{w.t(sortBy ? "table.limit.sorted" : "table.limit", { part: w.number(p.rows.length), all: w.number(total) })}</Text><Button size="xs" variant="light" onClick={p.more}>{w.t("table.all")}</Button></Group>}
-      {(p.fault ?? far.fault ?? sought.fault) && !p.fault ? <FaultNote fault={far.fault ?? sought.fault} again={sought.again} /> : null}
+      {!p.fault && (far.fault ?? sought.fault) ? <FaultNote fault={far.fault ?? sought.fault} again={sought.again} /> : null}
 
       {selects && picked.length > 0 && (
         <Paper p="xs" px="md" pos="sticky" top="calc(var(--app-shell-header-height, 0px) + 6px)" style={{ zIndex: 5 }} shadow="sm" role="region" aria-label={w.t("table.chosen", { count: picked.length })}>
@@ -262,7 +263,7 @@ export function DataTable(p: Props) {
           {p.loading ? (
             <Group p="xl" justify="center" role="status"><Loader size={22} /><Text c="dimmed" size="sm">{w.t("loading")}</Text></Group>
           ) : !length ? (
-            <Stack align="center" p={40} gap="xs">{sought.loading ? <Loader size={20} aria-label={w.t("loading")} /> : filtered ? <Text c="dimmed">{w.t("table.nothing")}</Text> : (p.empty ?? <Text c="dimmed">{w.t("table.empty")}</Text>)}</Stack>
+            <Stack align="center" p={40} gap="xs">{seeking ? <Loader size={20} aria-label={w.t("loading")} /> : filtered ? <Text c="dimmed">{w.t("table.nothing")}</Text> : (p.empty ?? <Text c="dimmed">{w.t("table.empty")}</Text>)}</Stack>
           ) : phone ? (
             <div className="cards" ref={list} role="list" aria-label={p.title} style={{ height: virtual.getTotalSize(), position: "relative" }}>
               {virtual.getVirtualItems().map((item) => {
