@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from browserkit import DESKTOP, PHONE, chromium, window
-from clouds import Running, free_ports, running  # noqa: F401
+from clouds import Running, free_ports
+from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
 from test_app import KOREAN, accessible, fits, no_english, shot, sign_in, url
 

@@ -13,7 +13,8 @@ import pyotp
 import pytest
 import samlkit
 from browserkit import PHONE, chromium, window
-from clouds import Running, running  # noqa: F401
+from clouds import Running
+from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
 from test_app import KOREAN, fits, sign_in
 from test_operator import call, checked, opened

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from browserkit import PHONE, chromium, window
-from clouds import Running, running  # noqa: F401
+from clouds import Running
+from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, expect
 from test_app import KOREAN, state, url  # noqa: F401
 from test_tenant import commands, english, looked_at

@@ -35,6 +35,8 @@ export interface Declared {
   create?: string[];
   /** A page of its own for making one, by its address below /client. */
   createPage?: string;
+  /** What stands on the button that leads there; default: the name of the first command that makes one. */
+  createLabel?: () => string;
   /** Why a command does not go now: true, or the reason as a sentence. */
   ready?: Record<string, (row: Row) => true | string>;
   /** Parameters shown first in the form of a command. */

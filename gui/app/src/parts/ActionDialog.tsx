@@ -72,7 +72,7 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
   const heading = <Text fw={650} fz="lg">{row && !asks ? title : w.command(what.command)}</Text>;
   if (asks || updates || (!row && fields.length > 3))
     return <Drawer opened onClose={close} position="right" size={phone ? "100%" : 520} title={heading} closeButtonProps={{ "aria-label": w.t("close") }}>{body}</Drawer>;
-  return <Modal opened onClose={close} fullScreen={phone && fields.length > 2} title={heading} size="md" closeButtonProps={{ "aria-label": w.t("close") }}>{body}</Modal>;
+  return <Modal opened onClose={close} fullScreen={phone && fields.length > 6} title={heading} size="md" closeButtonProps={{ "aria-label": w.t("close") }}>{body}</Modal>;
 }
 
 type Outcome = { row: Row; state: "waiting" | "busy" | "good" | "bad"; why?: string; said?: string };

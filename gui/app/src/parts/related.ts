@@ -1,4 +1,5 @@
 import type { Noun } from "../api/model";
+import { FILTERS } from "./fields";
 
 /** Nouns whose list can be narrowed to this one, and the parameter that does it. */
 export function relatedOf(nouns: Noun[], noun: Noun): { noun: Noun; param: string }[] {
@@ -6,6 +7,7 @@ export function relatedOf(nouns: Noun[], noun: Noun): { noun: Noun; param: strin
   return nouns.flatMap((n) => {
     if (n === noun || /^list(Events|AsyncJobs|Capacity|Annotations|Configurations|Alerts|Tags)$/.test(n.list.name)) return [];
     const p = n.list.params.find((x) => x.type === "uuid" && !x.refused && x.related?.split(",").includes(noun.list.name) && (x.name === `${stem}id` || !/^(account|domain|project)id$/.test(x.name)) && x.name !== "id");
-    return p ? [{ noun: n, param: p.name }] : [];
+    const whole = n.list.params.every((x) => !x.required || x.refused || x === p || x.name in (FILTERS[n.list.name] ?? {}));
+    return p && whole ? [{ noun: n, param: p.name }] : [];
   });
 }

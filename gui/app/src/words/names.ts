@@ -12,6 +12,13 @@ export interface Glossary {
   states: Record<string, Entry>;
 }
 
+/** The glossary as far as one language needs it: the other one weighs as much again. */
+export function half(g: Glossary, language: "ko" | "en"): Glossary {
+  const cut = (entry: Entry): Entry | [string] => (language === "ko" ? (typeof entry === "string" ? entry : entry[1]) : typeof entry === "string" ? "" : [entry[0]]);
+  const tables = Object.entries(g).map(([name, table]) => [name, Object.fromEntries(Object.entries(table as Record<string, Entry>).map(([key, entry]) => [key, cut(entry)]))]);
+  return Object.fromEntries(tables) as Glossary;
+}
+
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 const spaced = (text: string) => text.replace(/Virtual ?Machine/g, "Virtualmachine").replace(/([a-z\d])([A-Z])/g, "$1 $2").replace(/([A-Z]+)([A-Z][a-z])/g, "$1 $2").split(/[\s_.:-]+/).filter(Boolean);
 
