@@ -120,6 +120,9 @@ export function DataTable(p: Props) {
   }, [p.loading, width, chosen.size > 0, facets.length]);
   const virtual = useWindowVirtualizer({ count: shown.length, estimateSize: () => (phone ? 124 : 46), overscan: 12, scrollMargin: top, getItemKey: (i) => String(shown[i]?.id ?? i) });
 
+  // Rows measured as cards are not so high as rows of a table.
+  useEffect(() => virtual.measure(), [phone]);
+
   const picked = shown.filter((r) => chosen.has(String(r.id)));
   const selects = Boolean(p.bulk?.length);
   const toggle = (row: Row) => setChosen((old) => {
