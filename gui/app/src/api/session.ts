@@ -55,6 +55,8 @@ export const halfway = (): (Session & Record<string, unknown>) | undefined => (h
 export const isHalf = () => half !== null;
 export const current = () => half ?? session;
 export const isAdmin = () => session?.type === "1";
+/** Whether one sees the things of one's own account alone, so that it need not be named. */
+export const isPlain = () => session?.type === "0";
 
 /** A sign-in succeeded. True when the page may stay as it is, because the same user came back. */
 export function signedIn(made: Session): boolean {

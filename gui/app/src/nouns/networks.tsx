@@ -1,12 +1,15 @@
 import { Button } from "@mantine/core";
 import { IconSitemap } from "@tabler/icons-react";
 import { To } from "../parts/To";
+import { isPlain } from "../api/session";
 import { words } from "../words";
 import { noun } from "./index";
 
 export default noun({
   list: "listNetworks",
-  columns: ["name", "state", "type", "cidr", "networkofferingname", "zonename", "account", "created"],
+  get columns() {
+    return ["name", "state", "type", "cidr", { field: "networkofferingname", wide: 1.6 }, "zonename", ...(isPlain() ? [] : ["account"]), "created"];
+  },
   facets: ["state", "type", "zonename"],
   primary: ["restartNetwork", "updateNetwork"],
   create: ["createNetwork"],

@@ -1,6 +1,6 @@
 import { Progress, Stack, Text } from "@mantine/core";
 import type { Row } from "../api/client";
-import { current } from "../api/session";
+import { current, isAdmin } from "../api/session";
 import { Mark } from "../parts/State";
 import { Sharing, sought, Zones } from "../parts/TemplateTabs";
 import { UploadList } from "../parts/UploadList";
@@ -8,6 +8,9 @@ import { words } from "../words";
 import { noun } from "./index";
 
 const ready = (row: Row) => row.isready === true || words().t("templates.needs.ready");
+
+/** A template that others share with one is used, not changed. */
+const own = (row: Row): true | string => isAdmin() || current()?.type !== "0" || row.account === current()?.account || Boolean(row.projectid) || words().t("templates.notown", { account: String(row.account) });
 
 /** Ready, on its way, or why not: the status itself is a sentence of the server. */
 function Ready({ row }: { row: Row }) {
@@ -29,7 +32,11 @@ export default noun({
   createPage: "/templates-new",
   createLabel: () => words().t("templates.new"),
   primary: ["updateTemplate", "updateTemplatePermissions"],
-  ready: { updateTemplatePermissions: ready },
+  ready: {
+    updateTemplate: own,
+    updateTemplatePermissions: (row) => (own(row) === true ? ready(row) : own(row)),
+    deleteTemplate: own,
+  },
   first: { updateTemplatePermissions: ["ispublic", "isfeatured", "isextractable"], updateTemplate: ["name", "displaytext", "ostypeid", "passwordenabled", "sshkeyenabled", "isdynamicallyscalable"] },
   related: false,
   banner: () => <UploadList />,

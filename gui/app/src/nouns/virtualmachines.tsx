@@ -1,5 +1,5 @@
 import type { Row } from "../api/client";
-import { isAdmin } from "../api/session";
+import { isAdmin, isPlain } from "../api/session";
 import { Console, ConsoleButtons } from "../machine/Console";
 import { Ends, Gone, mayEnd } from "../machine/Ends";
 import { Disks, Nics } from "../machine/Tabs";
@@ -18,7 +18,7 @@ const called: Column = { field: "name", value: (row) => (row.displayname && row.
 export default noun({
   list: "listVirtualMachines",
   get columns() {
-    return [called, "state", "ipaddress", "serviceofferingname", ...(isAdmin() ? ["hostname"] : []), "zonename", "account", { field: "tags", facet: true, values: tagsOf }];
+    return [called, "state", "ipaddress", "serviceofferingname", ...(isAdmin() ? ["hostname"] : []), "zonename", ...(isPlain() ? [] : ["account"]), { field: "tags", facet: true, values: tagsOf }];
   },
   facets: ["state", "zonename"],
   primary: ["startVirtualMachine", "stopVirtualMachine", "rebootVirtualMachine"],

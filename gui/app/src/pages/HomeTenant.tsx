@@ -59,7 +59,7 @@ function Machines() {
   const shown = (found.data ?? []).filter(([state, count]) => count > 0 || /^(Running|Stopped|Error)$/.test(state));
   return (
     <section aria-label={w.noun("VirtualMachines")}>
-      <SimpleGrid cols={{ base: 2, sm: 3, lg: Math.max(3, shown.length) }} spacing="md">
+      <SimpleGrid cols={{ base: shown.length === 3 ? 3 : 2, sm: 3, lg: Math.max(3, shown.length) }} spacing={{ base: "xs", sm: "md" }}>
         {found.isPending ? [1, 2, 3].map((n) => <Skeleton key={n} h={92} radius="lg" />) : shown.map(([state, count]) => (
           <Paper key={state} p="md" component={StateLink} state={state} className="plain">
             <State value={state} />

@@ -68,7 +68,7 @@ function NounList({ noun }: { noun: Noun }) {
           title={title} columns={columns} shown={shown} {...found} source={{ command: noun.list, params }} to={to}
           bulk={bulk.map((c) => ({ label: w.action(c, noun.name), danger: DANGEROUS.test(c) && !/^stop/.test(c), run: (rows) => act({ command: c, noun, rows, param: about.param?.[c] }) }))}
           menu={noun.actions.length ? (row) => <ActionMenu noun={noun} about={about} row={row}><ActionIcon variant="subtle" color="gray" aria-label={w.t("row.menu", { name: String(row.name ?? row.id ?? "") })}><IconDots size={18} /></ActionIcon></ActionMenu> : undefined}
-          empty={<><Text c="dimmed">{w.t("list.empty", { name: title })}</Text>{about.createPage && create.length > 0 && <Button variant="light" renderRoot={(p) => <To {...p} to={about.createPage} />}>{about.createLabel?.() ?? w.command(create[0])}</Button>}{create.length === 1 && !about.createPage && <Button variant="light" onClick={() => make(create[0])}>{w.command(create[0])}</Button>}</>}
+          empty={<><Text c="dimmed">{w.t("list.empty", { name: title })}</Text>{about.createPage && create.length > 0 && <Button variant="light" renderRoot={(p) => <To {...p} to={about.createPage} />}>{about.createLabel?.() ?? w.command(create[0])}</Button>}{!about.createPage && create.length > 0 && <Group gap="xs" justify="center">{create.slice(0, 2).map((c) => <Button key={c} variant="light" onClick={() => make(c)}>{w.command(c)}</Button>)}</Group>}</>}
         />
       )}
     </Stack>

@@ -160,6 +160,8 @@ export function DataTable(p: Props) {
     if (beyond) far.want(...(beyond.split(" ").map(Number) as [number, number]));
   }, [beyond]);
 
+  // Rows measured as cards are not so high as rows of a table.
+  useEffect(() => virtual.measure(), [phone]);
 
   const picked = [...shown.filter((r) => chosen.has(String(r.id))), ...(whole ? [...chosen.values()].filter((r) => !shown.some((s) => s.id === r.id)) : [])];
   const selects = Boolean(p.bulk?.length);

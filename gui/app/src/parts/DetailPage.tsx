@@ -102,10 +102,14 @@ export function DetailPage({ noun, id }: { noun: Noun; id: string }) {
   );
 }
 
+/** Fields that say nothing beside others: an id beside a name of the same thing, and what is equal to another. */
+const SAME: Record<string, string[]> = { guestosid: ["osdisplayname", "ostypename"], ostypeid: ["osdisplayname", "ostypename"], virtualmachineid: ["vmname"], related: ["id"], domainpath: ["domain"], displayname: ["name"], vmname: ["vmdisplayname"], virtualsize: ["size"] };
+const ID = /id$/;
+
 function Overview({ noun, about, row }: { noun: Noun; about: Declared; row: Row }) {
   const w = useWords();
   const hides = new Set(about.hides?.(row));
-  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && !hides.has(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && (`${f.slice(0, -2)}name` in row || f.slice(0, -2) in row)) && !(Array.isArray(row[f]) && !row[f].length));
+  const fields = Object.keys(row).filter((f) => !HIDDEN.test(f) && !hides.has(f) && row[f] !== "" && row[f] !== null && !(f.endsWith("id") && f !== "id" && (`${f.slice(0, -2)}name` in row || f.slice(0, -2) in row)) && !(Array.isArray(row[f]) && !row[f].length) && !SAME[f]?.some((other) => other in row && (ID.test(f) || row[other] === row[f])));
   const order = [...noun.fields.keys()];
   const all = fields.sort((a, b) => Number(b === "id") * -1 + Number(a === "id") || order.indexOf(a) - order.indexOf(b));
   const groups = about.overview ?? [{ title: () => w.t("overview.about"), fields: all }];

@@ -67,7 +67,7 @@ export function text(field: string, value: unknown, w: Words = words()): string 
   if (typeof value === "boolean") return w.t(value ? "yes" : "no");
   if (Array.isArray(value)) return value.map((v) => (typeof v === "object" && v ? nameOf(v as Row) || pairs(v as Row, w) : String(v))).join(", ");
   if (typeof value === "object") return Object.entries(value).map(([k, v]) => `${k}=${v}`).join(", ");
-  if (STATE.test(field)) return w.state(String(value));
+  if (STATE.test(field) || (field === "type" && /^(Isolated|Shared)$/.test(String(value)))) return w.state(String(value));
   if (CHOICE.test(field) && typeof value === "string") return w.maybe(`value.${field}.${value}`) ?? w.choice(value);
   if (BYTES.test(field) && Number.isFinite(Number(value))) return bytes(Number(value), w);
   if (MIB.test(field) && Number.isFinite(Number(value))) return bytes(Number(value) * 1024 ** 2, w);
@@ -92,6 +92,7 @@ export function rememberedText(w: Words): typeof text {
 /** The page of what a field names (`zonename` beside `zoneid`), when the caller may list such things. */
 export function linkOf(model: Model, field: string, row: Row): { slug: string; id: string } | undefined {
   const base = field.replace(/(display)?name$/, "").replace(/id$/, "");
+  if (/^vm(display)?name$/.test(field) && row.virtualmachineid && model.nouns.has("listVirtualMachines")) return { slug: "virtualmachines", id: String(row.virtualmachineid) };
   if (!base && field !== "name") return undefined;
   const id = row[`${base}id`];
   if (!base || !id || typeof id !== "string" || (field === base && !/^(account|domain|project|ipaddress)$/.test(field))) return undefined;

@@ -131,7 +131,7 @@ function BottomTabs({ toggle }: { toggle: () => void }) {
   return (
     <nav className="bottomtabs" aria-label={w.t("tabs")}>
       {tab("/", w.t("nav.home"), IconHome2)}
-      {tab("/virtualmachines", w.noun("VirtualMachines"), IconCloudComputing)}
+      {tab("/virtualmachines", w.t("tabs.machines"), IconCloudComputing)}
       {tab("/asyncjobs", w.t("jobs"), IconActivity)}
       {model.commands.has("listAlerts") ? tab("/alerts", w.t("alerts"), IconBell) : tab("/eventlog", w.noun("Events"), IconBell)}
       <button type="button" onClick={toggle}><IconMenu2 size={21} aria-hidden />{w.t("all")}</button>
