@@ -4,7 +4,7 @@
 //
 // For another connection it needs another ticket. It asks the signed-in pages of the same server in this browser, on
 // the channel `mold-console`: {wants: "ticket", machine, number}; one of them calls createConsoleEndpoint and answers
-// {ticket, number}. When none does, it says so.
+// {ticket, number}, or {away: true, number} while the server does not answer. When none does, it says so.
 
 import RFB from "./novnc-1.7.0/core/rfb.js";
 import { HANGUL, HANJA, keysFor, usKey } from "./keys.js";
@@ -27,8 +27,17 @@ const at = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
 const title = (asked.get("title") ?? "").slice(0, 120);
 const machine = (asked.get("machine") ?? "").slice(0, 64);
-const language = (navigator.languages ?? [navigator.language]).find((each) => /^(ko|en)\b/i.test(each)) ?? "en";
+const language = chosen() ?? (navigator.languages ?? [navigator.language]).find((each) => /^(ko|en)\b/i.test(each)) ?? "en";
 const words = await (await fetch(`words/${language.slice(0, 2).toLowerCase()}.json`)).json();
+
+/** The language that was chosen in the web console of this browser. */
+function chosen() {
+  try {
+    return /^(ko|en)$/.exec(localStorage.getItem("mold.language") ?? "")?.[0] ?? null;
+  } catch {
+    return null; // a browser that keeps nothing
+  }
+}
 
 let rfb = null;
 const waiting = []; // keys that are still to be pressed
@@ -86,20 +95,23 @@ function connect(ticket) {
   });
 }
 
-/** A new ticket from a signed-in page of this browser, or null. */
+/** A new ticket from a signed-in page of this browser; null when there is none, false when it got no answer itself. */
 function newTicket() {
   if (!machine || typeof BroadcastChannel === "undefined") return Promise.resolve(null);
   return new Promise((resolve) => {
     const channel = new BroadcastChannel("mold-console");
     const number = Math.random();
+    let none = null;
     const done = (ticket) => {
       channel.close();
       clearTimeout(late);
       resolve(ticket);
     };
-    const late = setTimeout(() => done(null), TICKET_WAIT);
+    const late = setTimeout(() => done(none), TICKET_WAIT);
     channel.onmessage = ({ data }) => {
-      if (data?.number === number && typeof data.ticket === "string") done(data.ticket);
+      if (data?.number !== number) return;
+      if (typeof data.ticket === "string") done(data.ticket);
+      else if (data.away) none = false;
     };
     channel.postMessage({ wants: "ticket", machine, number });
   });
@@ -116,7 +128,7 @@ async function run(ticket) {
     await new Promise((resolve) => setTimeout(resolve, TRIES[tried]));
     const next = await newTicket();
     if (next === null) break;
-    end = await connect(next);
+    end = next ? await connect(next) : { ...end, shown: false };
   }
   notice(end);
   at("again").disabled = false;
@@ -136,7 +148,7 @@ async function again() {
   at("again").disabled = true;
   status(word("asking"));
   const ticket = await newTicket();
-  if (ticket !== null) {
+  if (ticket) {
     await run(ticket);
     return;
   }

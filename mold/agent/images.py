@@ -16,7 +16,7 @@ import structlog
 
 from mold.agent import config, fetching, imaging, pools, qcow2, streams
 from mold.agent.serve import Work, serves
-from mold.agent.sink import Checksum, Sink
+from mold.agent.sink import PIECE, Checksum, Sink
 from mold.base import egress
 from mold.base.errors import Failed, Invalid
 from mold.base.units import MIB
@@ -57,7 +57,62 @@ async def receive(call: w.ReceiveImage, work: Work) -> w.ImageFacts:
             async for piece in pieces:
                 yield piece
 
-    return await _take(call, work, source)
+    facts = await _take(call, work, source)
+    await _forget_parts(call, work)
+    return facts
+
+
+@serves(w.ReceivePart)
+async def receive_part(call: w.ReceivePart, work: Work) -> w.PartFacts:
+    """Add to a file that arrives in parts; however the stream ends, what came is kept for the next part."""
+    final = await _final(call, work)
+    path = _sent(final)
+    async with (
+        work.here.lock(f"image {final}"),
+        work.here.transfers,
+        contextlib.aclosing(streams.pieces(work.here, call.dial, call.ticket)) as pieces,
+    ):
+        handle, there = await pools.in_thread(work, "open the file", lambda: _opened(path, call.offset))
+        try:
+            if there < call.offset:
+                return w.PartFacts(arrived=there)
+            looked = there = call.offset
+            async for piece in pieces:
+                there += len(piece)
+                if there > call.max_size:
+                    raise Invalid(f"The file is larger than the {call.max_size} bytes that are allowed.", maximum=call.max_size)
+                if there - looked >= LOOK_EVERY:
+                    looked = there
+                    await pools.in_thread(work, "measure the store", lambda: pools.room(path.parent, 0))
+                await pools.in_thread(work, "write the file", partial(_write, handle, piece))
+            await pools.in_thread(work, "save the file", lambda: os.fsync(handle), seconds=FSYNC_SECONDS)
+        except OSError as error:
+            if pools.is_full(error):
+                raise pools.full(path.parent, pools.free(path.parent), call.max_size) from error
+            raise
+        finally:
+            os.close(handle)
+    return w.PartFacts(arrived=there)
+
+
+@serves(w.KeepParts)
+async def keep(call: w.KeepParts, work: Work) -> w.ImageFacts:
+    """Make an image of what came in parts, and remove that."""
+    path = _sent(await _final(call, work))
+
+    async def source(announce: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+        try:
+            file = await pools.in_thread(work, "open the file", lambda: path.open("rb"))
+        except FileNotFoundError:
+            raise Failed("The file that was sent is not in the store any more; send it again.") from None
+        with file:
+            announce(os.fstat(file.fileno()).st_size)
+            while piece := await pools.in_thread(work, "read the file", lambda: file.read(PIECE)):
+                yield piece
+
+    facts = await _take(call, work, source)
+    await _forget_parts(call, work)
+    return facts
 
 
 @serves(w.RemoveImage)
@@ -72,17 +127,49 @@ async def remove(call: w.RemoveImage, work: Work) -> w.Done:
     return w.Done()
 
 
+async def _final(call: Taken | w.ReceivePart, work: Work) -> Path:
+    """Where an image will lie."""
+    form = pools.file_format(call.format)
+    if call.max_size <= 0:
+        raise Invalid(f"An image cannot have at most {call.max_size} bytes.", maximum=call.max_size)
+    return await pools.ready(work, call.store) / "images" / f"{pools.checked(call.image)}.{form}"
+
+
+async def _forget_parts(call: Taken, work: Work) -> None:
+    path = _sent(await _final(call, work))
+    await pools.in_thread(work, "remove the file", lambda: path.unlink(missing_ok=True))
+
+
+def _sent(final: Path) -> Path:
+    """The file that arrives in parts, the same for all hosts of a store; goes with its image (`pools.discard`)."""
+    return final.with_name(f".{final.name}.sent.part")
+
+
+def _opened(path: Path, offset: int) -> tuple[int, int]:
+    """The file opened for writing, and its size before; cut to `offset` when it is longer."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    there = os.fstat(handle).st_size
+    if there >= offset:
+        os.ftruncate(handle, offset)
+        os.lseek(handle, offset, os.SEEK_SET)
+    return handle, there
+
+
+def _write(handle: int, piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+
+
+Taken = w.FetchImage | w.ReceiveImage | w.KeepParts
 Source = Callable[[Callable[[int], None]], AsyncGenerator[bytes, None]]
 
 
-async def _take(call: w.FetchImage | w.ReceiveImage, work: Work, source: Source) -> w.ImageFacts:
+async def _take(call: Taken, work: Work, source: Source) -> w.ImageFacts:
     """Bring an image into its store, whatever it comes from; nothing is left of one that is refused."""
-    form = pools.file_format(call.format)
     Checksum(call.checksum)
-    folder = await pools.ready(work, call.store)
-    final = folder / "images" / f"{pools.checked(call.image)}.{form}"
-    if call.max_size <= 0:
-        raise Invalid(f"An image cannot have at most {call.max_size} bytes.", maximum=call.max_size)
+    final = await _final(call, work)
+    folder = final.parent.parent
     async with work.here.lock(f"image {final}"), work.here.transfers:
         if await pools.in_thread(work, "look for the image", final.exists):
             return await pools.in_thread(work, "read the notes", lambda: _noted(final))
@@ -100,7 +187,7 @@ async def _take(call: w.FetchImage | w.ReceiveImage, work: Work, source: Source)
     return facts
 
 
-async def _bring(call: w.FetchImage | w.ReceiveImage, work: Work, source: Source, part: Path) -> w.ImageFacts:
+async def _bring(call: Taken, work: Work, source: Source, part: Path) -> w.ImageFacts:
     expected = 0
 
     def announce(length: int) -> None:

@@ -45,6 +45,8 @@ class Store:
 
     volumes: dict[str, int] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
+    """Bytes of files that arrive in parts."""
 
 
 @dataclass
@@ -146,9 +148,14 @@ class Simulator:
 
     async def pour(self, host: str, make: Callable[[str, str], w.Call], pieces: AsyncIterator[bytes]) -> w.Facts:
         """Take bytes as a host would over a stream of its own, and throw them away."""
-        async for _ in pieces:
-            pass
-        return await self.ask(host, make("", ""))
+        call = make("", "")
+        sent = self._store(call.store).sent if isinstance(call, w.ReceivePart) else {}
+        if isinstance(call, w.ReceivePart):
+            sent[call.image] = min(call.offset, sent.get(call.image, 0))
+        async for piece in pieces:
+            if isinstance(call, w.ReceivePart) and sent[call.image] >= call.offset:
+                sent[call.image] += len(piece)
+        return await self.ask(host, call)
 
     # -- answers, one per call -------------------------------------------------------------------------------
 
@@ -195,8 +202,18 @@ class Simulator:
         self._store(call.store).images[call.image] = IMAGE_BYTES
         return w.ImageFacts(size=IMAGE_BYTES, physical=IMAGE_BYTES, format=call.format, checksum=call.checksum)
 
+    def do_ReceivePart(self, box: Box, call: w.ReceivePart, host: str) -> w.PartFacts:
+        return w.PartFacts(arrived=self._store(call.store).sent.get(call.image, 0))
+
+    def do_KeepParts(self, box: Box, call: w.KeepParts, host: str) -> w.ImageFacts:
+        held = self._store(call.store)
+        held.sent.pop(call.image, None)
+        held.images[call.image] = IMAGE_BYTES
+        return w.ImageFacts(size=IMAGE_BYTES, physical=IMAGE_BYTES, format=call.format, checksum=call.checksum)
+
     def do_RemoveImage(self, box: Box, call: w.RemoveImage, host: str) -> w.Done:
         self._store(call.store).images.pop(call.image, None)
+        self._store(call.store).sent.pop(call.image, None)
         return w.Done()
 
     def do_PlaceImage(self, box: Box, call: w.PlaceImage, host: str) -> w.VolumeFacts:

@@ -363,6 +363,11 @@ def application(manager: Manager) -> Starlette:
         return response(answer)
 
     async def receive(http: HttpRequest) -> Response:
+        match http.method:
+            case "HEAD":
+                return await upload.there(manager, http)
+            case "PATCH":
+                return await upload.take_part(manager, http)
         return await upload.take(manager, http)
 
     async def live(http: HttpRequest) -> Response:
@@ -391,7 +396,7 @@ def application(manager: Manager) -> Starlette:
     routes: list[Any] = [
         Route("/client/api", api, methods=["GET", "POST", "OPTIONS"]),
         Route("/client/api/{rest:path}", api, methods=["GET", "POST", "OPTIONS"]),
-        Route("/client/upload/{id}", receive, methods=["POST"]),
+        Route("/client/upload/{id}", receive, methods=["HEAD", "POST", "PATCH"]),
         Route("/client/events", live, methods=["GET"]),
         Route("/client/openapi.json", document),
         WebSocketRoute("/client/console/websockify", screen),

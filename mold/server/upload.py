@@ -1,10 +1,16 @@
-"""Files sent over HTTP: multipart form data read piece by piece and handed on; nothing is kept here."""
+"""Files sent over HTTP, read piece by piece and handed on; nothing is kept here.
+
+`POST` takes a whole file as multipart form data.  `PATCH` takes a part of one as it is, in the manner of the resumable
+uploads of tus: `Upload-Offset` says where the part begins, `Upload-Length` how many bytes the file has; `HEAD` answers
+with both.  A part that begins elsewhere than the file ends gets 409 and the offset to go on from; while another part is
+taken the answer is 423.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -17,8 +23,10 @@ from starlette.responses import JSONResponse, Response
 from mold.base import ids
 from mold.base.errors import Failed, Invalid, NotFound, Refusal
 from mold.features.storage import uploads
-from mold.features.storage.uploads import INCOMING, Incoming
+from mold.features.storage.templates import Template
+from mold.features.storage.uploads import INCOMING, Incoming, Misplaced, UnderWay
 from mold.server.app import Manager
+from mold.store import Tx
 from mold.work import Job, error_of
 
 log = structlog.get_logger()
@@ -30,6 +38,8 @@ FIELDS_MAX = 64 * 1024
 DRAIN_BYTES = 8 << 20
 DRAIN_SECONDS = 2.0
 WORDS = ("x-signature", "x-metadata", "x-expires")
+PART_TYPE = "application/offset+octet-stream"
+BEYOND = "The part goes beyond the length that the file has."
 
 
 class Form:
@@ -126,22 +136,111 @@ async def take(manager: Manager, http: HttpRequest) -> Response:
         return JSONResponse({"uploadresponse": body}, status_code=no.code, headers={"Connection": "close"})
 
 
-async def _take(manager: Manager, http: HttpRequest) -> Job:
+async def there(manager: Manager, http: HttpRequest) -> Response:
+    """Answer `HEAD /client/upload/<id>`: how much of a file that is sent in parts is there."""
+    try:
+        template, headers = _named(http)
+        offset, length = await manager.engine.reading(lambda tx: uploads.sent(tx, template, headers))
+    except Refusal as no:
+        return Response(status_code=_status(no), headers={"Cache-Control": "no-store"})
+    return Response(headers={**_progress(offset, length), "Cache-Control": "no-store"})
+
+
+async def take_part(manager: Manager, http: HttpRequest) -> Response:
+    """Answer `PATCH /client/upload/<id>`: a part of a file; `success` once the file is whole and a template."""
+    try:
+        job = await _take_part(manager, http)
+        if job.status == 2:
+            raise error_of(job)
+        template = await manager.engine.reading(lambda tx: tx.one(Template, job.args["template"]))
+        told: dict[str, Any] = {"id": template.id, "jobid": job.id, "success": template.state == "Ready"}
+        return JSONResponse({"uploadresponse": told}, headers=_progress(template.sent_bytes, template.sent_length))
+    except Refusal as no:
+        log.info("part of an upload refused", text=no.text, inner=no.inner)
+        await _drain(http)
+        body = manager.door.refused(no, None)
+        where = {"Upload-Offset": str(no.facts["offset"])} if isinstance(no, Misplaced) else {}
+        return JSONResponse({"uploadresponse": body}, status_code=_status(no), headers={"Connection": "close", **where})
+
+
+def _status(no: Refusal) -> int:
+    return 409 if isinstance(no, Misplaced) else 423 if isinstance(no, UnderWay) else no.code
+
+
+def _progress(offset: int, length: int) -> dict[str, str]:
+    return {"Upload-Offset": str(offset), **({"Upload-Length": str(length)} if length else {})}
+
+
+def _named(http: HttpRequest) -> tuple[str, dict[str, str]]:
+    """The template that a request is about, and the headers that give the right to send its file."""
     template = str(http.path_params["id"])
     if not ids.UUID.fullmatch(template):
         raise NotFound("There is no such upload.")
+    return template.lower(), {name: http.headers.get(name, "") for name in WORDS}
+
+
+async def _take_part(manager: Manager, http: HttpRequest) -> Job:
+    template, headers = _named(http)
+    if http.headers.get("content-type", "").partition(";")[0].strip().lower() != PART_TYPE:
+        raise Invalid(f"Send a part of a file with the Content-Type {PART_TYPE}.")
+    offset, length = (ids.whole(http.headers.get(name, "")) for name in ("upload-offset", "upload-length"))
+    if offset is None or not length or offset >= length:
+        raise Invalid("Say with Upload-Offset where the part begins, and with Upload-Length how many bytes the file has.")
+    if offset + (ids.whole(http.headers.get("content-length", "")) or 0) > length:
+        raise Invalid(BEYOND)
+    upload = ids.new_id()
+    incoming = INCOMING[upload] = Incoming(length, offset)
+    engine = manager.engine
+    return await _through(
+        manager,
+        upload,
+        lambda tx: uploads.claim_part(tx, engine, template, headers, offset, length, upload),
+        _feed_part(http, incoming),
+    )
+
+
+async def _feed_part(http: HttpRequest, incoming: Incoming) -> None:
+    """Hand a part on; however it ends, what came is kept."""
+    arrived = incoming.offset
+    end: Refusal | None = None
+    with contextlib.suppress(ClientDisconnect, TimeoutError):
+        async for data in _chunks(http):
+            arrived += len(data)
+            if arrived > incoming.length:
+                end = Invalid(BEYOND)
+                break
+            await incoming.put(data)
+    await incoming.put(end)
+
+
+async def _take(manager: Manager, http: HttpRequest) -> Job:
+    template, headers = _named(http)
     form = Form(http.headers.get("content-type", ""))
     length = http.headers.get("content-length", "")
-    headers = {name: http.headers.get(name, "") for name in WORDS}
     upload = ids.new_id()
     incoming = INCOMING[upload] = Incoming(ids.whole(length) or 0)
     engine = manager.engine
+    return await _through(
+        manager,
+        upload,
+        lambda tx: uploads.claim(tx, engine, template, headers, incoming.length, upload),
+        _feed(http, form, incoming),
+    )
+
+
+async def _through(
+    manager: Manager, upload: str, claim: Callable[[Tx], Job], feed: Coroutine[Any, Any, None]
+) -> Job:
+    """Begin the operation that takes what `feed` hands on, and wait for its end."""
     try:
-        job = await engine.writing(
-            lambda tx: uploads.claim(tx, engine, template.lower(), headers, incoming.length, upload)
-        )
+        job = await manager.engine.writing(claim)
+    except BaseException:
+        feed.close()
+        INCOMING.pop(upload, None)
+        raise
+    try:
         over = asyncio.create_task(_over(manager, job))
-        feeding = asyncio.create_task(_feed(http, form, incoming))
+        feeding = asyncio.create_task(feed)
         try:
             await asyncio.wait({over, feeding}, return_when=asyncio.FIRST_COMPLETED)
             return await over

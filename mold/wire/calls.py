@@ -204,6 +204,41 @@ class ReceiveImage(Call, tag=True, kw_only=True, frozen=True):
     ticket: str
 
 
+class PartFacts(Facts, kw_only=True, frozen=True):
+    """What is there of a file that arrives in parts. `arrived` is in bytes."""
+
+    arrived: int
+
+
+class ReceivePart(Call, tag=True, kw_only=True, frozen=True):
+    """Add what comes over a stream to the file that an image is to be made of, from byte `offset` on, and keep it.
+
+    What lies there beyond `offset` is cut off.  When less lies there nothing is taken, and the answer says how much does.
+    """
+
+    gives = PartFacts
+    seconds: ClassVar[float] = 3600
+    store: PoolSpec
+    image: str
+    format: str
+    offset: int
+    max_size: int
+    dial: str
+    ticket: str
+
+
+class KeepParts(Call, tag=True, kw_only=True, frozen=True):
+    """Make an image of the file that came in parts, with the checks of `FetchImage`; the file goes, unless they fail."""
+
+    gives = ImageFacts
+    seconds: ClassVar[float] = 3600
+    store: PoolSpec
+    image: str
+    format: str
+    checksum: str = ""
+    max_size: int
+
+
 class RemoveImage(Call, tag=True, kw_only=True, frozen=True):
     """Remove an image from a store, whole or half-fetched."""
 
@@ -531,6 +566,8 @@ AnyCall = (
     | MountStore
     | FetchImage
     | ReceiveImage
+    | ReceivePart
+    | KeepParts
     | RemoveImage
     | PlaceImage
     | RemovePlaced

@@ -98,10 +98,14 @@ class Machine:
             assert time.monotonic() < until, f"{path} in the guest: {there!r}, expected {content!r}"
             time.sleep(0.5)
 
-    def agent(self) -> int:
-        """The process of the agent, a child of quickstart."""
+    def child(self, program: bytes) -> int:
+        """The process of a program that quickstart runs."""
         mine = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return next(int(pid) for pid in mine if b"mold.agent" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        return next(int(pid) for pid in mine if program in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+    def agent(self) -> int:
+        """The process of the agent."""
+        return self.child(b"mold.agent")
 
 
 @pytest.fixture(scope="module")

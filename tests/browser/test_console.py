@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 from browserkit import DESKTOP, PHONE, chromium, picture, window
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect
 from realkit import Machine, machine, opened, seen, typed  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
@@ -109,6 +110,78 @@ def test_the_agent_is_restarted_and_the_screen_comes_back(machine: Machine, brow
         machine.ssh("rm -f /tmp/typed-again")
         typed(page, "touch /tmp/typed-again\n")
         machine.sees("/tmp/typed-again")
+
+
+@contextlib.contextmanager
+def signed_in(machine: Machine, browser: Browser) -> Iterator[tuple[BrowserContext, Page]]:  # noqa: F811
+    """The web console in Korean on the page of the machine."""
+    with window(browser, **{**DESKTOP, "locale": "ko-KR"}) as (context, page):
+        page.set_default_timeout(30_000)
+        page.goto(f"{machine.state['url']}/virtualmachines/{machine.id}")
+        page.get_by_label("사용자 이름").fill(str(machine.state["username"]))
+        page.locator("input[name=password]").fill(str(machine.state["password"]))
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="first", level=1)).to_be_visible()
+        yield context, page
+
+
+def inside(page: Page) -> Frame:
+    """The screen in the machine's page, once it shows."""
+    handle = page.wait_for_selector("iframe[title='first 콘솔']")
+    assert handle is not None
+    frame = handle.content_frame()
+    assert frame is not None
+    seen(frame)
+    return frame
+
+
+def pasted(page: Page | Frame, machine: Machine, path: str) -> None:  # noqa: F811
+    """Hangul goes in as the keys of a two-set keyboard."""
+    page.click("#paste")
+    page.fill("#text", f"cat > {path} <<'E'\n안녕하세요 가상머신\nE\n")
+    page.click("button[value=type]")
+    machine.sees(path, "dkssudgktpdy rktkdajtls\n", 60)
+    expect(page.locator("#status")).to_have_text("연결됨", timeout=60_000)
+
+
+def test_in_the_page_of_the_machine(machine: Machine, browser: Browser) -> None:  # noqa: F811
+    machine.ssh("rm -f /tmp/in-page /tmp/in-page-pasted /tmp/in-page-again")
+    with signed_in(machine, browser) as (_, page):
+        page.get_by_role("button", name="콘솔", exact=True).click()
+        frame = inside(page)
+        frame.click("#screen canvas")
+        typed(page, "touch /tmp/in-page\n")
+        machine.sees("/tmp/in-page")
+        pasted(frame, machine, "/tmp/in-page-pasted")
+        picture(page, "console-in-page")
+        # The host's program ends: the page says so, asks for another ticket by itself, and the screen is back.
+        os.kill(machine.agent(), signal.SIGKILL)
+        frame.wait_for_selector("#notice:not([hidden])")
+        assert frame.inner_text("#what") == "연결이 끊어졌습니다"
+        assert "가상머신은 계속 실행됩니다" in frame.inner_text("#why")
+        picture(page, "console-in-page-broken")
+        seen(frame)
+        assert frame.locator("#notice").is_hidden() and frame.inner_text("#status") == "연결됨"
+        frame.click("#screen canvas")
+        typed(page, "touch /tmp/in-page-again\n")
+        machine.sees("/tmp/in-page-again")
+
+
+def test_in_a_window_while_the_manager_is_started_anew(machine: Machine, browser: Browser) -> None:  # noqa: F811
+    machine.ssh("rm -f /tmp/in-window-pasted /tmp/in-window-again")
+    with signed_in(machine, browser) as (context, page):
+        with context.expect_page() as opening:
+            page.get_by_role("button", name="새 창에서 콘솔 열기").click()
+        other = opening.value
+        seen(other)
+        pasted(other, machine, "/tmp/in-window-pasted")
+        os.kill(machine.child(b"mold.server.main"), signal.SIGKILL)
+        other.wait_for_selector("#notice:not([hidden])")
+        assert other.inner_text("#what") == "연결이 끊어졌습니다"
+        seen(other)  # by itself, although nobody answered for a while
+        other.click("#screen canvas")
+        typed(other, "touch /tmp/in-window-again\n")
+        machine.sees("/tmp/in-window-again")
 
 
 def test_the_machine_is_stopped_under_the_screen(machine: Machine, browser: Browser) -> None:  # noqa: F811

@@ -244,5 +244,6 @@ def test_single_sign_on_asks_for_the_second_factor(browser: Browser, running: Ru
 
 def checked_english(page: Page, name: str) -> None:
     """As `checked`; the provider's own name stands in English."""
+    expect(page.get_by_role("link", name=re.compile("The tests' provider"))).to_be_visible(timeout=15_000)
     page.evaluate("document.querySelectorAll('a').forEach((a) => a.setAttribute('translate', 'no'))")
     checked(page, name)

@@ -282,6 +282,33 @@ def test_a_password_is_reset(browser: Browser, running: Running, tenant: Any) ->
         expect(page.get_by_text("laptop").first).to_be_visible(timeout=30_000)
 
 
+def test_an_admin_resets_user_data(browser: Browser, running: Running, state: Any, admin: Cloud) -> None:  # noqa: F811
+    deployed(admin, "hello-data")
+    with window(browser, **KOREAN, storage_state=state) as (_, page):
+        page.set_default_timeout(15_000)
+        page.goto(url(running, "userdata"))
+        page.get_by_role("button", name="사용자 데이터 등록").first.click()
+        form = page.get_by_role("dialog")
+        form.get_by_label("이름").fill("hello-motd")
+        form.get_by_role("textbox", name="사용자 데이터").fill("#!/bin/sh\necho 안녕 > /etc/motd\n")
+        form.get_by_role("button", name="등록").click()
+        expect(page.get_by_role("link", name="hello-motd")).to_be_visible()
+        page.goto(url(running, "virtualmachines?q=hello-data"))
+        page.get_by_role("link", name="hello-data").click()
+        page.get_by_role("button", name="더보기").click()
+        page.get_by_role("menuitem", name="사용자 데이터 변경").click()
+        form = page.get_by_role("dialog")
+        form.get_by_role("combobox", name=re.compile("사용자 데이터")).first.click()
+        page.get_by_role("option", name="hello-motd").click()
+        looked_at(page, "machine-userdata")
+        form.get_by_role("button", name="사용자 데이터 변경").focus()
+        page.keyboard.press("Enter")
+        expect(form).to_be_hidden(timeout=30_000)
+        expect(page.get_by_role("link", name="hello-motd").or_(page.get_by_text("hello-motd")).first).to_be_visible(timeout=30_000)  # fmt: skip
+        machine = admin.call("listVirtualMachines", {"name": "hello-data"})["virtualmachine"][0]
+        assert machine["userdataname"] == "hello-motd"
+
+
 def test_a_tenant_learns_what_goes_and_that_admins_bring_it_back(
     browser: Browser,
     running: Running,  # noqa: F811
@@ -405,6 +432,80 @@ def test_a_template_by_address_and_by_file_and_shared(
         looked_at(page, "template-share")
         page.get_by_role("button", name="admin과 공유 중지").click()
         expect(page.get_by_text("공유한 계정이 없습니다.")).to_be_visible()
+
+
+def test_an_upload_stops_and_goes_on(
+    browser: Browser,
+    running: Running,  # noqa: F811
+    tenant: Any,
+    tmp_path: Path,
+) -> None:
+    image, other = tmp_path / "hello-large.qcow2", tmp_path / "other.qcow2"
+    header = b"QFI\xfb" + (3).to_bytes(4, "big") + bytes(16) + (1 << 30).to_bytes(8, "big")
+    image.write_bytes(header + bytes(12 << 20))
+    other.write_bytes(header + bytes(1 << 20))
+    starts: list[int] = []
+
+    def note(request: Request) -> None:
+        if request.method == "PATCH":
+            starts.append(int(request.headers["upload-offset"]))
+
+    def slow(page: Page, bytes_per_second: int) -> None:
+        line = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second}
+        page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", line)
+
+    with window(browser, **KOREAN, storage_state=tenant) as (_, page):
+        page.set_default_timeout(15_000)
+        page.on("request", note)
+        page.goto(url(running, "templates-new"))
+        page.get_by_text("파일 업로드").click()
+        page.get_by_label("이름").fill("hello-large")
+        page.locator("input[type=file]").set_input_files(image)
+        slow(page, 2 << 20)
+        page.get_by_role("button", name="업로드", exact=True).click()
+        sending = page.get_by_role("group", name="hello-large")
+        expect(sending.get_by_text(re.compile(r"^[2-9]\d% · 12 MiB$"))).to_be_visible(timeout=30_000)
+        looked_at(page, "upload")
+        # Stopped and gone on with, by keyboard.
+        sending.get_by_role("button", name="중지").focus()
+        page.keyboard.press("Enter")
+        expect(sending.get_by_text(re.compile("멈췄습니다"))).to_be_visible()
+        looked_at(page, "upload-stopped")
+        sending.get_by_role("button", name="이어서 보내기").focus()
+        page.keyboard.press("Enter")
+        expect(sending.get_by_text(re.compile(r"^[4-8]\d% · 12 MiB$"))).to_be_visible(timeout=60_000)
+        assert starts[0] == 0 and starts[1] > 1 << 20, starts
+        # The page is left in the middle and comes back; the same file goes on where it was, another one is refused.
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.reload()
+        waiting = page.get_by_role("group", name="hello-large")
+        expect(waiting.get_by_text("이어서 보내려면 같은 파일(hello-large.qcow2)을 다시 선택해 주세요")).to_be_visible(timeout=90_000)
+        looked_at(page, "upload-again")
+        page.locator("input[type=file]").first.set_input_files(other)
+        expect(waiting.get_by_text("다른 파일입니다. hello-large.qcow2")).to_be_visible()
+        page.locator("input[type=file]").first.set_input_files(image)
+        expect(waiting.get_by_text("보냈습니다", exact=True)).to_be_visible(timeout=60_000)
+        assert starts[2] > starts[1], starts
+        expect(page.get_by_role("row", name=re.compile("hello-large.*사용 가능"))).to_be_visible(timeout=30_000)
+        # Nothing is left to go on with.
+        page.reload()
+        expect(page.get_by_role("row", name=re.compile("hello-large.*사용 가능"))).to_be_visible(timeout=30_000)
+        expect(page.get_by_role("group", name="hello-large")).to_have_count(0)
+    with window(browser, **PHONE, storage_state=tenant) as (_, page):
+        page.set_default_timeout(15_000)
+        page.goto(url(running, "templates-new"))
+        page.get_by_text("파일 업로드").tap()
+        page.get_by_label("이름").fill("hello-phone-file")
+        page.locator("input[type=file]").set_input_files(image)
+        slow(page, 2 << 20)
+        page.get_by_role("button", name="업로드", exact=True).tap()
+        sending = page.get_by_role("group", name="hello-phone-file")
+        expect(sending.get_by_text(re.compile(r"^[2-9]\d% · 12 MiB$"))).to_be_visible(timeout=30_000)
+        sending.get_by_role("button", name="중지").tap()
+        expect(sending.get_by_role("button", name="이어서 보내기")).to_be_visible()
+        looked_at(page, "phone-upload-stopped")
+        sending.get_by_role("button", name="목록에서 지우기").tap()
+        expect(sending).to_have_count(0)
 
 
 def test_the_screen_of_a_machine_in_its_page_and_in_a_window(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811

@@ -1256,6 +1256,9 @@ CREATE TABLE template (
 	userdata_id TEXT,
 	userdata_policy TEXT,
 	sortkey BIGINT NOT NULL,
+	sent_bytes BIGINT NOT NULL,
+	sent_length BIGINT NOT NULL,
+	sent_at TEXT,
 	created TEXT NOT NULL,
 	CONSTRAINT pk_template PRIMARY KEY (number),
 	CONSTRAINT uq_template_id UNIQUE (id),
@@ -1503,6 +1506,19 @@ CREATE INDEX ix_virtualmachine_userdata_id ON virtualmachine (userdata_id);
 CREATE INDEX ix_virtualmachine_zone_id ON virtualmachine (zone_id);
 
 CREATE INDEX ix_virtualmachine_zone_id_state ON virtualmachine (zone_id, state);
+
+CREATE TABLE virtualrouterelement (
+	number BIGSERIAL NOT NULL,
+	id TEXT NOT NULL,
+	nsp_id TEXT NOT NULL,
+	enabled BOOLEAN NOT NULL,
+	CONSTRAINT pk_virtualrouterelement PRIMARY KEY (number),
+	CONSTRAINT uq_virtualrouterelement_nsp_id UNIQUE (nsp_id),
+	CONSTRAINT uq_virtualrouterelement_id UNIQUE (id),
+	CONSTRAINT fk_virtualrouterelement_nsp_id FOREIGN KEY(nsp_id) REFERENCES networkserviceprovider (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_virtualrouterelement_nsp_id ON virtualrouterelement (nsp_id);
 
 CREATE TABLE vlaniprange (
 	number BIGSERIAL NOT NULL,

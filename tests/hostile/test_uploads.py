@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import os
@@ -317,4 +318,150 @@ def test_memory_does_not_grow_with_the_file(real: RealCloud, tmp_path: Path) -> 
         answer = httpx.post(told["postURL"], files=files, headers=headers(told), timeout=120)
     assert answer.status_code == 200, answer.text
     assert peak() - before < 64 << 20
+    real.delete(told["id"])
+
+
+# -- in parts ------------------------------------------------------------------------------------------------------------
+
+
+def part(told: dict[str, Any], data: bytes, offset: int, length: int, **other: str) -> httpx.Response:
+    """Send a part of a file."""
+    words = {"upload-offset": str(offset), "upload-length": str(length), "content-type": "application/offset+octet-stream"}
+    return httpx.patch(told["postURL"], content=data, headers=headers(told, **{**words, **other}), timeout=60)
+
+
+def there(told: dict[str, Any]) -> int:
+    """How much of it the cloud says is there, once nothing is on its way."""
+    until = time.monotonic() + 30
+    while (answer := httpx.head(told["postURL"], headers=headers(told))).status_code == 423:
+        assert time.monotonic() < until, "the part does not end"
+        time.sleep(0.1)
+    assert answer.status_code == 200, answer
+    return int(answer.headers["upload-offset"])
+
+
+def begin_part(told: dict[str, Any], data: bytes, offset: int = 0) -> http.client.HTTPConnection:
+    """A part that is under way: half of what is announced is sent, the rest is not."""
+    url = urlsplit(told["postURL"])
+    connection = http.client.HTTPConnection(url.netloc, timeout=60)
+    connection.putrequest("PATCH", url.path)
+    words = {"upload-offset": str(offset), "upload-length": str(len(data)), "content-length": str(len(data) - offset),
+             "content-type": "application/offset+octet-stream"}  # fmt: skip
+    for name, value in headers(told, **words).items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    connection.send(data[offset : offset + (len(data) - offset) // 2])
+    return connection
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_in_parts(real: RealCloud, image: bytes, packed: bool) -> None:
+    """Parts are put together where they belong; one that begins elsewhere learns where to go on."""
+    data = gzip.compress(image, 1) if packed else image
+    told = offer(real, checksum="{SHA-256}" + hashlib.sha256(data).hexdigest())
+    third = len(data) // 3
+    assert there(told) == 0
+    first = part(told, data[:third], 0, len(data))
+    assert first.status_code == 200, first.text
+    assert first.json()["uploadresponse"]["success"] is False
+    assert first.headers["upload-offset"] == str(third)
+    waiting = real.template(told["id"])
+    assert waiting is not None
+    assert waiting["isready"] is False and "go on with the upload" in waiting["status"]
+    for wrong in (0, third - 1, third + 1):
+        answer = part(told, data[wrong:], wrong, len(data))
+        assert (answer.status_code, answer.headers["upload-offset"]) == (409, str(third)), answer.text
+    assert "send the same file" in part(told, b"x", third, len(data) + 1).json()["uploadresponse"]["errortext"]
+    assert there(told) == third
+    assert part(told, data[third : 2 * third], third, len(data)).json()["uploadresponse"]["success"] is False
+    last = part(told, data[2 * third :], 2 * third, len(data))
+    assert last.status_code == 200 and last.json()["uploadresponse"]["success"] is True, last.text
+    assert (real.data / "secondary" / "images" / f"{told['id']}.qcow2").read_bytes() == image
+    assert [n for n in real.images() if told["id"] in n and n.endswith("part")] == []
+    assert httpx.head(told["postURL"], headers=headers(told)).status_code == 431
+    real.delete(told["id"])
+
+
+@pytest.mark.parametrize("killed", ["", "mold.server.main", "mold.agent"])
+def test_a_part_that_breaks_off(real: RealCloud, image: bytes, killed: str) -> None:
+    """Whoever ends in the middle, the client, the manager or the agent: the file can be finished from where it stands."""
+    told = offer(real)
+    assert part(told, image[:100_000], 0, len(image)).status_code == 200
+    connection = begin_part(told, image, 100_000)
+    time.sleep(1)
+    if killed:
+        os.kill(real.child(killed), signal.SIGKILL)
+    connection.close()
+    real.wait_for_manager()
+    offset = there(told)
+    assert 100_000 <= offset < len(image)
+    if not killed:
+        assert offset > 1_000_000, "what came before the client left is kept"
+    until = time.monotonic() + 30
+    while (answer := part(told, image[offset:], offset, len(image))).status_code != 200:
+        assert time.monotonic() < until, answer.text  # until the agent is back
+        offset = there(told)
+        time.sleep(0.5)
+    assert answer.json()["uploadresponse"]["success"] is True, answer.text
+    assert (real.data / "secondary" / "images" / f"{told['id']}.qcow2").read_bytes() == image
+    real.delete(told["id"])
+
+
+def test_parts_that_are_refused(real: RealCloud, image: bytes) -> None:
+    """Without the right, of the wrong kind, too long: nothing is taken, and the true ones still go."""
+    told = offer(real)
+    assert part(told, image, 0, len(image), **{"x-signature": "no"}).status_code == 401
+    assert httpx.head(told["postURL"]).status_code == 401
+    assert "Content-Type" in part(told, image, 0, len(image), **{"content-type": "text/plain"}).text
+    for offset, length in (("", "9"), ("-1", "9"), ("9", "9"), ("0", ""), ("0", "0"), ("0", "1e3")):
+        answer = part(told, b"x", 0, 9, **{"upload-offset": offset, "upload-length": length})
+        assert answer.status_code == 431, (offset, length)
+    assert "beyond" in part(told, image, 0, len(image) - 1).text
+
+    def endless() -> Iterator[bytes]:
+        for at in range(0, len(image), 65536):
+            yield image[at : at + 65536]
+
+    words = {"upload-offset": "0", "upload-length": "1000000", "content-type": "application/offset+octet-stream"}
+    answer = httpx.patch(told["postURL"], content=endless(), headers=headers(told, **words), timeout=60)
+    assert answer.status_code == 431 and "beyond" in answer.text
+    connection = begin_part(told, image)
+    time.sleep(0.5)
+    assert httpx.head(told["postURL"], headers=headers(told)).status_code == 423
+    assert part(told, image, 0, len(image)).status_code == 423
+    connection.close()
+    assert there(told) > 0
+    other = offer(real)
+    assert "max.template.iso.size" in part(other, b"x", 0, 60 << 30).text
+    for each in (told, other):
+        real.delete(each["id"])
+
+
+def test_parts_of_what_is_no_image(real: RealCloud) -> None:
+    """A whole file that fails its checks is thrown away, and the template says why."""
+    told = offer(real)
+    assert part(told, b"no image", 0, 16).status_code == 200
+    answer = part(told, b" at all ", 8, 16)
+    assert answer.status_code == 431 and "QCOW2" in answer.text
+    assert real.settled(told["id"])["isready"] is False
+    assert not [n for n in real.images() if told["id"] in n]
+    real.delete(told["id"])
+
+
+def test_parts_are_removed_with_the_template(real: RealCloud, image: bytes) -> None:
+    """A file that was begun goes with its template, and so does the right to go on."""
+    told = offer(real)
+    assert part(told, image[:200_000], 0, len(image)).status_code == 200
+    assert [n for n in real.images() if told["id"] in n]
+    real.delete(told["id"])
+    assert not [n for n in real.images() if told["id"] in n]
+    assert part(told, image[200_000:], 200_000, len(image)).status_code == 401
+
+
+def test_parts_given_up_for_a_whole_file(real: RealCloud, image: bytes) -> None:
+    """Who began in parts may still send the file at once, as existing clients do; nothing of the parts stays."""
+    told = offer(real)
+    assert part(told, image[:200_000], 0, len(image)).status_code == 200
+    assert send(told, image).status_code == 200
+    assert [n for n in real.images() if told["id"] in n and n.endswith("part")] == []
     real.delete(told["id"])

@@ -89,6 +89,7 @@ class Template(Owned):
         fail="Creating|UploadInProgress>Failed",
         retry="Failed>Creating",
         receive="NotUploaded>UploadInProgress",
+        pause="UploadInProgress>NotUploaded",
         abandon="NotUploaded>UploadAbandoned",
         drop="Creating|Ready|Failed|NotUploaded|UploadAbandoned|Removing>Removing",
     )
@@ -124,6 +125,10 @@ class Template(Owned):
     userdata_id: str | None = column(default=None)
     userdata_policy: str | None = column(default=None)
     sortkey: int = column(default=0, hidden=True)
+    sent_bytes: int = column(default=0, hidden=True)
+    """Of a file that is sent in parts: how much is in the store, of `sent_length`, since `sent_at`."""
+    sent_length: int = column(default=0, hidden=True)
+    sent_at: str | None = column(default=None, hidden=True)
     created: str = created()
 
 

@@ -16,13 +16,16 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
+import sqlalchemy as sa
 
 from mold.api.answer import Field
 from mold.api.command import Ctx, Details, Owner, Param, command
-from mold.api.permit import find
+from mold.api.permit import Caller, find
 from mold.base import clock
 from mold.base.errors import Conflict, Denied, Failed, Invalid, Refusal, Unauthorized
 from mold.base.units import GIB, MIB
+from mold.features.identity import limits
+from mold.features.identity.accounts import Account
 from mold.features.identity.signin import caller_of
 from mold.features.identity.users import User
 from mold.features.infra.guest_os import OsType
@@ -41,7 +44,7 @@ from mold.features.storage.templates import (
 )
 from mold.store import Tx, seal
 from mold.wire import calls as w
-from mold.work import Job, Operation, change, look, operation, pour, progress, reconciler, step
+from mold.work import Job, Operation, ask, change, look, operation, pour, progress, reconciler, step
 from mold.work.engine import Engine
 
 LOOK_SECONDS = setting(
@@ -63,9 +66,11 @@ REFUSED = "This upload is not allowed: the signature does not fit, or it has exp
 class Incoming:
     """A file on its way through this manager: pieces go in from HTTP and out to the operation, each once."""
 
-    def __init__(self, length: int = 0) -> None:
+    def __init__(self, length: int = 0, offset: int = 0) -> None:
         self.length = length
-        """Bytes of the whole request, 0 when it does not say."""
+        """Bytes of the whole request, or of the file that comes in parts; 0 when it is not said."""
+        self.offset = offset
+        """Bytes that were there before."""
         self._pieces: asyncio.Queue[bytes | Refusal | None] = asyncio.Queue(AHEAD)
 
     async def put(self, piece: bytes | Refusal | None) -> None:
@@ -74,7 +79,7 @@ class Incoming:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """What was put in; raises the refusal if the file ended with one."""
-        arrived = 0
+        arrived = self.offset
         while (piece := await self._pieces.get()) is not None:
             if isinstance(piece, Refusal):
                 raise piece
@@ -85,6 +90,17 @@ class Incoming:
 
 INCOMING: dict[str, Incoming] = {}
 """Uploads in this process, by the name that their operation knows them by."""
+
+
+class Misplaced(Conflict):
+    """A part does not begin where the file ends so far; `offset` says where that is."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"The next part of this file begins at byte {offset}.", offset=offset)
+
+
+class UnderWay(Conflict):
+    """A part is being taken, or it just broke off and nobody has noticed yet."""
 
 
 @command(
@@ -172,6 +188,45 @@ def claim(tx: Tx, engine: Engine, template_id: str, headers: dict[str, str], len
     `headers` are x-signature, x-metadata and x-expires; `length` bytes are announced (0: unknown).  The caller's right
     is looked at again: it may have ended since the right was given.
     """
+    caller, template = _allowed(tx, template_id, headers)
+    if template.state != "NotUploaded":
+        raise Conflict(f"The file of the template {template.name} was sent before; ask for new upload parameters.")
+    _check_length(tx, length)
+    tx.move(template, "receive", status="Uploading", sent_bytes=0, sent_length=0, sent_at=None)
+    return _begun(tx, engine, caller, ReceiveTemplate(template=template.id, upload=upload))
+
+
+def sent(tx: Tx, template_id: str, headers: dict[str, str]) -> tuple[int, int]:
+    """How many bytes of a file that is sent in parts are there, and how many it has (0: no part has come yet)."""
+    _, template = _allowed(tx, template_id, headers)
+    return _open(template).sent_bytes, template.sent_length
+
+
+def claim_part(
+    tx: Tx, engine: Engine, template_id: str, headers: dict[str, str], offset: int, length: int, upload: str
+) -> Job:
+    """Begin the operation that takes a part of a file of `length` bytes, which goes on at byte `offset`.
+
+    Misplaced when the part does not begin where the file ends so far.
+    """
+    caller, template = _allowed(tx, template_id, headers)
+    _open(template)
+    if template.sent_bytes and template.sent_length != length:
+        raise Conflict(
+            f"The file that was begun has {template.sent_length} bytes, this one has {length}: send the same file, "
+            "or ask for new upload parameters.",
+            length=template.sent_length,
+        )
+    if offset != template.sent_bytes:
+        raise Misplaced(template.sent_bytes)
+    _check_length(tx, length)
+    limits.check(tx, tx.one(Account, template.account_id), secondary_storage=length)
+    tx.move(template, "receive", status="Uploading", sent_length=length, sent_at=clock.now())
+    return _begun(tx, engine, caller, ReceiveRest(template=template.id, upload=upload))
+
+
+def _allowed(tx: Tx, template_id: str, headers: dict[str, str]) -> tuple[Caller, Template]:
+    """Who sends, and for which template; Unauthorized when the right is none, is too old or has ended."""
     user = tx.get(User, _user(template_id, headers))
     if user is None:
         raise Unauthorized(REFUSED, inner="the user is gone")
@@ -179,31 +234,37 @@ def claim(tx: Tx, engine: Engine, template_id: str, headers: dict[str, str], len
     template = find(tx, Template, caller, template_id, "operate")
     if not isinstance(template, Template):
         raise Unauthorized(REFUSED, inner="the template is gone or not the user's any more")
+    # A file must begin while the right is fresh; what was begun may go on until it is given up.
+    if template.sent_at is None and clock.parse(headers.get("x-expires", "")) <= time.time():
+        raise Unauthorized(REFUSED, inner="the right to upload has expired")
+    return caller, template
+
+
+def _open(template: Template) -> Template:
+    """The template if more of its file may come; a Conflict that says why not."""
+    if template.state == "UploadInProgress":
+        raise UnderWay("The file is being sent at this moment, or it just broke off; try again in a few seconds.")
     if template.state != "NotUploaded":
         raise Conflict(f"The file of the template {template.name} was sent before; ask for new upload parameters.")
-    _check_length(tx, length)
-    tx.move(template, "receive", status="Uploading")
+    return template
+
+
+def _begun(tx: Tx, engine: Engine, caller: Caller, wanted: Operation) -> Job:
     return engine.enqueue(
-        tx,
-        ReceiveTemplate(template=template.id, upload=upload),
-        account_id=caller.account_id,
-        user_id=caller.user_id,
-        domain_id=caller.domain_id,
+        tx, wanted, account_id=caller.account_id, user_id=caller.user_id, domain_id=caller.domain_id
     )
 
 
 def _user(template_id: str, headers: dict[str, str]) -> str:
-    """The user whose right this is; Unauthorized when the signature does not fit, or is too old."""
+    """The user whose right this is; Unauthorized when the signature does not fit."""
     metadata, expires = headers.get("x-metadata", ""), headers.get("x-expires", "")
     expected = seal.mark("upload", template_id, metadata, expires)
     if not seal.same(expected, headers.get("x-signature", "")):
         raise Unauthorized(REFUSED, inner="the signature of the upload does not fit")
     try:
-        if clock.parse(expires) <= time.time():
-            raise Unauthorized(REFUSED, inner="the right to upload has expired")
         about = msgspec.json.decode(base64.urlsafe_b64decode(metadata), type=dict[str, str])
     except (ValueError, binascii.Error, msgspec.DecodeError):
-        raise Unauthorized(REFUSED, inner="metadata or expiry cannot be read") from None
+        raise Unauthorized(REFUSED, inner="metadata cannot be read") from None
     return about.get("user", "")
 
 
@@ -266,6 +327,102 @@ class ReceiveTemplate(Operation):
         settled(tx, self.template, receive)
 
 
+@operation
+class ReceiveRest(Operation):
+    """Take a part of a file to secondary storage; when it was the last, check the file and make the template of it."""
+
+    locks = ("template",)
+    answers = (Template, "template")
+    patience = 0
+    template: str
+    upload: str
+
+    @step
+    def begin(self, tx: Tx) -> None:
+        tx.one(Template, self.template)
+
+    @begin.undo
+    def pause(self, tx: Tx, error: str) -> None:
+        """A part that failed leaves what was there; a whole file that failed its checks is of no use."""
+        template = tx.get(Template, self.template)
+        if template is None or template.state != "UploadInProgress":
+            return
+        if template.sent_bytes >= template.sent_length:
+            blamed(tx, self.template, error)
+        else:
+            tx.move(template, "pause", status=error)
+
+    @step
+    def choose(self, tx: Tx) -> list[str]:
+        template = tx.one(Template, self.template)
+        return [any_host(tx, template.zone_id).id, str(MAX_SIZE.get(tx) * GIB)]
+
+    @step
+    async def receive(self, choose: list[str]) -> w.PartFacts:
+        incoming = INCOMING.pop(self.upload, None)
+        if incoming is None:
+            raise Failed("The management server that received the file ended; go on with the upload.")
+        template, store = await _both(self.template)
+
+        def call(address: str, ticket: str) -> w.ReceivePart:
+            return w.ReceivePart(
+                store=store,
+                image=template.id,
+                format=template.format,
+                offset=incoming.offset,
+                max_size=template.sent_length,
+                dial=address,
+                ticket=ticket,
+            )
+
+        facts: w.PartFacts = await pour(choose[0], call, incoming.pieces())
+        return facts
+
+    @step
+    def note(self, tx: Tx, receive: w.PartFacts) -> bool:
+        template = tx.one(Template, self.template)
+        tx.set(template, sent_bytes=receive.arrived, sent_at=clock.now())
+        return receive.arrived >= template.sent_length
+
+    @step
+    async def keep(self, choose: list[str], note: bool) -> w.ImageFacts | None:
+        if not note:
+            return None
+        template, store = await _both(self.template)
+        progress(99)
+        facts: w.ImageFacts = await ask(
+            choose[0],
+            w.KeepParts(
+                store=store,
+                image=template.id,
+                format=template.format,
+                checksum=template.checksum or "",
+                max_size=int(choose[1]),
+            ),
+        )
+        return facts
+
+    @keep.undo
+    async def drop(self, choose: list[str], note: bool) -> None:
+        if note:
+            await drop_image(self.template, choose[0])
+
+    @step
+    def settle(self, tx: Tx, keep: w.ImageFacts | None) -> None:
+        if keep is not None:
+            settled(tx, self.template, keep)
+            return
+        template = tx.one(Template, self.template)
+        there, whole = template.sent_bytes // MIB, template.sent_length // MIB
+        tx.move(template, "pause", status=f"{there} MiB of {whole} MiB of its file are here; go on with the upload")
+
+
+async def _both(template_id: str) -> tuple[Template, w.PoolSpec]:
+    return await look(
+        lambda tx: ((t := tx.one(Template, template_id)), tx.one(ImageStore, t.store_id).spec())
+    )
+
+
 def _call(template: Template, store: w.PoolSpec, max_size: int, address: str, ticket: str) -> w.ReceiveImage:
     return w.ReceiveImage(
         store=store,
@@ -280,19 +437,26 @@ def _call(template: Template, store: w.PoolSpec, max_size: int, address: str, ti
 
 @reconciler(every=LOOK_SECONDS)
 async def give_up_uploads() -> int:
-    """Templates whose file never came are given up, once the right to send it has expired."""
+    """Templates whose file never came, or came no further, are given up, and what came of it is removed."""
 
     def late(tx: Tx) -> list[Template]:
         before = clock.ago(60 * MINUTES.get(tx))
-        return tx.find(Template, Template.c.state == "NotUploaded", Template.c.created < before, limit=500)
+        waits = sa.func.coalesce(Template.c.sent_at, Template.c.created) < before
+        return tx.find(Template, Template.c.state == "NotUploaded", waits, limit=500)
 
-    def give_up(tx: Tx) -> int:
-        count = 0
+    def give_up(tx: Tx) -> list[tuple[str, str | None]]:
+        begun: list[tuple[str, str | None]] = []
         for template in late(tx):
+            if template.sent_at:
+                begun.append((template.id, template.zone_id))
             tx.move(
                 template, "abandon", status="Its file was not uploaded in time; delete the template, or make a new one."
             )
-            count += 1
-        return count
+        return begun
 
-    return await change(give_up) if await look(late) else 0
+    many = len(await look(late))
+    # The state first: nobody goes on with a file that is being removed. What no host can remove now goes with the template.
+    for template_id, zone_id in await change(give_up) if many else ():
+        host = await look(partial(any_host, zone_id=zone_id))
+        await drop_image(template_id, host.id)
+    return many

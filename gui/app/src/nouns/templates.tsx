@@ -13,6 +13,7 @@ const ready = (row: Row) => row.isready === true || words().t("templates.needs.r
 function Ready({ row }: { row: Row }) {
   const w = words();
   if (row.isready) return <Mark tone="good">{w.t("templates.ready")}</Mark>;
+  if (/waiting for the upload|go on with the upload/i.test(String(row.status))) return <Mark tone="calm" title={String(row.status)}>{w.t("templates.waits")}</Mark>;
   const percent = Number(((row.downloaddetails ?? []) as Row[])[0]?.downloadPercent ?? 0);
   const moving = /download|upload|wait|install|creat/i.test(String(row.status)) && !/fail|error|not uploaded|invalid/i.test(String(row.status));
   return <Mark tone={moving ? "busy" : "bad"} title={String(row.status ?? "")}>{moving && percent > 0 ? w.t("templates.coming.percent", { percent }) : w.t(moving ? "templates.coming" : "templates.failed")}</Mark>;
@@ -26,6 +27,7 @@ export default noun({
   facets: ["zonename", "ostypename"],
   create: ["registerTemplate"],
   createPage: "/templates-new",
+  createLabel: () => words().t("templates.new"),
   primary: ["updateTemplate", "updateTemplatePermissions"],
   ready: { updateTemplatePermissions: ready },
   first: { updateTemplatePermissions: ["ispublic", "isfeatured", "isextractable"], updateTemplate: ["name", "displaytext", "ostypeid", "passwordenabled", "sshkeyenabled", "isdynamicallyscalable"] },
@@ -33,6 +35,7 @@ export default noun({
   banner: () => <UploadList />,
   above: (row) => (row.isready ? null : (
     <Stack gap={6}>
+      <UploadList only={String(row.id)} />
       <Ready row={row} />
       {Number(((row.downloaddetails ?? []) as Row[])[0]?.downloadPercent ?? 0) > 0 && <Progress aria-label={words().t("templates.coming")} value={Number(row.downloaddetails[0].downloadPercent)} />}
       {row.status && <Text size="sm" c="dimmed" lang="en">{words().language === "ko" && words().t("fault.said")} “{row.status}”</Text>}

@@ -40,7 +40,8 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
     <CommandForm
       command={command}
       fixed={fixed}
-      initial={row && updates && param === "id" ? initialOf(command, row) : undefined}
+      initial={row && updates && param === "id" ? initialOf(command, row) : about?.starts?.[what.command]}
+      needs={about?.needs?.[what.command]}
       first={what.first ?? about?.first?.[what.command] ?? (updates ? fields.slice(0, 6).map((f) => f.param.name) : undefined)}
       without={without}
       subject={subject}

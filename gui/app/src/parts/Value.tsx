@@ -9,6 +9,8 @@ import { current } from "../api/session";
 import { calm, formats, words, useWords, type Words } from "../words";
 import { State } from "./State";
 
+/** Fields whose values are of a fixed set, as the API spells them. */
+const CHOICE = /^(type|scope|networktype|managedstate|clustertype|usersource|apikeyaccess|roletype|storagetype|provisioningtype|broadcastdomainrange|.*(limit|available))$/;
 const BYTES = /^(size|virtualsize|physicalsize|(memory|disksize|storage|primarystorage|secondarystorage).*(total|used|allocated)|.*bytes.*)$/;
 const MIB = /^(memory|cpumemory)$/;
 const STATE = /^(state|status|resourcestate|allocationstate|powerstate|agentstate|result|hastate|redundantstate|isolatestate|hostcontrolstate|level)$/;
@@ -57,13 +59,16 @@ export function ago(at: Date, w: Words = words()): string {
 export const nameOf = (row: Row): string =>
   calm(String(row.displayname || row.name || row.username || row.description || row.displaytext || row.ipaddress || row.publicip || row.tag || row.command || row.id || ""));
 
+const pairs = (row: Row, w: Words) => Object.entries(row).map(([k, v]) => `${w.field(k)} ${v}`).join(", ");
+
 /** A field as plain text: for sorting, searching and CSV. */
 export function text(field: string, value: unknown, w: Words = words()): string {
   if (value === undefined || value === null || value === "") return "";
   if (typeof value === "boolean") return w.t(value ? "yes" : "no");
-  if (Array.isArray(value)) return value.map((v) => (typeof v === "object" && v ? nameOf(v as Row) || JSON.stringify(v) : String(v))).join(", ");
+  if (Array.isArray(value)) return value.map((v) => (typeof v === "object" && v ? nameOf(v as Row) || pairs(v as Row, w) : String(v))).join(", ");
   if (typeof value === "object") return Object.entries(value).map(([k, v]) => `${k}=${v}`).join(", ");
   if (STATE.test(field)) return w.state(String(value));
+  if (CHOICE.test(field) && typeof value === "string") return w.maybe(`value.${field}.${value}`) ?? w.choice(value);
   if (BYTES.test(field) && Number.isFinite(Number(value))) return bytes(Number(value), w);
   if (MIB.test(field) && Number.isFinite(Number(value))) return bytes(Number(value) * 1024 ** 2, w);
   if (typeof value === "number") return w.number(value, { maximumFractionDigits: 2, useGrouping: value >= 10000 && !/port|vlan|number$/i.test(field) });
@@ -114,7 +119,7 @@ export function Value({ field, row, short }: { field: string; row: Row; short?: 
     return (
       <Group gap={6}>
         {value.map((v: Row, i) => (
-          <Code key={v.id ?? i}>{"key" in v && "value" in v ? `${v.key}=${v.value}` : nameOf(v) || JSON.stringify(v)}</Code>
+          <Code key={v.id ?? i}>{"key" in v && "value" in v ? `${v.key}=${v.value}` : nameOf(v) || pairs(v, w)}</Code>
         ))}
       </Group>
     );

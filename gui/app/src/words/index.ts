@@ -2,7 +2,6 @@
 // put together from gui/words/glossary.json. `useWords()` gives both and draws again when the language changes.
 
 import { useSyncExternalStore } from "react";
-import glossary from "../../../words/glossary.json";
 import { particle } from "./josa";
 import { composer, type Glossary } from "./names";
 
@@ -10,7 +9,9 @@ export type Language = "ko" | "en";
 export type Facts = Record<string, string | number | undefined>;
 
 const KEPT = "mold.language";
-const loaders = { ko: () => import("../../../words/ko.json"), en: () => import("../../../words/en.json") };
+/** What a language's file holds when `?spoken` is asked for, see vite.config.ts. */
+type Spoken = { default: { sentences: Record<string, string>; glossary: Glossary } };
+const loaders: Record<Language, () => Promise<Spoken>> = { ko: () => import("../../../words/ko.json?spoken"), en: () => import("../../../words/en.json?spoken") };
 const listeners = new Set<() => void>();
 
 function preferred(): Language {
@@ -42,7 +43,7 @@ export function formats<T, O>(make: (options: O | undefined) => T): (options?: O
   };
 }
 
-function made(language: Language, sentences: Record<string, string>) {
+function made(language: Language, { sentences, glossary }: Spoken["default"]) {
   const numbers = formats((options: Intl.NumberFormatOptions | undefined) => new Intl.NumberFormat(language, options));
   return {
     language,
@@ -50,7 +51,7 @@ function made(language: Language, sentences: Record<string, string>) {
     t: (key: string, facts?: Facts) => fill(sentences[key] ?? key, facts),
     /** The sentence of a key that may be missing. */
     maybe: (key: string, facts?: Facts) => (key in sentences ? fill(sentences[key], facts) : undefined),
-    ...composer(glossary as unknown as Glossary, language),
+    ...composer(glossary, language),
     number: (value: number, options?: Intl.NumberFormatOptions) => numbers(options).format(value),
   };
 }
@@ -60,7 +61,7 @@ let now: Words;
 
 /** Speak this language from now on. Rejects when its words cannot be loaded. */
 export async function speak(language: Language): Promise<void> {
-  now = made(language, (await loaders[language]()).default as Record<string, string>);
+  now = made(language, (await loaders[language]()).default);
   document.documentElement.lang = language;
   localStorage.setItem(KEPT, language);
   listeners.forEach((tell) => tell());
