@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 KOREAN: dict[str, Any] = {**DESKTOP, "locale": "ko-KR"}
 SHOTS = Path(__file__).parent / "shots"
 GLOSSARY = json.loads((ROOT / "gui" / "words" / "glossary.json").read_text())
-LATIN = {"Mold", "EN", "CSV", "CLI", "Ctrl", "Alt", "Enter", "curl", "Python", "KiB", "MiB", "GiB", "TiB", "PiB", "GHz", "MHz", "ROOT", "QR", "NFS"} | {
+LATIN = {"Mold", "VXLAN", "untagged", "EN", "CSV", "CLI", "Ctrl", "Alt", "Enter", "curl", "Python", "KiB", "MiB", "GiB", "TiB", "PiB", "GHz", "MHz", "ROOT", "QR", "NFS"} | {
     word
     for table in GLOSSARY.values()
     for entry in table.values()
