@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 KOREAN: dict[str, Any] = {**DESKTOP, "locale": "ko-KR"}
 SHOTS = Path(__file__).parent / "shots"
 GLOSSARY = json.loads((ROOT / "gui" / "words" / "glossary.json").read_text())
-LATIN = {"Mold", "EN", "CSV", "CLI", "Ctrl", "Alt", "Enter", "curl", "Python", "KiB", "MiB", "GiB", "TiB", "PiB", "GHz", "MHz", "ROOT", "QR", "NFS"} | {
+LATIN = {"Mold", "VXLAN", "untagged", "EN", "CSV", "CLI", "Ctrl", "Alt", "Enter", "curl", "Python", "KiB", "MiB", "GiB", "TiB", "PiB", "GHz", "MHz", "ROOT", "QR", "NFS"} | {
     word
     for table in GLOSSARY.values()
     for entry in table.values()
@@ -93,7 +93,7 @@ def english(texts: list[str]) -> list[str]:
         for t in texts
         if any(
             word not in LATIN and not re.search(r"first|admin|quickstart|[Tt]iny|zone1|sim-|list[A-Z]|laptop|VM-[0-9a-f]{8}|cloud-init|made-here|hello|minsu", t)
-            for word in re.findall(r"[A-Za-z][A-Za-z0-9]+", t)
+            for word in re.findall(r"[A-Za-z][A-Za-z0-9]+", re.sub(r"[a-z]+://\S*", "", t))
         )
         or any(key in KEYS for key in re.findall(r"[a-z]+(?:\.[a-z]+)+", t))
     ]  # fmt: skip
