@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from mold.base.errors import Conflict
 from mold.server.app import load
-from mold.store import REGISTRY, Prepared, Store, seal
+from mold.store import REGISTRY, Among, Prepared, Store, seal
 
 load()
 Zone, Host = REGISTRY["zone"], REGISTRY["host"]
@@ -67,6 +67,18 @@ def test_a_list_cannot_be_prepared(store: Store) -> None:
     several = Prepared(sa.select(Zone.c.id).where(Zone.c.name.in_(["one", "two"])))
     with pytest.raises(TypeError, match="cannot be prepared"), store.read() as tx:
         tx.rows(several, {})
+
+
+def test_many_values_are_one_whatever_is_in_them(store: Store) -> None:
+    names = ['plain', 'a,b', '{c}', '"d"', "e\\", "f\\\"g", "'h'", "NULL", "", "한국", "line\nbreak"]
+    among = Prepared(sa.select(Zone.c.name).where(Among(Zone.c.name, "names")))
+    with store.write() as tx:
+        for name in (*names, "other", "a", "b"):
+            tx.add(zone(name))
+    with store.read() as tx:
+        assert {row[0] for row in tx.rows(among, {"names": names})} == set(names)
+        assert [tx.rows(among, {"names": [name]}) for name in names] == [[(name,)] for name in names]
+        assert tx.rows(among, {"names": []}) == []
 
 
 def test_a_lost_connection_leaves_the_pool(store: Store) -> None:

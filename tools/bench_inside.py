@@ -299,7 +299,8 @@ def _compare(mine: bytes, theirs: bytes, tenant: bool) -> str:
     b = json.loads(theirs)["listvirtualmachinesresponse"]
     if a["count"] != b["count"] or len(a["virtualmachine"]) != len(b["virtualmachine"]):
         return f"{a['count']} machines against {b['count']}"
-    hidden = {"hostid", "hostname", "instancename", "displayvm"} if tenant else set()
+    hidden = {"hostid", "hostname", "instancename", "displayvm", "details"} if tenant else set()
+    hidden |= {"hasannotations", "hostcontrolstate", "readonlydetails"}  # the manager's own: notes, settings, what a state means
     for x, y in zip(a["virtualmachine"], b["virtualmachine"], strict=True):
         odd = sorted(k for k in {*x, *y} - hidden - {"nic"} if x.get(k) != y.get(k))
         if odd:

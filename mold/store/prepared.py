@@ -57,16 +57,16 @@ class _Text:
 
 
 class _Ids(sa.types.TypeDecorator[Any]):
-    """Many ids as one value: an array on PostgreSQL, a JSON text on SQLite."""
+    """Many ids as one text: an array's on PostgreSQL (the driver would look at each value three times), JSON on SQLite."""
 
     impl = sa.Text
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
-        return dialect.type_descriptor(sa.ARRAY(sa.Text()) if dialect.name == "postgresql" else sa.Text())
-
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
-        return list(value) if dialect.name == "postgresql" else msgspec.json.encode(list(value)).decode()
+        if dialect.name != "postgresql":
+            return msgspec.json.encode(list(value)).decode()
+        quoted = (v.replace("\\", "\\\\").replace('"', '\\"') for v in value)
+        return '{"' + '","'.join(quoted) + '"}' if value else "{}"
 
 
 class Among(sa.ColumnElement[bool]):
@@ -82,7 +82,7 @@ class Among(sa.ColumnElement[bool]):
 
 @compiles(Among, "postgresql")
 def _among_array(element: Among, compiler: Any, **kw: Any) -> str:
-    return f"{compiler.process(element.column, **kw)} = ANY ({compiler.process(element.given, **kw)})"
+    return f"{compiler.process(element.column, **kw)} = ANY (CAST({compiler.process(element.given, **kw)} AS TEXT[]))"
 
 
 @compiles(Among, "sqlite")

@@ -67,15 +67,15 @@ class Managed:
 @pytest.fixture(scope="module")
 def managed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Managed]:
     made = Managed(tmp_path_factory.mktemp("https") / "data")
-    until = time.monotonic() + 30
-    while True:
-        try:
-            made.ask("listZones")
-            break
-        except OSError:
-            assert made.process.poll() is None and time.monotonic() < until
-            time.sleep(0.1)
+    until = time.monotonic() + 60
     try:
+        while True:
+            try:
+                made.ask("listZones")
+                break
+            except OSError:
+                assert made.process.poll() is None and time.monotonic() < until, "the manager does not answer"
+                time.sleep(0.1)
         yield made
     finally:
         made.process.terminate()
