@@ -75,7 +75,7 @@ function app() {
   };
   // What it takes to see a list after signing in: the entry, the words, and the page of a list.
   const base = with_([entry]);
-  const words = Object.keys(manifest).filter((key) => /words\/ko\.json$/.test(key));
+  const words = Object.keys(manifest).filter((key) => /words\/ko\.json\?spoken$/.test(key));
   const list = Object.keys(manifest).filter((key) => /pages\/NounList/.test(key));
   const first = sizes.get("index.html") + weigh(with_([...base, ...words, ...list]));
   const parts = Object.keys(manifest).filter((key) => manifest[key].isDynamicEntry).map((key) => [key, weigh([...with_([key])].filter((k) => !base.has(k)))]).sort((a, b) => b[1] - a[1]);

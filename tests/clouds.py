@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -44,7 +45,20 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A cloud of three simulated hosts with a template, an offering and a network; its manager ends with the tests."""
-    data = tmp_path_factory.mktemp("cloud")
+    with up(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def running_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The same for the tests of one module; its manager ends with them."""
+    with up(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
+
+
+@contextlib.contextmanager
+def up(data: Path) -> Iterator[Running]:
+    """A cloud in this folder, made by `quickstart`."""
     port, agents = free_ports(2)
     words = ["--data-dir", str(data), "--port", str(port), "--agent-port", str(agents), "--simulator"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MOLD_")}

@@ -42,7 +42,7 @@ def test_a_long_page_costs_as_many_statements_as_a_short_one(database_url: str, 
             await _filled(made, 300)
             counted = Statements(made.store)
             seen: dict[int, list[str]] = {}
-            for size in (10, 200) * 4:  # a reconciler may come in between
+            for size in (10, 200) * 8:  # a reconciler may come in between
                 counted.take()
                 answer = await call(made, "listVirtualMachines", listall="true", page=1, pagesize=size)
                 assert len(answer["virtualmachine"]) == size

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -366,6 +368,37 @@ def settle(store: Store) -> None:
         conn.execute(sa.text("VACUUM ANALYZE" if store.postgres else "ANALYZE"))
         if store.postgres:
             conn.execute(sa.text("CHECKPOINT"))
+
+
+class Spent:
+    """CPU seconds of this process and of PostgreSQL's, whatever the load of the machine: what a thing costs, not how long it took."""
+
+    def __init__(self, store: Store) -> None:
+        self.postmaster = 0
+        if store.postgres:
+            with store.engine.connect() as conn:
+                self.postmaster = _stat(int(conn.exec_driver_sql("select pg_backend_pid()").scalar_one()))[1]
+        self.take()
+
+    def take(self) -> tuple[float, float]:
+        """Seconds of the manager and of PostgreSQL since the last call."""
+        now = time.process_time(), self._postgres()
+        before, self.before = getattr(self, "before", now), now
+        return now[0] - before[0], now[1] - before[1]
+
+    def _postgres(self) -> float:
+        ticks = 0
+        for pid in (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()) if self.postmaster else ():
+            with contextlib.suppress(OSError):
+                _, parent, used = _stat(pid)
+                ticks += used if self.postmaster in (pid, parent) else 0
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> tuple[int, int, int]:
+    """A process, its parent, and the clock ticks it has used."""
+    words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return pid, int(words[1]), int(words[11]) + int(words[12])
 
 
 class Statements:

@@ -1,6 +1,6 @@
 """Measures taken inside a management server's process, without HTTP. Run by bench.py, one process per measure.
 
-bench_inside.py prepare|pages|deploys|certificates URL FOLDER      options on standard input and results are JSON
+bench_inside.py prepare|pages|singles|wire|deploys|certificates URL FOLDER      options on standard input and results are JSON
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 import psycopg
 import structlog
 import uvloop
-from bench_cloud import Statements, Tenant, build, machines, manager, more_hosts, settle, tenants
+from bench_cloud import Spent, Statements, Tenant, build, machines, manager, more_hosts, settle, tenants
 
 from mold.api.door import Request
 from mold.api.sign import candidates, sign, verify
@@ -39,6 +39,10 @@ PAGES = {
     "500 of a zone": {"page": 1, "pagesize": 500, "zoneid": "$zone"},
     "500 that run": {"page": 1, "pagesize": 500, "state": "Running"},
     "500 by keyword": {"page": 1, "pagesize": 500, "keyword": "chine-7"},
+    "100 of an account": {"page": 1, "pagesize": 100, "account": "tenant-0", "domainid": "$domain"},
+    "100 of a host": {"page": 1, "pagesize": 100, "hostid": "$host"},
+    "100 that run": {"page": 1, "pagesize": 100, "state": "Running"},
+    "100 by keyword": {"page": 1, "pagesize": 100, "keyword": "chine-7"},
     "500 as a tenant": {"page": 1, "pagesize": 500},
 }
 
@@ -144,6 +148,8 @@ def raw_condition(case: dict[str, Any], here: dict[str, Any], tenant: bool) -> t
         return "m.account_id = ? and m.state not in ('Destroyed', 'Expunging')", [who["account"]]
     if "account" in case:
         return "m.account_id = ?", [who["account"]]
+    if "hostid" in case:
+        return "m.project_id is null and m.host_id = ?", [here["host"]]
     if "zoneid" in case:
         return "m.project_id is null and m.zone_id = ?", [here["zone"]]
     if "state" in case:
@@ -188,7 +194,7 @@ async def pages(url: str, folder: Path, options: dict[str, Any]) -> dict[str, An
             for label, case in PAGES.items():
                 tenant = label.endswith("tenant")
                 params = {"command": "listVirtualMachines", "response": "json", "listall": "true"}
-                words = {"$zone": here["zone"], "$domain": who.domain}
+                words = {"$zone": here["zone"], "$domain": who.domain, "$host": here["host"]}
                 params.update((k, words.get(str(v), str(v))) for k, v in case.items())
                 if params["page"] == "0":
                     params["page"] = str(options["machines"] * 9 // 10 // 500 + 1)
@@ -216,6 +222,43 @@ async def pages(url: str, folder: Path, options: dict[str, Any]) -> dict[str, An
             out[label].update(
                 door=statistics.median(mine), raw=statistics.median(theirs), p99=sorted(mine)[len(mine) * 99 // 100]
             )
+    return out
+
+
+async def singles(url: str, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Small signed requests, one at a time, through the door: how long, and what they cost the manager and PostgreSQL."""
+    here = options["here"]
+    who = Tenant(**here["tenants"][0])
+    out: dict[str, Any] = {}
+    async with manager(url, folder) as made:
+        deploy = {"command": "deployVirtualMachine", "zoneid": here["zone"], "templateid": here["template"],
+                  "serviceofferingid": here["offering"], "networkids": who.network}  # fmt: skip
+        job = await made.engine.finished(await accept(made, {**deploy, "startvm": "false"}, who), 60)
+        asked = {
+            "listVirtualMachines id=": [{"command": "listVirtualMachines", "id": vm} for vm in here["machines"]],
+            "queryAsyncJobResult": [{"command": "queryAsyncJobResult", "jobid": job.id}],
+            "listZones": [{"command": "listZones"}],
+            "deployVirtualMachine, accepted": [{**deploy, "startvm": "false"}],
+        }
+        counted, spent = Statements(made.store), Spent(made.store)
+        for name, wanted in asked.items():
+            requests = itertools.cycle([Request(signed(each, who)) for each in wanted])
+            times, statements = [], []
+            for turn in range(options["rounds"] + 10):
+                if turn == 10:  # plans, caches and prepared statements have settled
+                    spent.take()
+                counted.take()
+                began = time.perf_counter()
+                answer = await made.door.answer(next(requests))
+                times.append(time.perf_counter() - began)
+                statements.append(len(counted.take()))
+                assert answer.status == 200, answer.body
+            manager_seconds, postgres_seconds = spent.take()
+            await made.engine.idle(120)
+            times = sorted(times[10:])
+            out[name] = {"p50": times[len(times) // 2], "p99": times[len(times) * 99 // 100], "statements": min(statements),
+                         "manager": manager_seconds / len(times), "postgres": postgres_seconds / len(times)}  # fmt: skip
+            spent.take()
     return out
 
 
@@ -308,6 +351,7 @@ async def deploys(url: str, folder: Path, options: dict[str, Any]) -> dict[str, 
             one = asyncio.create_task(deploy(crowd[0]))
             await one
             lone = counted.take()
+        cost = Spent(made.store)
         out["statements"] = {"all": len(lone), "texts": lone if options.get("texts") else []}
         for wanted in options["hosts"]:
             if wanted > hosts:
@@ -316,16 +360,21 @@ async def deploys(url: str, folder: Path, options: dict[str, Any]) -> dict[str, 
                 hosts = wanted
             line: dict[str, Any] = {}
             rates, spent, accepted, complete = [], [], [], []
+            theirs = []
             for _ in range(options["rounds"]):
-                began, cpu = time.perf_counter(), time.process_time()
+                cost.take()
+                began = time.perf_counter()
                 number = iter(range(options["deploys"]))
                 found = await asyncio.gather(*(several(number) for _ in range(options["clients"])))
                 rates.append(options["deploys"] / (time.perf_counter() - began))
-                spent.append((time.process_time() - cpu) / options["deploys"])
+                mine, database = cost.take()
+                spent.append(mine / options["deploys"])
+                theirs.append(database / options["deploys"])
                 for a, c in itertools.chain(*found):
                     accepted.append(a)
                     complete.append(c)
             line["rate"], line["cpu"] = statistics.median(rates), statistics.median(spent)
+            line["postgres"] = statistics.median(theirs)
             single = sorted([await deploy(crowd[n % len(crowd)]) for n in range(40)])
             line["alone"] = [statistics.median(s[0] for s in single), statistics.median(s[1] for s in single)]
             for name, values in (("accepted", accepted), ("complete", complete)):
@@ -390,6 +439,7 @@ async def certify(url: str, folder: Path, options: dict[str, Any]) -> dict[str, 
 MEASURES: dict[str, Callable[[str, Path, dict[str, Any]], Any]] = {
     "prepare": prepare,
     "pages": pages,
+    "singles": singles,
     "wire": wire,
     "deploys": deploys,
     "certificates": certify,

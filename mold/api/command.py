@@ -222,6 +222,7 @@ WORDS: dict[str, str] = {
     "lastname": "the user's last name",
     "level": "the level",
     "limitcpuuse": "machines get no more CPU than their speed, even on an idle host",
+    "enabled": "whether it is set to work",
     "localstorageenabled": "whether disks may lie on a host's own storage",
     "macaddress": "the MAC address of its first network card",
     "managedstate": "Managed or Unmanaged",

@@ -72,7 +72,7 @@ def record(
         project_id=project_id,
         resource_kind=resource.kind if resource is not None else resource_kind,
         resource_id=resource.id if resource is not None else resource_id,
-        resource_name=resource.__dict__.get("name") if resource is not None else None,
+        resource_name=_name_of(resource) if resource is not None else None,
         created=clock.now(),
     )
     if id is not None:
@@ -81,6 +81,13 @@ def record(
     for hear in HEARERS:
         hear(tx, made)
     return made
+
+
+def _name_of(resource: Any) -> str | None:
+    """What people call it; users have no other name than the one they sign in with."""
+    about = resource.__dict__
+    name: str | None = about.get("name") or about.get("username")
+    return name
 
 
 ALSO: set[str] = set()

@@ -46,6 +46,13 @@ class Query:
         """Only rows that also meet these conditions."""
         self.wheres.extend(clauses)
 
+    def search(self, word: str, *others: Any) -> None:
+        """Only rows with this text in a column that `keyword` searches, or that meet one of the other conditions."""
+        columns = [self.c[n] for n, s in self.kind.columns.items() if s.keyword or n == "name"]
+        pattern = "%" + escaped(word.lower()) + "%"
+        if columns or others:
+            self.where(sa.or_(*(sa.func.lower(c).like(pattern, escape="\\") for c in columns), *others))
+
     def ids(self) -> Any:
         """A subselect of the ids found."""
         return sa.select(self.c.id).where(*self.wheres)
@@ -211,7 +218,7 @@ def _list(
             del given["projectid"]  # all projects: no filter where things belong to none, or only to projects
     word = given.pop("keyword", None) if "keyword" not in special else None
     if word:
-        _keyword(query, word)
+        query.search(word)
     for column, spec in kind.columns.items():
         api = (spec.api or column.replace("_", "")) if not spec.refers else column.replace("_", "")
         if (spec.filter or column == "name") and api in given and api not in special:
@@ -262,11 +269,9 @@ def tagged(kind: type[Resource], tags: dict[str, str]) -> Any:
     return kind.c.id.in_(sa.select(tag.c.resource_id).where(tag.c.resource_kind == kind.kind, pairs))
 
 
-def _keyword(query: Query, word: str) -> None:
-    columns = [query.c[n] for n, s in query.kind.columns.items() if s.keyword or n == "name"]
-    if columns:
-        pattern = "%" + word.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        query.where(sa.or_(*(sa.func.lower(c).like(pattern, escape="\\") for c in columns)))
+def escaped(word: str) -> str:
+    """A text that LIKE takes letter by letter, with the backslash as its escape."""
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def scope(query: Query, given: dict[str, Any], *, narrowed: bool) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
 
 Convert = Callable[[Any], Any]
 
@@ -54,8 +56,43 @@ class _Text:
         return out
 
 
+class _Ids(sa.types.TypeDecorator[Any]):
+    """Many ids as one value: an array on PostgreSQL, a JSON text on SQLite."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        return dialect.type_descriptor(sa.ARRAY(sa.Text()) if dialect.name == "postgresql" else sa.Text())
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+        return list(value) if dialect.name == "postgresql" else msgspec.json.encode(list(value)).decode()
+
+
+class Among(sa.ColumnElement[bool]):
+    """The condition that a text column is one of the values given under `name`, for statements that are prepared."""
+
+    type = sa.Boolean()
+    inherit_cache = False
+
+    def __init__(self, column: Any, name: str) -> None:
+        self.column = column
+        self.given: sa.BindParameter[Any] = sa.bindparam(name, type_=_Ids())
+
+
+@compiles(Among, "postgresql")
+def _among_array(element: Among, compiler: Any, **kw: Any) -> str:
+    return f"{compiler.process(element.column, **kw)} = ANY ({compiler.process(element.given, **kw)})"
+
+
+@compiles(Among, "sqlite")
+def _among_json(element: Among, compiler: Any, **kw: Any) -> str:
+    given = compiler.process(element.given, **kw)
+    return f"{compiler.process(element.column, **kw)} IN (SELECT value FROM json_each({given}))"
+
+
 class Prepared:
-    """A Core statement with named `bindparam`s, each a single value. Run it with `Tx.rows` or `Tx.done`."""
+    """A Core statement with named `bindparam`s, each a single value (or `Among`). Run it with `Tx.rows` or `Tx.done`."""
 
     def __init__(self, statement: Any) -> None:
         self.statement = statement

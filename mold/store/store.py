@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from mold.base import ids
 from mold.base.errors import Conflict, InUse, NotFound
 from mold.store.memory import Memory, made
-from mold.store.prepared import Prepared
+from mold.store.prepared import Among, Prepared
 from mold.store.resource import REGISTRY, R, Resource, metadata
 
 T = TypeVar("T")
@@ -150,18 +150,17 @@ class Tx:
         if len(ids) == 1 and not where:
             row = self.get(kind, ids[0])
             return {} if row is None else {row.id: row}
-        return {
-            r.id: r
-            for r in (
-                kind.from_row(x)
-                for x in self.conn.execute(sa.select(kind.table).where(self.any_of(kind.c.id, ids), *where))
-            )
-        }
+        found: Iterable[Any]
+        if not where:
+            found = self.rows(_among(kind.kind), {"ids": ids})
+        else:
+            found = self.conn.execute(sa.select(kind.table).where(self.any_of(kind.c.id, ids), *where))
+        return {r.id: r for r in map(kind.from_row, found)}
 
     def parts(self, kind: type[Resource], names: tuple[str, ...], ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Some columns of the rows with these ids, by id."""
-        chosen = sa.select(kind.c.id, *(kind.c[n] for n in names)).where(self.any_of(kind.c.id, ids))
-        return {row[0]: dict(zip(names, row[1:], strict=True)) for row in self.conn.execute(chosen)}
+        found = self.rows(_parts(kind.kind, names), {"ids": ids})
+        return {row[0]: dict(zip(names, row[1:], strict=True)) for row in found}
 
     def any_of(self, col: Any, values: Sequence[Any]) -> Any:
         """`col` is one of `values`: one bound array on PostgreSQL, one IN list on SQLite."""
@@ -364,6 +363,18 @@ def gone_with(kind: str) -> frozenset[str]:
 def _by_id(name: str) -> Prepared:
     kind = REGISTRY[name]
     return Prepared(sa.select(kind.table).where(kind.c.id == sa.bindparam("id_")))
+
+
+@cache
+def _among(name: str) -> Prepared:
+    kind = REGISTRY[name]
+    return Prepared(sa.select(kind.table).where(Among(kind.c.id, "ids")))
+
+
+@cache
+def _parts(name: str, columns: tuple[str, ...]) -> Prepared:
+    kind = REGISTRY[name]
+    return Prepared(sa.select(kind.c.id, *(kind.c[n] for n in columns)).where(Among(kind.c.id, "ids")))
 
 
 @cache

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import sqlite3
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -81,7 +84,7 @@ class Furniture:
         there = {"zoneid": new, "podid": pod, "hypervisor": "Simulator"}
         cluster = self.make("cluster", "addCluster", "clustername", clustertype="CloudManaged", **there)
         host = self.call("addHost", clusterid=cluster, url=f"http://furniture-{n}", **there)["id"]
-        self.make("host", "updateHost", "name", "annotation", id=host, plain={"annotation": "-"})
+        self.make("host", "updateHost", "name", id=host)
         self.make("storage pool", "createStoragePool", "name", url=f"SharedMountPoint://localhost/pool-{n}", zoneid=new, podid=pod, clusterid=cluster, scope="CLUSTER")  # fmt: skip
         self.make("image store", "addImageStore", "name", provider="NFS", url=f"file:///images-{n}", zoneid=new)
         self.make("service offering", "createServiceOffering", "name", "displaytext", cpunumber=1, cpuspeed=100, memory=64)
@@ -105,3 +108,28 @@ class Furniture:
         self.make("API keys", "registerUserKeys", "name", "description", id=me["id"])
         self.make("alert", "generateAlert", "name", "description", type=14)
         self.vm = vm
+
+
+def multiplied(running: Running, count: int) -> None:
+    """So many stopped copies of the first machine, `copy-0` and on, put straight into the database: making them takes minutes.
+
+    Each has a network card, from 10.64.0.0 on; every 10,000th is in the state Error.
+    """
+    base = sqlite3.connect(next(running.data.glob("*.db")), timeout=60)
+    base.row_factory = sqlite3.Row
+    with base:
+        first = dict(base.execute("SELECT * FROM virtualmachine WHERE name = 'first'").fetchone())
+        card = dict(base.execute("SELECT * FROM nic WHERE machine_id = ?", [first["id"]]).fetchone())
+        lowest = int(ipaddress.ip_address("10.64.0.0"))
+        machines, cards = [], []
+        for n in range(count):
+            name, own = f"copy-{n}", str(uuid.uuid4())
+            state = "Error" if n % 10_000 == 9_999 else "Stopped"
+            fresh = {"id": own, "number": None, "name": name, "display_name": name, "state": state, "host_id": None}
+            machines.append({**first, **fresh, "instance_name": None})
+            address = {"ip": str(ipaddress.ip_address(lowest + n)), "mac": f"06:00:{n >> 24:02x}:{n >> 16 & 255:02x}:{n >> 8 & 255:02x}:{n & 255:02x}"}  # fmt: skip
+            cards.append({**card, **address, "id": str(uuid.uuid4()), "number": None, "machine_id": own, "host_name": name})
+        for table, rows in (("virtualmachine", machines), ("nic", cards)):
+            names = ", ".join(f'"{n}"' for n in rows[0])
+            base.executemany(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{n}' for n in rows[0])})", rows)
+    base.close()

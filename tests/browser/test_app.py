@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from browserkit import DESKTOP, PHONE, ROOT, chromium, window
-from clouds import Running, running  # noqa: F401
+from clouds import Running
+from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -330,18 +331,3 @@ def test_what_is_not_there(browser: Browser, running: Running, state: Any) -> No
         page.goto(url(running, "virtualmachines/00000000-0000-0000-0000-000000000000"))
         expect(page.get_by_text("찾을 수 없습니다").first).to_be_visible(timeout=10_000)
         shot(page, "gone")
-
-
-def test_every_noun_has_a_page(browser: Browser, running: Running, state: Any) -> None:  # noqa: F811
-    with window(browser, **KOREAN, storage_state=state) as (_, page):
-        page.goto(url(running, "nouns"))
-        page.wait_for_selector("#main a")
-        addresses = [a for a in page.locator("#main a").evaluate_all("(all) => all.map((a) => a.href)") if "/client/" in a]
-        assert len(addresses) > 40
-        for address in addresses:
-            if address.endswith("/ldapusers"):
-                continue  # says that no directory is configured
-            page.goto(address)
-            page.wait_for_selector("#main h1", timeout=15_000)
-            expect(page.locator("#main [role=status]"), address).to_have_count(0, timeout=15_000)
-            assert page.locator("#main [role=alert]").count() == 0, f"{address}: {page.locator('#main').inner_text()[:500]}"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from browserkit import chromium, window
-from clouds import Running, running  # noqa: F401
+from clouds import Running
+from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
 from test_app import KOREAN, url
 

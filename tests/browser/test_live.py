@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from browserkit import chromium, window
-from clouds import Running, running  # noqa: F401
+from clouds import Running
+from clouds import running_here as running  # noqa: F401
 from furnished import Furniture, admin_of
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from test_app import KOREAN, shot, state, url  # noqa: F401

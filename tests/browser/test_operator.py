@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from browserkit import DESKTOP, PHONE, chromium, window
-from clouds import Running, free_ports, running  # noqa: F401
+from clouds import Running, free_ports
+from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
 from test_app import KOREAN, accessible, fits, no_english, shot, sign_in, url
 
@@ -393,6 +394,7 @@ def test_domains_accounts_users_and_limits(browser: Browser, running: Running, s
         page.get_by_role("link", name="minji").click()
         page.get_by_role("tab", name="API 키").click()
         page.get_by_role("button", name="새 API 키 만들기").click()
+        page.get_by_role("dialog").get_by_role("button", name="만들기", exact=True).click()
         expect(page.get_by_text("비밀키는 지금만 볼 수 있습니다", exact=False)).to_be_visible(timeout=15_000)
         assert f"domain={domain}" in page.url
         accessible(page, "user keys")
@@ -549,7 +551,7 @@ def test_an_alert_is_told_at_once_and_archived(browser: Browser, running: Runnin
 
 
 @pytest.mark.parametrize("path", ["zones", "pods", "clusters", "hosts", "storagepools", "imagestores", "physicalnetworks", "routers",
-                                  "managementservers", "certificates", "accounts", "users", "projects", "roles", "resourcelimits"])  # fmt: skip
+                                  "managementservers", "certificates", "usagerecords", "userkeys", "accounts", "users", "projects", "roles", "resourcelimits"])  # fmt: skip
 def test_a_page_in_both_widths(browser: Browser, running: Running, state: Any, path: str) -> None:  # noqa: F811
     with window(browser, **KOREAN, storage_state=state) as (_, page):
         opened(page, running, path)

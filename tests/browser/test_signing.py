@@ -13,7 +13,8 @@ import pyotp
 import pytest
 import samlkit
 from browserkit import PHONE, chromium, window
-from clouds import Running, running  # noqa: F401
+from clouds import Running
+from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
 from test_app import KOREAN, fits, sign_in
 from test_operator import call, checked, opened
@@ -243,5 +244,6 @@ def test_single_sign_on_asks_for_the_second_factor(browser: Browser, running: Ru
 
 def checked_english(page: Page, name: str) -> None:
     """As `checked`; the provider's own name stands in English."""
+    expect(page.get_by_role("link", name=re.compile("The tests' provider"))).to_be_visible(timeout=15_000)
     page.evaluate("document.querySelectorAll('a').forEach((a) => a.setAttribute('translate', 'no'))")
     checked(page, name)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,9 @@ from urllib.parse import parse_qs
 
 import pytest
 from browserkit import PHONE, chromium, window
-from clouds import Running, running  # noqa: F401
+from clouds import Running
+from clouds import running_here as running  # noqa: F401
+from furnished import multiplied
 from playwright.sync_api import Browser, Page, Request, expect
 from test_app import KOREAN, accessible, fits, no_english, shot, state, url  # noqa: F401
 
@@ -631,29 +631,3 @@ def english(kept: Any) -> Any:
             {**o, "localStorage": [e for e in o["localStorage"] if e["name"] not in drop]} for o in kept["origins"]
         ],
     }
-
-
-def multiplied(cloud: Running, count: int) -> None:
-    """So many stopped copies of the first machine, put straight into the database: making them takes minutes."""
-    base = sqlite3.connect(next(cloud.data.glob("*.db")), timeout=60)
-    with base:
-        row = base.execute("SELECT * FROM virtualmachine WHERE name = 'first'")
-        names = [d[0] for d in row.description]
-        quoted = '"{}"'.format
-        old = dict(zip(names, row.fetchone(), strict=True))
-        for n in range(count):
-            new = {
-                **old,
-                "id": str(uuid.uuid4()),
-                "number": None,
-                "name": f"copy-{n}",
-                "display_name": f"copy-{n}",
-                "state": "Stopped",
-                "host_id": None,
-                "instance_name": None,
-            }
-            base.execute(
-                f"INSERT INTO virtualmachine ({', '.join(map(quoted, names))}) VALUES ({', '.join('?' * len(names))})",
-                [new[c] for c in names],
-            )
-    base.close()

@@ -4,7 +4,7 @@ import glossary from "../../words/glossary.json";
 import ko from "../../words/ko.json";
 import { fill } from "../src/words";
 import { particle } from "../src/words/josa";
-import { composer, segments, type Glossary } from "../src/words/names";
+import { composer, half, segments, type Glossary } from "../src/words/names";
 import { model } from "./model";
 
 const KO = composer(glossary as unknown as Glossary, "ko");
@@ -72,4 +72,12 @@ test("every command and field of the server has a Korean name", () => {
     for (const { name } of [...command.params, ...command.response]) check(`${command.name}.${name}`, KO.field(name));
   }
   expect([...plain]).toEqual([]);
+});
+
+test("each language goes by with its half of the glossary", () => {
+  for (const [language, whole] of [["ko", KO], ["en", EN]] as const) {
+    const part = composer(half(glossary as unknown as Glossary, language), language);
+    for (const command of model.commands.keys()) expect(part.command(command)).toBe(whole.command(command));
+    for (const word of ["serviceofferingid", "Running", "VM.CREATE", "displayname"]) for (const say of ["field", "state", "event", "noun"] as const) expect(part[say](word)).toBe(whole[say](word));
+  }
 });

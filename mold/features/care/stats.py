@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mold.api.answer import Field, shown
 from mold.features.compute.machines.row import VirtualMachine
 from mold.features.infra.settings import setting
-from mold.store import Tx, metadata
+from mold.store import Among, Prepared, Tx, metadata
 from mold.wire import calls as w
 
 INTERVAL = setting(
@@ -94,14 +94,21 @@ def _stats(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     if not running:
         return {}
     out = {}
-    for m in tx.execute(sa.select(meter).where(tx.any_of(meter.c.machine_id, list(running)))):
-        share = None if m.cpu_share is None else 100 * m.cpu_share / max(1, running[m.machine_id].cpu_number)
-        out[m.machine_id] = {
+    for vm, cpu_share, memory, received, sent, read, written in tx.rows(_METERS, {"machines": list(running)}):
+        share = None if cpu_share is None else 100 * cpu_share / max(1, running[vm].cpu_number)
+        out[vm] = {
             "cpuused": None if share is None else f"{min(share, 100):.2f}%",
-            "networkkbsread": m.received // 1024,
-            "networkkbswrite": m.sent // 1024,
-            "diskkbsread": m.disk_read // 1024,
-            "diskkbswrite": m.disk_written // 1024,
-            "memorykbs": m.memory // 1024,
+            "networkkbsread": received // 1024,
+            "networkkbswrite": sent // 1024,
+            "diskkbsread": read // 1024,
+            "diskkbswrite": written // 1024,
+            "memorykbs": memory // 1024,
         }
     return out
+
+
+_METERS = Prepared(
+    sa.select(
+        *(meter.c[n] for n in ("machine_id", "cpu_share", "memory", "received", "sent", "disk_read", "disk_written"))
+    ).where(Among(meter.c.machine_id, "machines"))
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
+
 from mold.api.answer import Field, shown
 from mold.api.command import Ctx, Tags, command
 from mold.api.lists import Query, lists
@@ -12,7 +14,7 @@ from mold.base.errors import Invalid
 from mold.features.identity.domains import Domain
 from mold.features.identity.projects import Project, unsuspended
 from mold.features.identity.things import TYPES, kind_of, name_of, noting, thing
-from mold.store import Resource, Tx, column, created
+from mold.store import Among, Prepared, Resource, Tx, column, created
 from mold.work import Done
 
 
@@ -96,11 +98,18 @@ def delete(ctx: Ctx, resourcetype: str, resourceids: list[str], tags: Tags | Non
 def tags_of(tx: Tx, kind: str, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Tags of a page of things, as answers show them."""
     out: dict[str, list[dict[str, Any]]] = {}
-    for tag in tx.find(Tag, Tag.c.resource_kind == kind, tx.any_of(Tag.c.resource_id, ids)):
+    for tag in map(Tag.from_row, tx.rows(_TAGS, {"kind": kind, "ids": ids})):
         out.setdefault(tag.resource_id, []).append(
             {"key": tag.key, "value": tag.value, "resourcetype": name_of(kind, TYPES), "resourceid": tag.resource_id}
         )
     return out
+
+
+_TAGS = Prepared(
+    sa.select(Tag.table)
+    .where(Tag.c.resource_kind == sa.bindparam("kind"), Among(Tag.c.resource_id, "ids"))
+    .order_by(Tag.c.number)
+)
 
 
 @shown(Domain, Field("tags", "set"))

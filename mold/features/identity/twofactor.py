@@ -135,8 +135,7 @@ def refusal(caller: Caller, made: Command) -> Refusal | None:
 
 
 def _caller_may(tx: Tx, caller: Any) -> bool:
-    user = tx.get(User, caller.user_id) if caller.user_id and not caller.internal else None
-    return user is not None and offered(tx, user)
+    return bool(caller.user_id) and not caller.internal and OFFERED.get(tx, domain=caller.domain_id)
 
 
 capability("secondfactoroffered", _caller_may)

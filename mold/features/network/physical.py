@@ -77,7 +77,7 @@ class Provider(Resource):
     state: str = column(default="Enabled")
 
 
-class RouterElement(Resource):
+class VirtualRouterElement(Resource):
     """The virtual router of a provider, and whether it is set to work."""
 
     kind = "virtualrouterelement"
@@ -164,7 +164,7 @@ def _check_range(vlan: str | None, method: str) -> None:
 
 def _started(ctx: Ctx, row: PhysicalNetwork) -> PhysicalNetwork:
     if ctx.tx.first(Provider, Provider.c.physical_network_id == row.id) is None:
-        ctx.tx.add(RouterElement(nsp_id=ctx.tx.add(Provider(physical_network_id=row.id)).id))
+        ctx.tx.add(VirtualRouterElement(nsp_id=ctx.tx.add(Provider(physical_network_id=row.id)).id))
     ctx.start(ChangePhysicalNetwork(network=row.id))
     return row
 
@@ -332,8 +332,8 @@ def served() -> Any:
     """The ids of the physical networks on which a router may serve: its provider is enabled, and its element is."""
     return (
         sa.select(Provider.c.physical_network_id)
-        .join(RouterElement.table, RouterElement.c.nsp_id == Provider.c.id)
-        .where(Provider.c.state == "Enabled", RouterElement.c.enabled)
+        .join(VirtualRouterElement.table, VirtualRouterElement.c.nsp_id == Provider.c.id)
+        .where(Provider.c.state == "Enabled", VirtualRouterElement.c.enabled)
     )
 
 

@@ -13,13 +13,13 @@ from mold.api.permit import ADMINS, ROOT, Infra
 from mold.base.errors import Conflict, InUse, Invalid
 from mold.features.network.networks import Network
 from mold.features.network.offerings import KNOWN
-from mold.features.network.physical import PhysicalNetwork, Provider, RouterElement
+from mold.features.network.physical import PhysicalNetwork, Provider, VirtualRouterElement
 from mold.store import Tx
 from mold.work import Done, Operation, operation, step
 
 __all__ = ["Provider"]
 Provider.policy = Infra()
-RouterElement.policy = Infra()
+VirtualRouterElement.policy = Infra()
 ROUTER = "VirtualRouter"
 
 
@@ -66,7 +66,7 @@ def update(
     _all_services(id.name, servicelist)
     if state == "Disabled":
         _unused(ctx.tx, id)
-    if state == "Enabled" and ctx.tx.first(RouterElement, RouterElement.c.nsp_id == id.id, RouterElement.c.enabled) is None:
+    if state == "Enabled" and ctx.tx.first(VirtualRouterElement, VirtualRouterElement.c.nsp_id == id.id, VirtualRouterElement.c.enabled) is None:
         raise Conflict(
             f"The {id.name} has no enabled element; see createVirtualRouterElement and configureVirtualRouterElement.",
             nspid=id.id,
@@ -127,37 +127,37 @@ def delete(ctx: Ctx, id: Provider) -> None:
 # -- the router's element ---------------------------------------------------------------------------------------------
 
 
-@lists("listVirtualRouterElements", RouterElement, roles=ADMINS)
+@lists("listVirtualRouterElements", VirtualRouterElement, roles=ADMINS)
 def _elements(q: Query, nspid: Provider | None = None) -> None:
     """Lists virtual router elements: whether routers are set to work on a physical network.
 
     nspid: the provider whose element it is
     """
     if nspid is not None:
-        q.where(RouterElement.c.nsp_id == nspid.id)
+        q.where(VirtualRouterElement.c.nsp_id == nspid.id)
 
 
 @operation
 class ChangeElement(Operation):
     """An element was made or configured with the request; it counts for networks that are served from then on."""
 
-    answers = (RouterElement, "element")
+    answers = (VirtualRouterElement, "element")
     element: str
 
     @step
     def changed(self, tx: Tx) -> None:
-        tx.one(RouterElement, self.element)
+        tx.one(VirtualRouterElement, self.element)
 
 
 @command(
     "createVirtualRouterElement",
     roles=ADMINS,
-    answers=RouterElement,
+    answers=VirtualRouterElement,
     job=True,
     creates=True,
     event="SERVICE.PROVIDER.CREATE",
 )
-def create_element(ctx: Ctx, nspid: Provider, providertype: str = ROUTER) -> RouterElement:
+def create_element(ctx: Ctx, nspid: Provider, providertype: str = ROUTER) -> VirtualRouterElement:
     """Gives a provider its virtual router element, not yet enabled. Providers of new physical networks have one already.
 
     nspid: the provider
@@ -165,15 +165,15 @@ def create_element(ctx: Ctx, nspid: Provider, providertype: str = ROUTER) -> Rou
     """
     if providertype != ROUTER:
         raise Invalid(f"There is no router {providertype[:40]}; there is {ROUTER}.", parameter="providertype")
-    made = ctx.tx.add(RouterElement(nsp_id=nspid.id, enabled=False))
+    made = ctx.tx.add(VirtualRouterElement(nsp_id=nspid.id, enabled=False))
     ctx.start(ChangeElement(element=made.id))
     return made
 
 
 @command(
-    "configureVirtualRouterElement", roles=ADMINS, answers=RouterElement, job=True, event="NETWORK.ELEMENT.CONFIGURE"
+    "configureVirtualRouterElement", roles=ADMINS, answers=VirtualRouterElement, job=True, event="NETWORK.ELEMENT.CONFIGURE"
 )
-def configure(ctx: Ctx, id: RouterElement, enabled: bool) -> RouterElement:
+def configure(ctx: Ctx, id: VirtualRouterElement, enabled: bool) -> VirtualRouterElement:
     """Sets a virtual router to work, or not.
 
     enabled: true: networks may be served; false: refused while one is

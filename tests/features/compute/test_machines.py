@@ -331,8 +331,10 @@ def test_filters(cloud: Cloud, site: Site) -> None:
     tenant.destroyVirtualMachine(id=c["id"])
     names = lambda **by: sorted(v["name"] for v in tenant.listVirtualMachines(**by))
     assert names() == ["alpha", "beta"]
-    net = a["nic"][0]["networkid"]
+    net, address = a["nic"][0]["networkid"], a["nic"][0]["ipaddress"]
     for by, found in (
+        ({"keyword": address}, ["alpha"]), ({"keyword": address.partition(".")[0] + "."}, ["alpha", "beta"]), ({"keyword": "0." + address}, []),
+        ({"keyword": "10_1"}, []), ({"keyword": ".."}, []),
         ({"state": "Running"}, ["alpha"]), ({"state": "stopped"}, ["beta"]), ({"state": "Present"}, ["alpha", "beta"]), ({"name": "beta"}, ["beta"]),
         ({"keyword": "LPH"}, ["alpha"]), ({"keyword": "irst"}, ["alpha"]), ({"ids": [a["id"], b["id"]]}, ["alpha", "beta"]), ({"id": b["id"]}, ["beta"]),
         ({"networkid": net}, ["alpha", "beta"]), ({"zoneid": site.zone}, ["alpha", "beta"]), ({"templateid": site.template}, ["alpha", "beta"]),

@@ -8,7 +8,9 @@ const ScopedSettings = lazy(() => import("../parts/ScopedSettings"));
 
 export default noun({
   list: "listDomains",
-  columns: ["name", "path", "state", "level", "created"],
+  columns: ["name", "path", "state", "created"],
+  // What it may have and has is in the tab of limits.
+  hides: (row) => ["level", ...Object.keys(row).filter((f) => /(limit|available|total)$/.test(f))],
   primary: ["updateDomain", "moveDomain"],
   overview: [{ title: () => words().t("overview.about"), fields: ["path", "parentdomainname", "level", "networkdomain", "state", "created"] }],
   tabs: [

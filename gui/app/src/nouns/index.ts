@@ -41,6 +41,10 @@ export interface Declared {
   ready?: Record<string, (row: Row) => true | string>;
   /** Parameters shown first in the form of a command. */
   first?: Record<string, string[]>;
+  /** Parameters that the form of a command asks for though the API leaves them open. */
+  needs?: Record<string, string[]>;
+  /** What the form of a command begins with. */
+  starts?: Record<string, Record<string, unknown>>;
   /** Parameters that are not asked for in the form of a command. */
   without?: Record<string, string[]>;
   /** Stands in the dialog of a command, above its form: what goes and what stays. */

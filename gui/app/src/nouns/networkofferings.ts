@@ -5,5 +5,6 @@ export default noun({
   columns: ["name", "displaytext", "state", "guestiptype", "traffictype", "isdefault", "egressdefaultpolicy", "domain"],
   facets: ["state", "guestiptype"],
   primary: ["updateNetworkOffering"],
+  starts: { createNetworkOffering: { traffictype: "Guest", enable: true } },
   first: { createNetworkOffering: ["name", "displaytext", "guestiptype", "traffictype", "supportedservices", "enable"], updateNetworkOffering: ["name", "displaytext", "state", "availability"] },
 });

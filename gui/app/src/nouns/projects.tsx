@@ -9,6 +9,8 @@ export default noun({
   list: "listProjects",
   columns: ["name", "state", "displaytext", "domain", "vmtotal", "volumetotal", "created"],
   facets: ["state", "domain"],
+  // What it may have and has is in the tab of limits.
+  hides: (row) => Object.keys(row).filter((f) => /(limit|available)$/.test(f)),
   primary: ["updateProject", "suspendProject", "activateProject"],
   create: ["createProject"],
   first: { createProject: ["name", "displaytext"], updateProject: ["name", "displaytext"] },

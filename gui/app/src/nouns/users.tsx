@@ -10,6 +10,7 @@ export default noun({
   columns: ["username", "state", "firstname", "lastname", "email", "account", "rolename", "domain", "usersource"],
   facets: ["state", "domain", "rolename"],
   primary: ["updateUser", "disableUser", "enableUser"],
+  hides: () => ["accounttype", "iscallerchilddomain"],
   create: ["createUser"],
   bulk: ["disableUser", "enableUser", "lockUser"],
   first: { createUser: ["domainid", "account", "username", "password", "firstname", "lastname", "email", "timezone"], updateUser: ["username", "firstname", "lastname", "email", "timezone"] },

@@ -89,7 +89,7 @@ function Capacity() {
   const near = found.data?.filter((s) => (s.used / s.total) * 100 >= WARN) ?? [];
   const full = near.filter((s) => (s.used / s.total) * 100 >= FULL);
   return (
-    <Card title={w.t("home.capacity")} to="/infrastructure">
+    <Card title={w.t("home.capacity")} to="/capacityplan">
       {found.isError ? <FaultNote fault={found.error} again={() => void found.refetch()} /> : (
         <Stack gap="md">
           {found.data && found.data.length > 0 && <Text size="sm" c="dimmed">{near.length ? w.t(full.length ? "home.capacity.full" : "home.capacity.near", { what: (full.length ? full : near).map((s) => w.t(`capacity.${s.type}`)).join(", ") }) : w.t("home.capacity.good", { percent: WARN })}</Text>}
@@ -106,7 +106,7 @@ function Alerts() {
   const found = useQuery({ queryKey: ["listAlerts", "last"], refetchInterval: EVERY, queryFn: async () => rows(await call("listAlerts", { page: 1, pagesize: 5 })) });
   return (
     <Card title={`${w.t("alerts")}${found.data?.count ? ` ${w.number(found.data.count)}` : ""}`} to="/alerts">
-      {found.isError ? <FaultNote fault={found.error} /> : <Lines rows={found.data?.rows} none={w.t("home.alerts.none")} line={(a) => <Group gap="xs" wrap="nowrap" style={{ minWidth: 0 }}><IconAlertTriangle size={16} color="var(--mold-warn)" aria-hidden style={{ flex: "none" }} /><To className="plain" to={`/alerts/${a.id}`} style={{ minWidth: 0 }}><Text size="sm" truncate>{w.language === "ko" ? w.phrase(String(a.name)) : String(a.description ?? a.name)}</Text></To></Group>} at={(a) => a.sent ?? a.created} />}
+      {found.isError ? <FaultNote fault={found.error} /> : <Lines rows={found.data?.rows} none={w.t("home.alerts.none")} line={(a) => <Group gap="xs" wrap="nowrap" style={{ minWidth: 0 }}><IconAlertTriangle size={16} color="var(--mold-warn)" aria-hidden style={{ flex: "none" }} /><To className="plain" to={`/alerts/${a.id}`} style={{ minWidth: 0 }}><Text size="sm" truncate>{w.language === "ko" ? w.phrase(String(a.name)) : ""}{a.description && <Text span inherit c={w.language === "ko" ? "dimmed" : undefined} lang="en"> {String(a.description)}</Text>}</Text></To></Group>} at={(a) => a.sent ?? a.created} />}
     </Card>
   );
 }

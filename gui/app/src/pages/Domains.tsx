@@ -53,7 +53,7 @@ export default function Domains() {
       <Group justify="space-between"><Title order={1} fz={26}>{w.noun("Domains")}</Title>{model.commands.has("createDomain") && <Button leftSection={<IconPlus size={17} aria-hidden />} onClick={() => create()}>{w.command("createDomain")}</Button>}</Group>
       <Group justify="space-between"><TextInput maw={340} style={{ flex: 1 }} aria-label={w.t("table.search", { name: w.noun("Domains") })} placeholder={w.t("domains.search")} leftSection={<IconSearch size={16} aria-hidden />} value={typed} onChange={(e) => setTyped(e.currentTarget.value)} /><Text size="sm" c="dimmed" aria-live="polite">{w.t("table.count", { count: found.count })}</Text></Group>
       {found.fault ? <FaultNote fault={found.fault} again={found.again} /> : (
-        <Paper role="list" aria-label={w.noun("Domains")}>
+        <Paper role={found.loading ? undefined : "list"} aria-label={found.loading ? undefined : w.noun("Domains")}>
           {found.loading && <Group p="xl" justify="center" role="status"><Loader size={22} /></Group>}
           {lines.map(({ row, level, some }) => (
             <div key={row.id} role="listitem" aria-level={level} aria-label={String(row.name)} style={{ borderBottom: "1px solid light-dark(#eff1f3, #272d31)" }}>

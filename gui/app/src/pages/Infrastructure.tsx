@@ -38,18 +38,18 @@ export default function Infrastructure() {
         <Title order={1} fz={26}>{w.t("nav.infrastructure")}</Title>
         {model.commands.has("createZone") && <Button leftSection={<IconPlus size={17} aria-hidden />} renderRoot={(p) => <To {...p} to="/zones-new" />}>{w.t(found.data?.zones.length === 0 ? "setup" : "setup.another")}</Button>}
       </Group>
-      <SimpleGrid cols={{ base: 2, md: 3, xl: 6 }} spacing="md">{BESIDE.filter((l) => model.nouns.has(l)).map((l) => <Card key={l} list={l} />)}</SimpleGrid>
+      <div style={{ display: "grid", gap: 16, gridTemplateColumns: "repeat(auto-fit, minmax(150px, 1fr))" }}>{BESIDE.filter((l) => model.nouns.has(l)).map((l) => <Card key={l} list={l} />)}</div>
       {found.isError ? <FaultNote fault={found.error} again={() => void found.refetch()} /> : found.isPending ? <Group justify="center" role="status"><Loader size={22} /><Text c="dimmed" size="sm">{w.t("loading")}</Text></Group> : found.data.zones.length === 0 ? (
         <Paper p="xl"><Stack align="center" gap="xs"><Text fw={600}>{w.t("infra.none")}</Text><Text c="dimmed" size="sm" ta="center">{w.t("infra.none.do")}</Text></Stack></Paper>
       ) : (
         <Stack gap="md" role="list" aria-label={w.t("infra.tree")}>
           {found.data.zones.map((z) => (
             <Paper key={z.id} p={0} style={{ overflow: "hidden" }}>
-              <Node level={1} row={z} slug="zones" icon={<IconWorld size={19} aria-hidden />} kind={w.noun("Zones")} open>
+              <Node level={1} row={z} slug="zones" icon={<IconWorld size={19} aria-hidden />} kind={w.field("zoneid")} open>
                 {found.data.pods.filter((p) => p.zoneid === z.id).map((p) => (
-                  <Node key={p.id} level={2} row={p} slug="pods" icon={<IconBuilding size={18} aria-hidden />} kind={w.noun("Pods")} open>
+                  <Node key={p.id} level={2} row={p} slug="pods" icon={<IconBuilding size={18} aria-hidden />} kind={w.field("podid")} open>
                     {found.data.clusters.filter((c) => c.podid === p.id).map((c) => (
-                      <Node key={c.id} level={3} row={c} slug="clusters" icon={<IconStack2 size={18} aria-hidden />} kind={w.noun("Clusters")} open={found.data.clusters.length <= 4} lazy={() => <Hosts cluster={c} />} />
+                      <Node key={c.id} level={3} row={c} slug="clusters" icon={<IconStack2 size={18} aria-hidden />} kind={w.field("clusterid")} open={found.data.clusters.length <= 4} lazy={() => <Hosts cluster={c} />} />
                     ))}
                   </Node>
                 ))}
@@ -94,7 +94,7 @@ function Node({ level, row, slug, icon, kind, open: at = false, lazy, children }
           {state && <State value={state} />}
         </Group>
         <SimpleGrid cols={{ base: 1, sm: Math.min(3, bars.length || 1) }} spacing="md" verticalSpacing={6} style={{ flex: "0 1 530px", minWidth: 0 }}>
-          {bars.map((s) => <Bar key={s.type} small name={`${row.name} ${w.t(`capacity.${s.type}`)}`} label={s.type === 3 ? w.t("limit.primary_storage") : w.t(`capacity.${s.type}`)} {...s} of={(n) => amount(s.type, n, w)} />)}
+          {bars.map((s) => <Bar key={s.type} small brief name={`${row.name} ${w.t(`capacity.${s.type}`)}`} label={s.type === 3 ? w.t("limit.primary_storage") : w.t(`capacity.${s.type}`)} {...s} of={(n) => amount(s.type, n, w)} />)}
         </SimpleGrid>
       </Group>
       {open && some && <div role="list">{lazy ? lazy() : children}</div>}

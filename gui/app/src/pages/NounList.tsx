@@ -31,7 +31,7 @@ function NounList({ noun }: { noun: Noun }) {
   const search = useSearch({ strict: false }) as Record<string, string>;
   const about = useDeclared(noun);
   const narrowed = Object.fromEntries(noun.list.params.filter((p) => p.type === "uuid" && p.name !== "id" && search[p.name]).map((p) => [p.name, search[p.name]]));
-  const needs = fieldsOf(noun.list).filter((f) => f.required && !FILTERS[noun.list.name]?.[f.param.name]);
+  const needs = fieldsOf(noun.list).filter((f) => f.required && !FILTERS[noun.list.name]?.[f.param.name] && !(f.param.name in (about?.params ?? {})) && f.param.name !== about?.views?.param);
   const view = about?.views;
   const viewed = view && (view.values().find((v) => v === search[view.param]) ?? view.values()[0]);
   const params = { ...scoped(noun.list, scope), ...FILTERS[noun.list.name], ...about?.params, ...narrowed, ...(view ? { [view.param]: viewed } : {}) };
@@ -65,7 +65,7 @@ function NounList({ noun }: { noun: Noun }) {
         <Stack><Text>{w.t("list.needs", { what: needs.map((f) => w.field(f.param.name)).join(", ") })}</Text><Button w="fit-content" variant="light" onClick={() => go(`/commands/${noun.list.name}`)}>{w.command(noun.list.name)}</Button></Stack>
       ) : (
         <DataTable
-          title={title} columns={columns} shown={shown} {...found} to={to}
+          title={title} columns={columns} shown={shown} {...found} source={{ command: noun.list, params }} to={to}
           bulk={bulk.map((c) => ({ label: w.action(c, noun.name), danger: DANGEROUS.test(c) && !/^stop/.test(c), run: (rows) => act({ command: c, noun, rows, param: about.param?.[c] }) }))}
           menu={noun.actions.length ? (row) => <ActionMenu noun={noun} about={about} row={row}><ActionIcon variant="subtle" color="gray" aria-label={w.t("row.menu", { name: String(row.name ?? row.id ?? "") })}><IconDots size={18} /></ActionIcon></ActionMenu> : undefined}
           empty={<><Text c="dimmed">{w.t("list.empty", { name: title })}</Text>{about.createPage && create.length > 0 && <Button variant="light" renderRoot={(p) => <To {...p} to={about.createPage} />}>{about.createLabel?.() ?? w.command(create[0])}</Button>}{!about.createPage && create.length > 0 && <Group gap="xs" justify="center">{create.slice(0, 2).map((c) => <Button key={c} variant="light" onClick={() => make(c)}>{w.command(c)}</Button>)}</Group>}</>}

@@ -40,7 +40,8 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
     <CommandForm
       command={command}
       fixed={fixed}
-      initial={row && updates && param === "id" ? initialOf(command, row) : undefined}
+      initial={row && updates && param === "id" ? initialOf(command, row) : about?.starts?.[what.command]}
+      needs={about?.needs?.[what.command]}
       first={what.first ?? about?.first?.[what.command] ?? (updates ? fields.slice(0, 6).map((f) => f.param.name) : undefined)}
       without={without}
       subject={subject}
@@ -71,7 +72,7 @@ export default function Dialog({ what, close }: { what: Act; close: () => void }
   const heading = <Text fw={650} fz="lg">{row && !asks ? title : w.command(what.command)}</Text>;
   if (asks || updates || (!row && fields.length > 3))
     return <Drawer opened onClose={close} position="right" size={phone ? "100%" : 520} title={heading} closeButtonProps={{ "aria-label": w.t("close") }}>{body}</Drawer>;
-  return <Modal opened onClose={close} fullScreen={phone && fields.length > 2} title={heading} size="md" closeButtonProps={{ "aria-label": w.t("close") }}>{body}</Modal>;
+  return <Modal opened onClose={close} fullScreen={phone && fields.length > 6} title={heading} size="md" closeButtonProps={{ "aria-label": w.t("close") }}>{body}</Modal>;
 }
 
 type Outcome = { row: Row; state: "waiting" | "busy" | "good" | "bad"; why?: string; said?: string };

@@ -1,5 +1,5 @@
-import { lazy, Suspense } from "react";
-import { asked } from "./act";
+import { lazy, Suspense, useEffect, useRef } from "react";
+import { asked, focusBack } from "./act";
 import { secrets } from "./once";
 
 const Dialog = lazy(() => import("./ActionDialog"));
@@ -9,6 +9,12 @@ const Once = lazy(() => import("./Once"));
 export function ActionHost() {
   const what = asked.use();
   const secret = secrets.use().length > 0;
+  const open = Boolean(what) || secret;
+  const was = useRef(open);
+  useEffect(() => {
+    if (was.current && !open) requestAnimationFrame(focusBack);
+    was.current = open;
+  }, [open]);
   return (
     <Suspense>
       {what && <Dialog key={what.number} what={what} close={() => asked.set(null)} />}

@@ -17,7 +17,7 @@ export function amount(type: number, n: number, w: Words = words()): string {
   return type === 1 ? `${w.number(n / 1000, { maximumFractionDigits: 1 })} GHz` : w.number(n);
 }
 
-export function Bar({ label, name, used, total, of, small }: { label: ReactNode; name: string; used: number; total: number; of: (n: number) => string; small?: boolean }) {
+export function Bar({ label, name, used, total, of, small, brief }: { label: ReactNode; name: string; used: number; total: number; of: (n: number) => string; small?: boolean; /** The percentage only; the rest when pointed at. */ brief?: boolean }) {
   const w = useWords();
   const part = total > 0 ? (used / total) * 100 : 0;
   const tone = part >= FULL ? "bad" : part >= WARN ? "warn" : undefined;
@@ -26,7 +26,7 @@ export function Bar({ label, name, used, total, of, small }: { label: ReactNode;
     <div>
       <Group justify="space-between" mb={small ? 2 : 4} gap="xs">
         <Group gap={8}><Text size={small ? "xs" : "sm"}>{label}</Text>{tone && <Mark tone={tone}>{w.t(tone === "bad" ? "bar.full" : "bar.warn")}</Mark>}</Group>
-        <Text size={small ? "xs" : "sm"} c="dimmed">{said}</Text>
+        <Text size={small ? "xs" : "sm"} c="dimmed" title={brief ? said : undefined} style={{ whiteSpace: "nowrap" }}>{brief && total > 0 ? said.slice(said.indexOf("(") + 1, -1) : said}</Text>
       </Group>
       <Progress size={small ? 5 : "sm"} aria-label={`${name}: ${said}`} value={Math.min(100, part)} color={tone === "bad" ? "red" : tone === "warn" ? "yellow" : "mold"} />
     </div>

@@ -23,7 +23,7 @@ export function CodeForm({ how, send, danger, focus = true, onDone, onCancel }: 
   const [busy, setBusy] = useState(false);
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => {
-    if (focus) field.current?.focus();
+    if (focus) field.current?.focus({ preventScroll: !fault }); // what stands above it is to be read first
     if (fault) field.current?.select();
   }, [fault]);
 

@@ -22,6 +22,8 @@ interface Props {
   /** Parameters to show first, in this order, and others to leave out altogether. */
   first?: string[];
   without?: string[];
+  /** Asked for, whatever the API says. */
+  needs?: string[];
   subject?: string;
   list?: string;
   target?: string;
@@ -40,7 +42,7 @@ export function CommandForm(p: Props) {
   const w = useWords();
   const scope = useScope();
   const fixed = p.fixed ?? {};
-  const all = fieldsOf(p.command, fixed).filter((f) => !p.without?.includes(f.param.name));
+  const all = fieldsOf(p.command, fixed).filter((f) => !p.without?.includes(f.param.name)).map((f) => (p.needs?.includes(f.param.name) ? { ...f, required: true } : f));
   const front = all.filter((f) => f.required || p.first?.includes(f.param.name)).sort((a, b) => rank(p.first, a) - rank(p.first, b));
   const rest = all.filter((f) => !front.includes(f));
   const [values, setValues] = useState<Values>(p.initial ?? {});

@@ -2,19 +2,22 @@
 // way back loses nothing and a link shows the same to others. Only what is on the screen is drawn.
 
 import { pageOf, To, useGo, useSearchWriter } from "./To";
-import { ActionIcon, Button, Checkbox, Group, Loader, Menu, Paper, Select, Stack, Text, TextInput, Tooltip, VisuallyHidden } from "@mantine/core";
-import { useElementSize, useMediaQuery } from "@mantine/hooks";
+import { ActionIcon, Button, Checkbox, Group, Loader, Menu, Paper, Select, Skeleton, Stack, Text, TextInput, Tooltip, VisuallyHidden } from "@mantine/core";
+import { useDebouncedValue, useElementSize, useMediaQuery } from "@mantine/hooks";
 import { IconArrowDown, IconArrowUp, IconColumns3, IconDownload, IconSearch, IconX } from "@tabler/icons-react";
 import { useSearch } from "@tanstack/react-router";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { useDeferredValue, useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
-import type { Row } from "../api/client";
+import { memo, useDeferredValue, useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
+import type { Params, Row } from "../api/client";
+import type { Command } from "../api/model";
+import { useFar, useRows } from "../api/rows";
 import { SCOPE } from "../api/scope";
+import { seek } from "../api/seek";
 import { useWords } from "../words";
 import { download } from "./download";
 import { FaultNote } from "./FaultNote";
 import { matches } from "./matches";
-import { instant, text, Value } from "./Value";
+import { instant, rememberedText, text, Value } from "./Value";
 
 export interface Column {
   field: string;
@@ -50,6 +53,8 @@ interface Props {
   again?: () => void;
   /** Ask for the rows beyond the limit. */
   more?: () => void;
+  /** Where the rows come from: then what is not loaded is searched, and shown, all the same. */
+  source?: { command: Command; params: Params };
   /** The page of a row. */
   to?: (row: Row) => { slug: string; id: string } | undefined;
   onOpen?: (row: Row) => void;
@@ -68,6 +73,9 @@ const LEAST = 128; // pixels that a column needs
 /** By what the filter of a column finds a row. */
 const kinds = (column: Column, row: Row): string[] => column.values?.(row) ?? [String(row[column.field] ?? "")];
 
+/** What is drawn again only when something of `on` is another: scrolling moves rows, it does not make them. */
+const Kept = memo(({ draw }: { draw: () => ReactNode; on: unknown[] }) => draw(), (a, b) => a.on.length === b.on.length && a.on.every((x, i) => Object.is(x, b.on[i])));
+
 export function DataTable(p: Props) {
   const w = useWords();
   const go = useGo();
@@ -83,7 +91,7 @@ export function DataTable(p: Props) {
   const [typed, setTyped] = useState(search.q ?? "");
   useEffect(() => setTyped(search.q ?? ""), [search.q]);
   const query = useDeferredValue(typed);
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [chosen, setChosen] = useState<ReadonlyMap<string, Row>>(new Map());
   const [active, setActive] = useState(0);
 
   const names = search.cols?.split(",") ?? p.shown ?? p.columns.map((c) => c.field);
@@ -93,12 +101,33 @@ export function DataTable(p: Props) {
   const [sortBy, sortDown] = [search.sort?.replace(/^-/, ""), search.sort?.startsWith("-")];
   const plain = (column: Column, row: Row) => (column.value ? String(column.value(row)) : text(column.field, row[column.field], w));
 
-  const hay = useMemo(() => new Map(p.rows.map((row) => [row, `${p.columns.map((c) => plain(c, row)).join("\n")}\n${row.id ?? ""}\n${text("tags", row.tags, w)}`.toLowerCase()])), [query ? p.rows : null, p.columns, w, Boolean(query)]);
-  const facets = useMemo(() => p.columns.filter((c) => c.facet).map((c) => ({ column: c, values: [...new Set(p.rows.flatMap((r) => kinds(c, r)).filter(Boolean))].sort() })).filter((f) => f.values.length > 1 || search[wordOf(f.column)]), [p.rows, p.columns, search]);
+  // Of a long list not everything is here. What is searched or filtered by is asked of the server as well.
+  const total = Math.max(p.count ?? 0, p.rows.length);
+  const partial = Boolean(p.source) && total > p.rows.length && !p.loading;
+  const picks = p.columns.filter((c) => c.facet && !c.values && search[wordOf(c)]).map((c): [string, string] => [c.field, search[wordOf(c)] as string]);
+  const [slow] = useDebouncedValue(query, 250);
+  const asked = partial && p.source ? seek(p.source.command, slow, picks, p.rows, w) : undefined;
+  const sought = useRows(p.source?.command.name ?? "", { ...p.source?.params, ...asked }, Boolean(asked));
+  const seeking = sought.loading || (partial && query !== slow);
+  const rows = useMemo(() => {
+    if (!sought.rows.length || !asked) return p.rows;
+    const here = new Set(p.rows.map((r) => r.id));
+    return [...p.rows, ...sought.rows.filter((r) => !here.has(r.id))];
+  }, [p.rows, sought.rows, Boolean(asked)]);
+
+  // Made once for each row, when there is something to find.
+  const kept = useMemo(() => new WeakMap<Row, string>(), [p.columns.map((c) => c.field).join(), w]);
+  const remembered = useMemo(() => rememberedText(w), [w]);
+  const hay = (row: Row): string => {
+    let said = kept.get(row);
+    if (said === undefined) kept.set(row, (said = `${p.columns.map((c) => (c.value ? c.value(row) : remembered(c.field, row[c.field]))).join("\n")}\n${row.id ?? ""}\n${text("tags", row.tags, w)}`.toLowerCase()));
+    return said;
+  };
+  const facets = useMemo(() => p.columns.filter((c) => c.facet).map((c) => ({ column: c, values: [...new Set(rows.flatMap((r) => kinds(c, r)).filter(Boolean))].sort() })).filter((f) => f.values.length > 1 || search[wordOf(f.column)]), [rows, p.columns, search]);
   const shown = useMemo(() => {
-    let out = p.rows;
+    let out = rows;
     for (const { column } of facets) if (search[wordOf(column)]) out = out.filter((r) => kinds(column, r).includes(search[wordOf(column)] as string));
-    if (query) out = out.filter((r) => matches(hay.get(r) ?? "", query));
+    if (query) out = out.filter((r) => matches(hay(r), query));
     const by = sortBy ? p.columns.find((c) => c.field === sortBy) : undefined;
     if (by) {
       const order = new Intl.Collator(w.language, { numeric: true });
@@ -110,7 +139,13 @@ export function DataTable(p: Props) {
       if (sortDown) out.reverse();
     }
     return out;
-  }, [p.rows, p.columns, hay, query, search, sortBy, sortDown, w]);
+  }, [rows, p.columns, kept, query, search, sortBy, sortDown, w]);
+
+  // Untouched, the list is as long as it is: what is not here is fetched where somebody looks.
+  const whole = partial && !query && !sortBy && !facets.some((f) => search[wordOf(f.column)]);
+  const far = useFar(p.source?.command.name ?? "", p.source?.params ?? {}, whole);
+  const length = whole ? total : shown.length;
+  const rowAt = (index: number): Row | undefined => shown[index] ?? (whole ? far.at(index) : undefined);
 
   const list = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
@@ -118,27 +153,32 @@ export function DataTable(p: Props) {
     const at = list.current?.getBoundingClientRect();
     if (at) setTop(at.top + window.scrollY);
   }, [p.loading, width, chosen.size > 0, facets.length]);
-  const virtual = useWindowVirtualizer({ count: shown.length, estimateSize: () => (phone ? 124 : 46), overscan: 12, scrollMargin: top, getItemKey: (i) => String(shown[i]?.id ?? i) });
+  const virtual = useWindowVirtualizer({ count: length, estimateSize: () => (phone ? 124 : 46), overscan: 12, scrollMargin: top, getItemKey: (i) => String(shown[i]?.id ?? i) });
+  const [from, to] = [virtual.range?.startIndex ?? 0, virtual.range?.endIndex ?? 0];
+  const [beyond] = useDebouncedValue(whole && to >= p.rows.length ? `${Math.max(from, p.rows.length)} ${to}` : "", 120);
+  useEffect(() => {
+    if (beyond) far.want(...(beyond.split(" ").map(Number) as [number, number]));
+  }, [beyond]);
 
   // Rows measured as cards are not so high as rows of a table.
   useEffect(() => virtual.measure(), [phone]);
 
-  const picked = shown.filter((r) => chosen.has(String(r.id)));
+  const picked = [...shown.filter((r) => chosen.has(String(r.id))), ...(whole ? [...chosen.values()].filter((r) => !shown.some((s) => s.id === r.id)) : [])];
   const selects = Boolean(p.bulk?.length);
   const toggle = (row: Row) => setChosen((old) => {
-    const out = new Set(old);
-    if (!out.delete(String(row.id))) out.add(String(row.id));
+    const out = new Map(old);
+    if (!out.delete(String(row.id))) out.set(String(row.id), row);
     return out;
   });
   const focus = (to: number) => {
-    const at = Math.max(0, Math.min(shown.length - 1, to));
+    const at = Math.max(0, Math.min(length - 1, to));
     setActive(at);
     virtual.scrollToIndex(at, { align: "auto" });
     requestAnimationFrame(() => requestAnimationFrame(() => list.current?.querySelector<HTMLElement>(`[data-index="${at}"]`)?.focus()));
   };
   const keys = (event: KeyboardEvent, row: Row, at: number) => {
     if (event.target !== event.currentTarget) return;
-    const step = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: shown.length - 1, PageDown: at + 12, PageUp: at - 12 }[event.key];
+    const step = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: length - 1, PageDown: at + 12, PageUp: at - 12 }[event.key];
     if (step !== undefined) focus(step);
     else if (event.key === "Enter") open(row);
     else if (event.key === " " && selects) toggle(row);
@@ -162,9 +202,9 @@ export function DataTable(p: Props) {
     download(`${p.title}.csv`, `\ufeff${csv}`, "text/csv;charset=utf-8");
   }
 
+  const stamp = [p, w, names.join(), room, phone, length, top]; // with these a row is drawn as before
   const grid = `${selects ? "26px " : ""}${columns.map((c, i) => `minmax(0, ${c.wide ?? (i ? 1 : 1.5)}fr)`).join(" ")}${p.menu ? " 36px" : ""}`;
-  const total = Math.max(p.count ?? 0, p.rows.length);
-  const filtered = shown.length !== p.rows.length;
+  const filtered = shown.length !== rows.length;
   return (
     <Stack gap="sm" ref={box}>
       <Group gap="sm" justify="space-between">
@@ -183,7 +223,7 @@ export function DataTable(p: Props) {
           ))}
         </Group>
         <Group gap={6} ml="auto">
-          {p.fetching && !p.loading && <Loader size={16} aria-label={w.t("loading")} />}
+          {((p.fetching && !p.loading) || seeking) && <Loader size={16} aria-label={w.t("loading")} />}
           <Text size="sm" c="dimmed" aria-live="polite">{p.loading ? "" : filtered ? w.t("table.part", { part: w.number(shown.length), all: w.number(total) }) : w.t("table.count", { count: w.number(total) })}</Text>
           {!p.embedded && (
             <>
@@ -207,12 +247,15 @@ export function DataTable(p: Props) {
         </Group>
       </Group>
 
+      {p.more && (sortBy || filtered) && <Group gap="xs"><Text size="sm" c="dimmed">{w.t(sortBy ? "table.limit.sorted" : "table.limit", { part: w.number(p.rows.length), all: w.number(total) })}</Text><Button size="xs" variant="light" onClick={p.more}>{w.t("table.all")}</Button></Group>}
+      {!p.fault && (far.fault ?? sought.fault) ? <FaultNote fault={far.fault ?? sought.fault} again={sought.again} /> : null}
+
       {selects && picked.length > 0 && (
         <Paper p="xs" px="md" pos="sticky" top="calc(var(--app-shell-header-height, 0px) + 6px)" style={{ zIndex: 5 }} shadow="sm" role="region" aria-label={w.t("table.chosen", { count: picked.length })}>
           <Group gap="xs">
             <Text size="sm" fw={600} mr="auto">{w.t("table.chosen", { count: picked.length })}</Text>
             {p.bulk?.map((b) => <Button key={b.label} size="xs" variant="light" color={b.danger ? "red" : undefined} leftSection={b.icon} onClick={() => b.run(picked)}>{b.label}</Button>)}
-            <Button size="xs" variant="subtle" color="gray" onClick={() => setChosen(new Set())}>{w.t("table.unchoose")}</Button>
+            <Button size="xs" variant="subtle" color="gray" onClick={() => setChosen(new Map())}>{w.t("table.unchoose")}</Button>
           </Group>
         </Paper>
       )}
@@ -221,14 +264,16 @@ export function DataTable(p: Props) {
         <Paper style={{ overflow: "clip" }}>
           {p.loading ? (
             <Group p="xl" justify="center" role="status"><Loader size={22} /><Text c="dimmed" size="sm">{w.t("loading")}</Text></Group>
-          ) : !shown.length ? (
-            <Stack align="center" p={40} gap="xs">{filtered ? <Text c="dimmed">{w.t("table.nothing")}</Text> : (p.empty ?? <Text c="dimmed">{w.t("table.empty")}</Text>)}</Stack>
+          ) : !length ? (
+            <Stack align="center" p={40} gap="xs">{seeking ? <Loader size={20} aria-label={w.t("loading")} /> : filtered ? <Text c="dimmed">{w.t("table.nothing")}</Text> : (p.empty ?? <Text c="dimmed">{w.t("table.empty")}</Text>)}</Stack>
           ) : phone ? (
             <div className="cards" ref={list} role="list" aria-label={p.title} style={{ height: virtual.getTotalSize(), position: "relative" }}>
               {virtual.getVirtualItems().map((item) => {
-                const row = shown[item.index];
+                const row = rowAt(item.index);
+                if (!row) return <div key={item.key} role="listitem" className="card" data-index={item.index} aria-busy="true" style={{ position: "absolute", insetInline: 0, top: item.start - top, height: item.size }}><Skeleton h={16} w="40%" /></div>;
                 return (
-                  <div key={item.key} role="listitem" className="card" data-index={item.index} ref={virtual.measureElement} style={{ position: "absolute", insetInline: 0, top: item.start - top }} aria-setsize={shown.length} aria-posinset={item.index + 1}>
+                  <Kept key={item.key} on={[...stamp, row, item.index, item.start, chosen.has(String(row.id))]} draw={() => (
+                  <div role="listitem" className="card" data-index={item.index} ref={virtual.measureElement} style={{ position: "absolute", insetInline: 0, top: item.start - top }} aria-setsize={length} aria-posinset={item.index + 1}>
                     <Group justify="space-between" wrap="nowrap" gap="sm">
                       <Group wrap="nowrap" gap="sm" style={{ minWidth: 0 }}>
                         {selects && <Checkbox aria-label={w.t("table.choose", { name: plain(wanted[0], row) })} checked={chosen.has(String(row.id))} onChange={() => toggle(row)} />}
@@ -238,14 +283,15 @@ export function DataTable(p: Props) {
                     </Group>
                     <dl>{columns.slice(2).map((c) => <div key={c.field}><dt>{c.title ?? w.field(c.field)}</dt><dd>{cell(c, row, false)}</dd></div>)}</dl>
                   </div>
+                  )} />
                 );
               })}
             </div>
           ) : (
-            <div className="table" role="table" aria-label={p.title} aria-rowcount={shown.length + 1} aria-colcount={columns.length}>
+            <div className="table" role="table" aria-label={p.title} aria-rowcount={length + 1} aria-colcount={columns.length}>
               <div role="rowgroup">
                 <div className="head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: grid }}>
-                  {selects && <span role="columnheader"><Checkbox size="xs" aria-label={w.t("table.choose.all")} checked={picked.length > 0 && picked.length === shown.length} indeterminate={picked.length > 0 && picked.length < shown.length} onChange={(e) => setChosen(e.currentTarget.checked ? new Set(shown.map((r) => String(r.id))) : new Set())} /></span>}
+                  {selects && <span role="columnheader"><Checkbox size="xs" aria-label={w.t("table.choose.all")} checked={picked.length > 0 && picked.length === shown.length} indeterminate={picked.length > 0 && picked.length < shown.length} onChange={(e) => setChosen(e.currentTarget.checked ? new Map(shown.map((r) => [String(r.id), r])) : new Map())} /></span>}
                   {columns.map((c) => {
                     const mine = sortBy === c.field;
                     return (
@@ -262,17 +308,20 @@ export function DataTable(p: Props) {
               </div>
               <div ref={list} role="rowgroup" style={{ height: virtual.getTotalSize(), position: "relative" }}>
                 {virtual.getVirtualItems().map((item) => {
-                  const row = shown[item.index];
+                  const row = rowAt(item.index);
+                  if (!row) return <div key={item.key} role="row" className="row" aria-busy="true" data-index={item.index} aria-rowindex={item.index + 2} style={{ position: "absolute", insetInline: 0, top: item.start - top, height: item.size }}><span role="cell"><Skeleton h={12} w="30%" /></span></div>;
                   return (
+                    <Kept key={item.key} on={[...stamp, row, item.index, item.start, item.size, chosen.has(String(row.id)), item.index === Math.min(active, length - 1)]} draw={() => (
                     <div
-                      key={item.key} role="row" className="row" data-index={item.index} aria-rowindex={item.index + 2} data-chosen={chosen.has(String(row.id)) || undefined}
-                      tabIndex={item.index === Math.min(active, shown.length - 1) ? 0 : -1} onKeyDown={(e) => keys(e, row, item.index)} onFocus={() => setActive(item.index)}
+                      role="row" className="row" data-index={item.index} aria-rowindex={item.index + 2} data-chosen={chosen.has(String(row.id)) || undefined}
+                      tabIndex={item.index === Math.min(active, length - 1) ? 0 : -1} onKeyDown={(e) => keys(e, row, item.index)} onFocus={() => setActive(item.index)}
                       style={{ gridTemplateColumns: grid, position: "absolute", insetInline: 0, top: item.start - top, height: item.size }}
                     >
                       {selects && <span role="cell"><Checkbox size="xs" aria-label={w.t("table.choose", { name: plain(wanted[0] ?? p.columns[0], row) })} checked={chosen.has(String(row.id))} onChange={() => toggle(row)} /></span>}
                       {columns.map((c, i) => <span key={c.field} role="cell" className="cell">{cell(c, row, i === 0)}</span>)}
                       {p.menu && <span role="cell">{p.menu(row)}</span>}
                     </div>
+                    )} />
                   );
                 })}
               </div>
@@ -280,7 +329,6 @@ export function DataTable(p: Props) {
           )}
         </Paper>
       )}
-      {p.more && <Group justify="center"><Text size="sm" c="dimmed">{w.t("table.limit", { part: w.number(p.rows.length), all: w.number(total) })}</Text><Button size="xs" variant="light" onClick={p.more}>{w.t("table.all")}</Button></Group>}
     </Stack>
   );
 }

@@ -134,7 +134,7 @@ function Settings({ command, noun, row, about }: { command: Command; noun: Noun;
   const locked = about.locked?.(row);
   return (
     <Paper p="lg" maw={640}>
-      {why !== true && <Alert color="yellow" mb="md">{why}</Alert>}
+      {why !== true && <Alert role="note" color="yellow" mb="md">{why}</Alert>}
       {why === true && locked && <Alert role="note" color="gray" mb="md">{locked.why}</Alert>}
       <CommandForm key={`${row.id} ${Boolean(locked)}`} without={[...(locked?.params ?? []), ...(about.without?.[command.name] ?? [])]} command={command} fixed={{ id: row.id }} initial={initialOf(command, row)} first={about.first?.[command.name] ?? fieldsOf(command, { id: "" }).slice(0, 8).map((f) => f.param.name)} subject={nameOf(row)} list={noun.list.name} target={row.id} submit={w.t("save")} allowed={why === true} onDone={() => tell({ color: "mold", message: w.t("saved") })} />
     </Paper>
@@ -160,4 +160,5 @@ export function Related({ noun, params, always }: { noun: Noun; params: Params; 
 /** The search of a table in a tab is not the next tab's. */
 const CLEAN = { q: undefined, sort: undefined, cols: undefined };
 
-const entityType = (noun: Noun) => ({ virtualmachines: "VM", volumes: "VOLUME", snapshots: "SNAPSHOT", networks: "NETWORK", vpcs: "VPC", publicipaddresses: "PUBLIC_IP_ADDRESS", templates: "TEMPLATE", isos: "ISO", hosts: "HOST", clusters: "CLUSTER", pods: "POD", zones: "ZONE", storagepools: "PRIMARY_STORAGE", imagestores: "SECONDARY_STORAGE", domains: "DOMAIN", serviceofferings: "SERVICE_OFFERING", diskofferings: "DISK_OFFERING", networkofferings: "NETWORK_OFFERING", routers: "VR", systemvms: "SYSTEM_VM", sshkeypairs: "SSH_KEYPAIR", userdata: "USER_DATA" } as Record<string, string | undefined>)[noun.slug];
+/** What annotations call this kind of thing; undefined where nothing can be noted about it. */
+const entityType = (noun: Noun): string | undefined => ({ virtualmachines: "VM", volumes: "VOLUME", snapshots: "SNAPSHOT", vmsnapshot: "VM_SNAPSHOT", instancegroups: "INSTANCE_GROUP", sshkeypairs: "SSH_KEYPAIR", userdata: "USER_DATA", networks: "NETWORK", vpcs: "VPC", publicipaddresses: "PUBLIC_IP_ADDRESS", vpncustomergateways: "VPN_CUSTOMER_GATEWAY", templates: "TEMPLATE", isos: "ISO", kubernetesclusters: "KUBERNETES_CLUSTER", hosts: "HOST", clusters: "CLUSTER", pods: "POD", zones: "ZONE", storagepools: "PRIMARY_STORAGE", imagestores: "SECONDARY_STORAGE", domains: "DOMAIN", serviceofferings: "SERVICE_OFFERING", diskofferings: "DISK_OFFERING", networkofferings: "NETWORK_OFFERING", routers: "VR", systemvms: "SYSTEM_VM", autoscalevmgroups: "AUTOSCALE_VM_GROUP", objectstoragepools: "OBJECT_STORAGE" })[noun.slug];

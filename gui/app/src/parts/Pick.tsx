@@ -3,7 +3,7 @@
 import { Loader, MultiSelect, Select, Text } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { call, rows, type Params, type Row } from "../api/client";
 import { useModel } from "../api/model";
 import { scoped, useScope } from "../api/scope";
@@ -11,6 +11,8 @@ import { useWords } from "../words";
 import { FILTERS } from "./fields";
 import { nameOf } from "./Value";
 
+/** Places of which there is often just one: it is chosen then, where one is required. */
+const SINGLE = /^list(Zones|Pods|Clusters|PhysicalNetworks)$/;
 /** What says of the new thing itself what it is, and nothing of what to choose from. */
 const OWN = /^(id|name|keyword|username|displayname|displaytext|description|state|type|tags|size)$/;
 
@@ -36,7 +38,8 @@ export function Pick({ list, value, onChange, many, by = "id", near = {}, ...inp
   const w = useWords();
   const command = useModel().commands.get(list);
   const scope = useScope();
-  const [opened, setOpened] = useState(Boolean(value && (!Array.isArray(value) || value.length)));
+  const single = Boolean(input.required) && !many && SINGLE.test(list);
+  const [opened, setOpened] = useState(single || Boolean(value && (!Array.isArray(value) || value.length)));
   const [search, setSearch] = useState("");
   const [typed] = useDebouncedValue(search, 250);
   const fit = Object.fromEntries(Object.entries(near).filter(([k, v]) => v && !OWN.test(k) && command?.params.some((p) => p.name === k && p.type !== "map")));
@@ -46,6 +49,10 @@ export function Pick({ list, value, onChange, many, by = "id", near = {}, ...inp
     queryFn: async ({ signal }) => rows(await call(list, asked, signal)),
     enabled: opened && Boolean(command),
   });
+  const only = single && !value && first.data?.count === 1 ? first.data.rows[0] : undefined;
+  useEffect(() => {
+    if (only?.[by]) onChange(String(only[by]), only);
+  }, [only]);
   const more = (first.data?.count ?? 0) > 200 && typed;
   const searched = useQuery({
     queryKey: [list, "choose", { ...asked, keyword: typed }],
@@ -61,6 +68,7 @@ export function Pick({ list, value, onChange, many, by = "id", near = {}, ...inp
     data: [...data, ...missing],
     searchable: true,
     clearable: !input.required,
+    ...(many ? {} : { allowDeselect: !input.required }),
     onDropdownOpen: () => setOpened(true),
     onSearchChange: setSearch,
     nothingFoundMessage: first.isFetching ? w.t("loading") : first.isError ? w.t("pick.failed") : w.t("pick.none", { name: w.noun(list.slice(4)) }),

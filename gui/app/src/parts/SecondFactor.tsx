@@ -1,6 +1,6 @@
 // One's own second factor, and what an admin does about another's. Changing and switching off ask for a code first.
 
-import { Alert, Button, Group, Modal, Stack, Switch, Text } from "@mantine/core";
+import { Alert, Anchor, Button, Group, Modal, Stack, Switch, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useState } from "react";
 import { call, Fault, one, type Row } from "../api/client";
@@ -12,6 +12,7 @@ import { tell } from "./act";
 import { CodeForm } from "./CodeForm";
 import { FaultNote } from "./FaultNote";
 import { Mark } from "./State";
+import { To } from "./To";
 
 const SecondFactorSetup = lazy(() => import("./SecondFactorSetup"));
 
@@ -20,7 +21,7 @@ type Step = "rest" | "prove" | "setup" | "off";
 /** `row`: the user who is signed in, with `is2faenabled` and `is2famandated`. */
 export function OwnSecondFactor({ row }: { row: Row }) {
   const w = useWords();
-  const { capabilities } = useModel();
+  const { capabilities, commands } = useModel();
   const [step, setStep] = useState<Step>("rest");
   const on = row.is2faenabled === true;
   const must = row.is2famandated === true;
@@ -34,7 +35,7 @@ export function OwnSecondFactor({ row }: { row: Row }) {
   return (
     <Stack>
       <Group gap="sm"><Mark tone={on ? "good" : must ? "warn" : "calm"}>{w.t(on ? "factor.on" : "factor.off")}</Mark><Text size="sm" c="dimmed">{w.t(on ? "factor.on.about" : "factor.off.about")}</Text></Group>
-      {!offered && !on && <Alert role="note" color="gray">{w.t("factor.denied")}</Alert>}
+      {!offered && !on && <Alert role="note" color="gray">{w.t("factor.denied")}{commands.has("updateConfiguration") && <> <Anchor inherit td="underline" renderRoot={(p) => <To {...p} to="/configurations?q=enable.user.2fa" />}>{w.t("factor.denied.go")}</Anchor></>}</Alert>}
       {step === "rest" && (offered || on) && (
         <Group gap="sm">
           {offered && <Button variant="default" onClick={() => setStep(on ? "prove" : "setup")}>{w.t(on ? "factor.change" : "factor.begin")}</Button>}

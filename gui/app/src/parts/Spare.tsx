@@ -1,6 +1,6 @@
 // What the loss of one host would mean for a cluster, in words, and what one more host would change.
 
-import { Alert, Button, Collapse, Group, Loader, NumberInput, Paper, Stack, Text, Title, UnstyledButton } from "@mantine/core";
+import { Alert, Anchor, Button, Group, Loader, NumberInput, Paper, Stack, Text, Title, UnstyledButton } from "@mantine/core";
 import { IconChevronDown, IconCircleCheck, IconAlertTriangle } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
@@ -34,7 +34,7 @@ export default function Spare({ cluster, title }: { cluster: Row; title?: boolea
   return (
     <Paper p="lg" component="section" aria-label={String(cluster.name)}>
       <Stack gap="md">
-        {title && <Title order={2} fz={17} translate="no"><To to={pageOf({ slug: "clusters", id: String(cluster.id) })}>{String(cluster.name)}</To><Text span c="dimmed" size="sm" fw={400}> {[cluster.zonename, cluster.podname].filter(Boolean).join(" · ")}</Text></Title>}
+        {title && <Title order={2} fz={17} translate="no"><To className="plain" to={pageOf({ slug: "clusters", id: String(cluster.id) })}>{String(cluster.name)}</To><Text span c="dimmed" size="sm" fw={400}> {[cluster.zonename, cluster.podname].filter(Boolean).join(" · ")}</Text></Title>}
         {found.isError ? <FaultNote fault={found.error} again={() => void found.refetch()} /> : found.isPending ? <Group role="status"><Loader size={20} /><Text size="sm" c="dimmed">{w.t("loading")}</Text></Group> : <Verdict facts={found.data} />}
       </Stack>
     </Paper>
@@ -66,13 +66,13 @@ function Statement({ loss, rooms, loads }: { loss: Loss; rooms: Room[]; loads: L
   const w = useWords();
   const [open, setOpen] = useState(false);
   const more = useMemo(() => (loss.homeless.length ? needed(rooms, loads, usualSize(rooms)) : 0), [loss, rooms, loads]);
-  const host = <To to={pageOf({ slug: "hosts", id: loss.room.id })}>{loss.room.name}</To>;
-  if (!loss.loads.length) return <Group gap="sm" wrap="nowrap"><IconCircleCheck size={22} color="var(--mold-good)" aria-hidden /><Text fw={600}>{w.t("spare.idle")}</Text></Group>;
+  const host = <Link slug="hosts" id={loss.room.id} name={loss.room.name} />;
+  if (!loss.loads.length) return <Group gap="sm" wrap="nowrap"><IconCircleCheck size={22} color="var(--mold-good)" aria-hidden style={{ flex: "none" }} /><Text fw={600}>{w.t("spare.idle")}</Text></Group>;
   if (!loss.homeless.length)
     return (
       <Group gap="sm" wrap="nowrap" align="flex-start">
         <IconCircleCheck size={22} color="var(--mold-good)" aria-hidden style={{ flex: "none" }} />
-        <div><Text fw={600}>{w.t("spare.good")}</Text><Text size="sm" c="dimmed"><span translate="no">{host}</span> {w.t("spare.good.about", { count: loss.loads.length, amount: told(sum(loss.loads), w) })}</Text></div>
+        <div><Text fw={600}>{w.t("spare.good")}</Text><Text size="sm" c="dimmed">{w.t("spare.worst")} {host} · {w.t("spare.good.about", { count: loss.loads.length, amount: told(sum(loss.loads), w) })}</Text></div>
       </Group>
     );
   return (
@@ -81,24 +81,24 @@ function Statement({ loss, rooms, loads }: { loss: Loss; rooms: Room[]; loads: L
         <IconAlertTriangle size={22} color="var(--mold-bad)" aria-hidden style={{ flex: "none" }} />
         <div style={{ minWidth: 0 }}>
           <Text fw={600}>{w.t("spare.bad", { count: loss.homeless.length })}</Text>
-          <Text size="sm" c="dimmed"><span translate="no">{host}</span> {w.t("spare.bad.about", { all: loss.loads.length, count: loss.homeless.length, amount: told(sum(loss.homeless), w) })}</Text>
+          <Text size="sm" c="dimmed">{w.t("spare.worst")} {host} · {w.t("spare.bad.about", { all: loss.loads.length, count: loss.homeless.length, amount: told(sum(loss.homeless), w) })}</Text>
           {more !== undefined && more > 0 && <Text size="sm" c="dimmed">{w.t("spare.more", { count: more, amount: told(usualSize(rooms), w) })}</Text>}
           <UnstyledButton mt={6} aria-expanded={open} onClick={() => setOpen(!open)}>
             <Group gap={6} c="var(--mantine-color-anchor)"><IconChevronDown size={16} style={{ transform: open ? "rotate(180deg)" : undefined }} aria-hidden /><Text size="sm" fw={560}>{w.t("spare.which", { count: loss.homeless.length })}</Text></Group>
           </UnstyledButton>
         </div>
       </Group>
-      <Collapse expanded={open}>
-        {open && (
-          <ul style={{ margin: "10px 0 0", paddingInlineStart: 48 }} aria-label={w.t("spare.which", { count: loss.homeless.length })}>
-            {loss.homeless.slice(0, SHOWN).map((l) => <li key={l.id}><Text size="sm" component="span"><To to={pageOf({ slug: "virtualmachines", id: l.id })}>{l.name}</To> <Text span c="dimmed" size="xs">{told(l, w)}</Text></Text></li>)}
-            {loss.homeless.length > SHOWN && <li><Text size="sm" c="dimmed">{w.t("spare.others", { count: loss.homeless.length - SHOWN })}</Text></li>}
-          </ul>
-        )}
-      </Collapse>
+      {open && (
+        <ul style={{ margin: "10px 0 0", paddingInlineStart: 48 }} aria-label={w.t("spare.which", { count: loss.homeless.length })}>
+          {loss.homeless.slice(0, SHOWN).map((l) => <li key={l.id}><Text size="sm" component="span"><Link slug="virtualmachines" id={l.id} name={l.name} /> <Text span c="dimmed" size="xs">{told(l, w)}</Text></Text></li>)}
+          {loss.homeless.length > SHOWN && <li><Text size="sm" c="dimmed">{w.t("spare.others", { count: loss.homeless.length - SHOWN })}</Text></li>}
+        </ul>
+      )}
     </div>
   );
 }
+
+const Link = ({ slug, id, name }: { slug: string; id: string; name: string }) => <Anchor inherit td="underline" translate="no" renderRoot={(p) => <To {...p} to={pageOf({ slug, id })} />}>{name}</Anchor>;
 
 function WhatIf({ rooms, loads }: { rooms: Room[]; loads: Load[] }) {
   const w = useWords();
@@ -112,19 +112,17 @@ function WhatIf({ rooms, loads }: { rooms: Room[]; loads: Load[] }) {
   return (
     <div>
       <Button size="sm" variant="default" aria-expanded={open} onClick={() => setOpen(!open)}>{w.t("spare.whatif")}</Button>
-      <Collapse expanded={open}>
-        {open && (
-          <Stack mt="sm" gap="sm">
-            <Group align="flex-end" gap="sm">
-              <NumberInput w={110} label={w.t("spare.whatif.count")} value={count} onChange={setCount} min={0} max={100} clampBehavior="strict" allowDecimal={false} />
-              <NumberInput w={170} label={w.t("spare.whatif.memory")} value={memory} onChange={setMemory} min={0} decimalScale={1} suffix=" GiB" thousandSeparator="," />
-              <NumberInput w={170} label={w.t("spare.whatif.cpu")} value={cpu} onChange={setCpu} min={0} decimalScale={1} suffix=" GHz" thousandSeparator="," />
-            </Group>
-            <Text size="sm" fw={560} aria-live="polite">{!then || !then.homeless.length ? w.t("spare.whatif.good", { count: Number(count) || 0 }) : w.t("spare.whatif.bad", { hosts: Number(count) || 0, count: then.homeless.length, host: then.room.name })}</Text>
-            <Text size="xs" c="dimmed">{w.t("spare.whatif.about")}</Text>
-          </Stack>
-        )}
-      </Collapse>
+      {open && (
+        <Stack mt="sm" gap="sm">
+          <Group align="flex-end" gap="sm">
+            <NumberInput w={110} label={w.t("spare.whatif.count")} value={count} onChange={setCount} min={0} max={100} clampBehavior="strict" allowDecimal={false} />
+            <NumberInput w={170} label={w.t("spare.whatif.memory")} value={memory} onChange={setMemory} min={0} decimalScale={1} suffix=" GiB" thousandSeparator="," />
+            <NumberInput w={170} label={w.t("spare.whatif.cpu")} value={cpu} onChange={setCpu} min={0} decimalScale={1} suffix=" GHz" thousandSeparator="," />
+          </Group>
+          <Text size="sm" fw={560} aria-live="polite">{!then || !then.homeless.length ? w.t("spare.whatif.good", { count: Number(count) || 0 }) : w.t("spare.whatif.bad", { hosts: Number(count) || 0, count: then.homeless.length, host: then.room.name })}</Text>
+          <Text size="xs" c="dimmed">{w.t("spare.whatif.about")}</Text>
+        </Stack>
+      )}
     </div>
   );
 }

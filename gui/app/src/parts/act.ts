@@ -22,7 +22,24 @@ export interface Act {
 
 export const asked = store<(Act & { number: number }) | null>(null);
 let number = 0;
-export const act = (what: Act) => asked.set({ ...what, number: ++number });
+let opener: HTMLElement | null = null;
+
+/** What had the focus; of a menu that closes, the button that opened it. */
+function focused(): HTMLElement | null {
+  const at = document.activeElement as HTMLElement | null;
+  const menu = at?.closest("[role=menu]");
+  return menu ? document.querySelector<HTMLElement>(`[aria-controls="${menu.id}"]`) : at;
+}
+export function act(what: Act): void {
+  opener = focused();
+  asked.set({ ...what, number: ++number });
+}
+
+/** A dialog has gone: the focus goes back to what opened it, or to the page when that is no more. */
+export function focusBack(): void {
+  if (document.activeElement && document.activeElement !== document.body) return;
+  (opener?.isConnected ? opener : document.getElementById("main"))?.focus({ preventScroll: true });
+}
 
 /** What cannot be undone and takes much with it wants its name typed. */
 export const IRREVERSIBLE = /^(expunge|purge)|^(delete|remove)(Zone|Pod|Cluster|Host|StoragePool|ImageStore|Domain|Account|Project|User|Network|VPC|Volume|Snapshot|VMSnapshot|Backup|Template|Iso|KubernetesCluster|PhysicalNetwork|Role)$/;

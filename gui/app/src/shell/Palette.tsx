@@ -5,6 +5,7 @@ import { IconSearch } from "@tabler/icons-react";
 import { useDeferredValue, useMemo, useState } from "react";
 import glossary from "../../../words/glossary.json";
 import { useModel } from "../api/model";
+import { declared } from "../nouns";
 import { act } from "../parts/act";
 
 import { useWords } from "../words";
@@ -30,7 +31,12 @@ export default function Box({ close }: { close: () => void }) {
     const creators = new Map([...model.nouns.values()].flatMap((n) => n.create.map((c) => [c.name, n] as const)));
     const commands = [...model.commands.values()].filter((c) => !/^(list[A-Z]|login|logout)/.test(c.name)).map((c): Hit => ({
       key: c.name, kind: "command", label: w.command(c.name), english: english.command(c.name), name: c.name,
-      go: () => (creators.has(c.name) ? act({ command: c.name, noun: creators.get(c.name) }) : page(`/commands/${c.name}`)()),
+      go: () => {
+        const noun = creators.get(c.name);
+        if (!noun) return go(`/commands/${c.name}`);
+        // Where a noun has a page for making one, that is meant, not the form of the command.
+        void declared(noun.slug, noun.list.name).then((about) => (about.createPage && (about.create ?? noun.create.map((x) => x.name)).includes(c.name) ? go(about.createPage) : act({ command: c.name, noun })));
+      },
     })); // prettier-ignore
     return [home, ...nouns, ...pages, ...commands];
   }, [model, w]);

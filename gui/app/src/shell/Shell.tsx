@@ -6,7 +6,7 @@ import { useDisclosure, useMediaQuery } from "@mantine/hooks";
 import { IconBell, IconChevronDown, IconCloudComputing, IconHome2, IconActivity, IconLogout, IconMenu2, IconUser, IconFilter } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Outlet, useLocation } from "@tanstack/react-router";
-import { lazy, Suspense, useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useRef, useState } from "react";
 import { call, rows } from "../api/client";
 import { seen, useUnread } from "../api/alerts";
 import { live } from "../api/live";
@@ -56,6 +56,12 @@ export function Shell() {
     return answerConsoles();
   }, [model]);
   useEffect(close, [where]);
+  // Who came to another page by the palette or a dialog, which are gone, goes on from there.
+  const came = useRef(where);
+  useEffect(() => {
+    if (came.current !== where && (!document.activeElement || document.activeElement === document.body)) document.getElementById("main")?.focus({ preventScroll: true });
+    came.current = where;
+  }, [where]);
   return (
     <AppShell header={{ height: 56 }} navbar={{ width: 248, breakpoint: "sm", collapsed: { mobile: !menu } }} footer={phone ? { height: 62 } : undefined} padding={{ base: "md", md: "xl" }}>
       <a className="skip" href="#main">{w.t("skip")}</a>

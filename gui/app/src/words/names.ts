@@ -12,6 +12,13 @@ export interface Glossary {
   states: Record<string, Entry>;
 }
 
+/** The glossary as far as one language needs it: the other one weighs as much again. */
+export function half(g: Glossary, language: "ko" | "en"): Glossary {
+  const cut = (entry: Entry): Entry | [string] => (language === "ko" ? (typeof entry === "string" ? entry : entry[1]) : typeof entry === "string" ? "" : [entry[0]]);
+  const tables = Object.entries(g).map(([name, table]) => [name, Object.fromEntries(Object.entries(table as Record<string, Entry>).map(([key, entry]) => [key, cut(entry)]))]);
+  return Object.fromEntries(tables) as Glossary;
+}
+
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 const spaced = (text: string) => text.replace(/Virtual ?Machine/g, "Virtualmachine").replace(/([a-z\d])([A-Z])/g, "$1 $2").replace(/([A-Z]+)([A-Z][a-z])/g, "$1 $2").split(/[\s_.:-]+/).filter(Boolean);
 
@@ -60,6 +67,8 @@ export function composer(g: Glossary, language: "ko" | "en") {
 
   const noun = (name: string): string => say(g.nouns, name) ?? say(g.nouns, name.replace(/s$/, "")) ?? phrase(name);
   const field = (name: string): string => say(g.fields, name.toLowerCase()) ?? phrase(name);
+  /** What a value of a fixed set is called, or the value itself. */
+  const choice = (value: string): string => say(g.states, value) ?? value;
   const state = (value: string): string => say(g.states, value) ?? say(g.states, value.toLowerCase()) ?? (at && knows(value) ? phrase(value) : at ? value : capital(spaced(value).join(" ")));
   const command = (name: string): string => {
     const whole = say(g.commands, name);
@@ -88,7 +97,7 @@ export function composer(g: Glossary, language: "ko" | "en") {
     return at ? `${what} ${does}` : `${does} ${lower(what)}`;
   };
 
-  return { event, noun, field, state, command, action, phrase, knows, verb: (name: string) => say(g.verbs, split(name)[0]), split };
+  return { event, noun, field, state, choice, command, action, phrase, knows, verb: (name: string) => say(g.verbs, split(name)[0]), split };
 }
 
 const PROPER = /^(Affinity|Zone|Pod|Cisco|Docker|Brocade|Kubernetes|Intel|Xen|Tungsten|Netris|Palo|Swift)/;

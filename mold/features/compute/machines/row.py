@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -30,7 +31,7 @@ from mold.features.network.physical import PhysicalNetwork
 from mold.features.storage.pools import StoragePool
 from mold.features.storage.templates import Template
 from mold.features.storage.volumes import Volume
-from mold.store import Prepared, Resource, Tx, column, created, refers
+from mold.store import Among, Prepared, Resource, Tx, column, created, refers
 
 INSTANCE_NAME = setting("instance.name", "VM", "Last part of machines' internal names.")
 NAME_FLAG = setting("vm.instancename.flag", False, "Put the display name, if one was given, into the internal name.")
@@ -206,28 +207,7 @@ NIC_FIELDS = tuple(
 
 @shown(VirtualMachine, Field("nic", "set", of=NIC_FIELDS), Field("ipaddress"), detail="nics")
 def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    n, w = Nic.c, Network.c
-    found = tx.execute(
-        sa.select(
-            n.id,
-            n.machine_id,
-            n.ip,
-            n.mac,
-            n.device,
-            n.is_default,
-            w.id,
-            w.name,
-            w.netmask,
-            w.gateway,
-            w.type,
-            w.traffic_type,
-            w.tag,
-            w.physical_network_id,
-        )
-        .join(Network.table, w.id == n.network_id)
-        .where(tx.any_of(n.machine_id, [r.id for r in rows]))
-        .order_by(n.number)
-    )
+    found = tx.rows(_CARDS, {"machines": [r.id for r in rows]})
     out: dict[str, dict[str, Any]] = {}
     root = caller.root or caller.internal
     for nic_id, vm, ip, mac, device, default, network_id, name, netmask, gateway, kind, traffic, tag, carrier in found:
@@ -266,12 +246,7 @@ def _nics(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
     detail="volume",
 )
 def _disks(tx: Tx, rows: list[Any], caller: Any) -> dict[str, dict[str, Any]]:
-    found = tx.execute(
-        sa.select(Disk.c.machine_id, StoragePool.c.type)
-        .join(Volume.table, Volume.c.id == Disk.c.volume_id)
-        .outerjoin(StoragePool.table, StoragePool.c.id == Volume.c.pool_id)
-        .where(Disk.c.device == 0, tx.any_of(Disk.c.machine_id, [r.id for r in rows]))
-    )
+    found = tx.rows(_ROOTS, {"machines": [r.id for r in rows]})
     return {vm: {"rootdeviceid": 0, "rootdevicetype": "ROOT", "pooltype": kind} for vm, kind in found}
 
 
@@ -432,6 +407,7 @@ def _list(
     q: Query,
     ids: list[VirtualMachine] | None = None,
     state: str | None = None,
+    keyword: str | None = None,
     details: list[str] | None = None,
     clusterid: Cluster | None = None,
     podid: Pod | None = None,
@@ -449,6 +425,7 @@ def _list(
     """Lists machines.
 
     state: a state; Present for all that are not destroyed
+    keyword: text in the name or the display name, or the beginning of an address
     details: sets of fields, comma separated: min, nics, volume, all …; default all
     userdata: with user data
     retrieveonlyresourcecount: how many there are and nothing else
@@ -459,6 +436,10 @@ def _list(
     if state is not None:
         word = state.strip().lower()
         q.where(c.state.not_in(("Destroyed", "Expunging")) if word == "present" else sa.func.lower(c.state) == word)
+    if keyword:
+        begins = Nic.c.ip.like(f"{keyword}%")
+        address = re.fullmatch(r"[0-9A-Fa-f]{1,4}[.:][0-9A-Fa-f.:]*", keyword)
+        q.search(keyword, *([c.id.in_(sa.select(Nic.c.machine_id).where(begins))] if address else []))
     if (
         not caller.root
         and not caller.internal
@@ -561,3 +542,23 @@ def _network_blocked(tx: Tx, network: Network) -> str | None:
 
 
 networks.blockers.append(_network_blocked)
+
+
+def _cards() -> Any:
+    n, w = Nic.c, Network.c
+    network = (w.id, w.name, w.netmask, w.gateway, w.type, w.traffic_type, w.tag, w.physical_network_id)
+    return (
+        sa.select(n.id, n.machine_id, n.ip, n.mac, n.device, n.is_default, *network)
+        .join(Network.table, w.id == n.network_id)
+        .where(Among(n.machine_id, "machines"))
+        .order_by(n.number)
+    )
+
+
+_CARDS = Prepared(_cards())
+_ROOTS = Prepared(
+    sa.select(Disk.c.machine_id, StoragePool.c.type)
+    .join(Volume.table, Volume.c.id == Disk.c.volume_id)
+    .outerjoin(StoragePool.table, StoragePool.c.id == Volume.c.pool_id)
+    .where(Disk.c.device == 0, Among(Disk.c.machine_id, "machines"))
+)

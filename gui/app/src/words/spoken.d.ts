@@ -1,0 +1,4 @@
+declare module "*?spoken" {
+  const spoken: never;
+  export default spoken;
+}
