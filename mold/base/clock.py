@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 FORM = "%Y-%m-%dT%H:%M:%S+0000"
 
 
 def now() -> str:
     """This instant, UTC, as the API writes it."""
-    return time.strftime(FORM, time.gmtime())
+    return _second(int(time.time()))
+
+
+@lru_cache(2)
+def _second(number: int) -> str:
+    return time.strftime(FORM, time.gmtime(number))
 
 
 def at(seconds: float) -> str:

@@ -100,20 +100,18 @@ class Prepared:
         self._texts: dict[str, _Text] = {}
 
     def run(
-        self, conn: sa.Connection, given: Mapping[str, Any], heard: Callable[[str], None] | None
-    ) -> tuple[Any, _Text]:
-        """The driver's cursor after the statement."""
+        self, conn: sa.Connection, cursor: Any, given: Mapping[str, Any], heard: Callable[[str], None] | None
+    ) -> _Text:
+        """Run it on a cursor of the connection's driver."""
         made = self._texts.get(conn.dialect.name)
         if made is None:
             made = self._texts[conn.dialect.name] = _Text(self.statement, conn.dialect)
         if heard is not None:
             heard(made.text)
         values = made.values(given)
-        raw: Any = conn.connection.driver_connection
         try:
-            cursor = raw.cursor()
             cursor.execute(made.text, values)
         except conn.dialect.loaded_dbapi.Error as broken:
             conn._handle_dbapi_exception(broken, made.text, None, None, None)
             raise
-        return cursor, made
+        return made

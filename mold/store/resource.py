@@ -270,6 +270,11 @@ class Resource:
         shown = {k: v for k, v in self.__dict__.items() if not self.columns[k].secret}
         return f"<{type(self).__name__} {shown}>"
 
+    def __copy__(self: R) -> R:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        return made
+
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{type(self).__name__} has no {name}")
 

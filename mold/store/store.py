@@ -62,6 +62,7 @@ class Tx:
         self.postgres = conn.dialect.name == "postgresql"
         self.changes: list[Change] = []
         self._after: list[Callable[[], None]] = []
+        self._cursor: Any = None
 
     def then(self, action: Callable[[], None]) -> None:
         """Run `action` once the transaction has committed; never if it does not."""
@@ -184,17 +185,25 @@ class Tx:
 
     def rows(self, statement: Prepared, given: dict[str, Any]) -> list[Any]:
         """The rows of a prepared statement, as tuples."""
-        cursor, made = statement.run(self.conn, given, self.heard)
+        cursor = self._cursor or self._opened()
+        made = statement.run(self.conn, cursor, given, self.heard)
         if statement.changes is not None:
             self.touched.add(statement.changes)
         return made.converted(cursor.fetchall())
 
     def done(self, statement: Prepared, given: dict[str, Any]) -> int:
         """Run a prepared statement that returns nothing; how many rows it changed."""
-        cursor, _ = statement.run(self.conn, given, self.heard)
+        cursor = self._cursor or self._opened()
+        statement.run(self.conn, cursor, given, self.heard)
         if statement.changes is not None:
             self.touched.add(statement.changes)
         return int(cursor.rowcount)
+
+    def _opened(self) -> Any:
+        """The cursor of all prepared statements: each is read to its end before the next."""
+        raw: Any = self.conn.connection.driver_connection
+        self._cursor = raw.cursor()
+        return self._cursor
 
     # -- writing ---------------------------------------------------------------------------------------------
 

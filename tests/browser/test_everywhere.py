@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browserkit import PHONE, chromium, window
+from browserkit import PHONE, ROOT, chromium, window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from furnished import FREE, Furniture, admin_of
@@ -72,4 +73,17 @@ def test_every_list_on_a_telephone_in_the_dark(browser: Browser, running: Runnin
         for form in forms[::8]:
             walk.visit(form)
         shot(page, "everywhere-phone-dark")
+        walk.done()
+
+
+@pytest.mark.parametrize("kind", [{**KOREAN}, {**PHONE, "color_scheme": "dark"}], ids=["desk", "phone-dark"])
+def test_every_page_that_is_no_list(browser: Browser, running: Running, state: Any, kind: Any) -> None:  # noqa: F811
+    """Wizards, charts, one's own page: what the router names by itself."""
+    named = re.findall(r'page\("/([a-z-]*)"', (ROOT / "gui" / "app" / "src" / "router.tsx").read_text())
+    assert len(named) > 10
+    with window(browser, **kind, reduced_motion="reduce", storage_state=state) as (_, page):
+        page.goto(url(running))
+        walk = Walk(page)
+        for path in [*named, "nothing-of-the-kind"]:
+            walk.visit(path, whole=True)
         walk.done()

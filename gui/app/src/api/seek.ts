@@ -12,7 +12,8 @@ export function seek(command: Command, query: string, chosen: [field: string, va
   for (const [field, value] of chosen) {
     const id = `${field.replace(/name$/, "")}id`;
     if (has(field)) out[field] = value;
-    else if (field.endsWith("name") && has(id)) out[id] = known.find((r) => String(r[field]) === value)?.[id];
+    if (field === "account") out.domainid = known.find((r) => r.account === value)?.domainid; // a name that several domains may have
+    if (!has(field) && field.endsWith("name") && has(id)) out[id] = known.find((r) => String(r[field]) === value)?.[id];
   }
   const states = has("state") && !out.state ? [...new Set(known.map((r) => String(r.state ?? "")))] : [];
   const words = query.toLowerCase().split(/\s+/).filter((word) => {

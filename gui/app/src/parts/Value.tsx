@@ -67,7 +67,7 @@ export function text(field: string, value: unknown, w: Words = words()): string 
   if (typeof value === "boolean") return w.t(value ? "yes" : "no");
   if (Array.isArray(value)) return value.map((v) => (typeof v === "object" && v ? nameOf(v as Row) || pairs(v as Row, w) : String(v))).join(", ");
   if (typeof value === "object") return Object.entries(value).map(([k, v]) => `${k}=${v}`).join(", ");
-  if (STATE.test(field)) return w.state(String(value));
+  if (STATE.test(field) || (field === "type" && /^(Isolated|Shared)$/.test(String(value)))) return w.state(String(value));
   if (CHOICE.test(field) && typeof value === "string") return w.maybe(`value.${field}.${value}`) ?? w.choice(value);
   if (BYTES.test(field) && Number.isFinite(Number(value))) return bytes(Number(value), w);
   if (MIB.test(field) && Number.isFinite(Number(value))) return bytes(Number(value) * 1024 ** 2, w);
