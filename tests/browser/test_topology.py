@@ -127,6 +127,12 @@ def test_the_list_beside_the_picture(browser: Browser, running: Running, signed:
         expect(table.get_by_role("row", name=re.compile("both.*실행 중.*가상머신"))).to_have_count(2)
         expect(table.get_by_role("row", name=re.compile(r"사무실.*네트워크.*10\.3\.0\.0"))).to_be_visible()
         looked_at(page, "topology-list")
+        # Turned to cards and back, the rows are as high as before.
+        page.set_viewport_size({"width": 390, "height": 844})
+        expect(page.get_by_role("list", name="토폴로지")).to_be_visible()
+        page.wait_for_timeout(300)
+        page.set_viewport_size({"width": 1280, "height": 800})
+        expect(table.get_by_role("row", name=re.compile("both")).first).to_have_css("height", "46px")
         page.get_by_role("combobox", name="종류").click()
         page.get_by_role("option", name="가상머신", exact=True).click()
         expect(table).to_have_attribute("aria-rowcount", "4")
