@@ -389,6 +389,14 @@ def test_many_at_once_and_only_the_failed_again(browser: Browser, running: Runni
         admin.call("updateVirtualMachine", {"id": kept, "deleteprotection": "false"})
         again.click()
         expect(dialog.get_by_label("완료")).to_have_count(3, timeout=30_000)
+        dialog.get_by_role("button", name="닫기").last.click()
+        page.get_by_role("banner").get_by_role("button", name=re.compile("^작업")).click()
+        tray = page.get_by_role("dialog", name="작업")
+        expect(tray.get_by_text("3개 중 3개를 마쳤습니다.")).to_be_visible()
+        expect(tray.get_by_text("1개 중 1개를 마쳤습니다.")).to_be_visible()
+        expect(tray.get_by_text("protected from deletion")).to_have_count(1)
+        shot(page, "tenant-many-tray")
+        accessible(page, "many-tray")
 
 
 def test_a_template_by_address_and_by_file_and_shared(

@@ -23,10 +23,12 @@ export interface Job {
   /** The list command of what it changes, and its id. */
   list?: string;
   target?: string;
+  /** One of many that were begun together: by which name, and how many there are. */
+  together?: { id: string; all: number };
 }
 
 export const jobs = store<Job[]>([]);
-const KEEP = 50;
+const KEEP = 200;
 const watchers = new Map<string, (job: Job) => void>();
 
 function change(id: string, facts: Partial<Job>): void {
@@ -83,11 +85,18 @@ export function heard(told: Row): void {
 }
 
 /** Watch a job of which somebody has the id. */
-export function track(job: Pick<Job, "id" | "command" | "subject" | "list" | "target">): Promise<Job> {
+export function track(job: Pick<Job, "id" | "command" | "subject" | "list" | "target" | "together">): Promise<Job> {
   jobs.set((all) => [{ ...job, status: 0 as const, began: Date.now() }, ...all.filter((j) => j.id !== job.id)].slice(0, KEEP));
   const ended = new Promise<Job>((good) => watchers.set(job.id, good));
   void follow(job.id);
   return ended;
+}
+
+/** One of many that was refused at once and has no job: it is told with the others. */
+export function refused(job: Pick<Job, "command" | "subject" | "target" | "together">, no: unknown): void {
+  const now = Date.now();
+  const error = no instanceof Fault ? { code: no.about.code, text: no.why, key: no.about.key, params: no.about.params } : { code: 530, text: String(no) };
+  jobs.set((all) => [{ ...job, id: `${job.together?.id} ${job.target}`, status: 2 as const, began: now, ended: now, error }, ...all].slice(0, KEEP));
 }
 
 export interface Ran {
@@ -99,7 +108,7 @@ export interface Ran {
 }
 
 /** Run a command that changes something, and follow its job. Rejects with the Fault of the command itself. */
-export async function run(command: string, params: Params, about: { subject?: string; list?: string; target?: string } = {}): Promise<Ran> {
+export async function run(command: string, params: Params, about: Pick<Job, "subject" | "list" | "target" | "together"> = {}): Promise<Ran> {
   const answer = await call(command, params);
   const job = answer.jobid as string | undefined;
   if (!job) {

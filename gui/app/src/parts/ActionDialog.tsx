@@ -5,7 +5,7 @@ import { useMediaQuery } from "@mantine/hooks";
 import { IconCheck, IconX } from "@tabler/icons-react";
 import { useState } from "react";
 import { Fault, type Params, type Row } from "../api/client";
-import { run } from "../api/jobs";
+import { refused, run } from "../api/jobs";
 import { useDeclared } from "../nouns";
 import { useModel } from "../api/model";
 import { useWords } from "../words";
@@ -79,6 +79,7 @@ type Outcome = { row: Row; state: "waiting" | "busy" | "good" | "bad"; why?: str
 
 function Many({ what, title, close }: { what: Act; title: string; close: () => void }) {
   const w = useWords();
+  const isJob = useModel().commands.get(what.command)?.isasync;
   const [out, setOut] = useState<Outcome[]>((what.rows ?? []).map((row) => ({ row, state: "waiting" })));
   const [begun, setBegun] = useState(false);
   const left = out.filter((o) => o.state === "waiting" || o.state === "busy").length;
@@ -92,14 +93,16 @@ function Many({ what, title, close }: { what: Act; title: string; close: () => v
   async function each(rows: Row[]) {
     setBegun(true);
     const queue = [...rows];
+    const together = isJob ? { id: `${Date.now()} ${rows[0]?.id}`, all: rows.length } : undefined;
     const worker = async () => {
       for (let row = queue.shift(); row; row = queue.shift()) {
         const now = row;
         mark(now, { state: "busy", why: undefined, said: undefined });
         try {
-          const job = await (await run(what.command, { [what.param ?? "id"]: now.id, ...what.fixed }, { subject: nameOf(now), list: what.noun?.list.name, target: now.id })).ended;
+          const job = await (await run(what.command, { [what.param ?? "id"]: now.id, ...what.fixed }, { subject: nameOf(now), list: what.noun?.list.name, target: now.id, together })).ended;
           mark(now, job?.status === 2 ? { state: "bad", ...told(new Fault(job.error?.text ?? "", { code: job.error?.code ?? 530, key: job.error?.key, params: job.error?.params, command: what.command })) } : { state: "good" });
         } catch (no) {
+          if (together) refused({ command: what.command, subject: nameOf(now), target: now.id, together }, no);
           mark(now, { state: "bad", ...told(no) });
         }
       }

@@ -43,11 +43,38 @@ export function JobProgress({ job }: { job: Job }) {
   );
 }
 
+/** What was begun for many at once is one piece of work: how many are done, and those that failed. */
+function Together({ some, all }: { some: Job[]; all: number }) {
+  const w = useWords();
+  const done = some.filter((j) => j.status !== 0).length;
+  return (
+    <Stack gap={4}>
+      <Group justify="space-between" wrap="nowrap" gap="sm">
+        <Text size="sm" fw={560} truncate>{w.command(some[0].command)}</Text>
+        <Text size="xs" c="dimmed" style={{ whiteSpace: "nowrap" }}>{done < all ? `${Math.round((100 * done) / all)}%` : ago(new Date(some[0].ended ?? some[0].began), w)}</Text>
+      </Group>
+      {done < all && <Progress aria-label={w.command(some[0].command)} value={(100 * done) / all} size="sm" />}
+      <Text size="xs" c="dimmed">{w.t("many.now", { done, all })}</Text>
+      {some.filter((j) => j.status === 2).map((j) => <JobProgress key={j.id} job={j} />)}
+    </Stack>
+  );
+}
+
+/** Jobs, the newest first, those that were begun together in one. */
+function pieces(all: Job[]): Job[][] {
+  const found = new Map<string, Job[]>();
+  for (const job of all) {
+    const key = job.together?.id ?? job.id;
+    found.set(key, [...(found.get(key) ?? []), job]);
+  }
+  return [...found.values()];
+}
+
 export function JobTray() {
   const w = useWords();
-  const all = jobs.use();
+  const all = pieces(jobs.use());
   const [open, setOpen] = useState(false);
-  const now = all.filter((j) => j.status === 0).length;
+  const now = all.filter((piece) => piece.some((j) => j.status === 0)).length;
   return (
     <Popover opened={open} onChange={setOpen} width={360} position="bottom-end" shadow="md" trapFocus returnFocus>
       <Popover.Target>
@@ -60,7 +87,7 @@ export function JobTray() {
       <Popover.Dropdown role="dialog" aria-label={w.t("jobs")}>
         <Group justify="space-between" mb="sm"><Text fw={650}>{w.t("jobs")}</Text><Anchor size="sm" renderRoot={(p) => <To {...p} to={pageOf({ slug: "asyncjobs" })} onClick={() => setOpen(false)} />}>{w.t("jobs.all")}</Anchor></Group>
         <ScrollArea.Autosize mah={420} viewportProps={{ tabIndex: 0, "aria-label": w.t("jobs") }}>
-          <Stack gap="md" aria-live="polite">{all.length ? all.slice(0, 20).map((j) => <JobProgress key={j.id} job={j} />) : <Text size="sm" c="dimmed">{w.t("jobs.none")}</Text>}</Stack>
+          <Stack gap="md" aria-live="polite">{all.length ? all.slice(0, 20).map(([j, ...more]) => (j.together ? <Together key={j.together.id} some={[j, ...more]} all={j.together.all} /> : <JobProgress key={j.id} job={j} />)) : <Text size="sm" c="dimmed">{w.t("jobs.none")}</Text>}</Stack>
         </ScrollArea.Autosize>
       </Popover.Dropdown>
     </Popover>
