@@ -395,8 +395,8 @@ def test_many_at_once_and_only_the_failed_again(browser: Browser, running: Runni
         expect(tray.get_by_text("3개 중 3개를 마쳤습니다.")).to_be_visible()
         expect(tray.get_by_text("1개 중 1개를 마쳤습니다.")).to_be_visible()
         expect(tray.get_by_text("protected from deletion")).to_have_count(1)
-        shot(page, "tenant-many-tray")
         accessible(page, "many-tray")
+        shot(page, "tenant-many-tray")
 
 
 def test_a_template_by_address_and_by_file_and_shared(
