@@ -173,6 +173,8 @@ def test_the_live_stream(mold: Mold, running: Running, tmp_path: Path) -> None:
             assert stream.returncode == 4 and "no live stream" in said, said
             pytest.skip("this server has no live stream")
         assert mold("vm", "stop", "first").returncode == 0
+        while time.monotonic() < until and not [row for row in told if row.get("state") == "Stopped"]:  # what is told is as it is then
+            time.sleep(0.05)
         assert mold("vm", "start", "first").returncode == 0
         while time.monotonic() < until and not [row for row in told if row.get("cmd") == "startVirtualMachine" and row.get("status") == 1]:  # fmt: skip
             time.sleep(0.1)

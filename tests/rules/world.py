@@ -76,6 +76,7 @@ INFRA = {
     "vlaniprange",
     "router",
     "networkserviceprovider",
+    "virtualrouterelement",
     "hypervisorcapabilities",
     "alert",
 }
