@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { lines } from "../src/api/lines";
 import { nounsOf, type Command, type Param } from "../src/api/model";
 import { renewed } from "../src/api/rows";
-import { base64, faultsOf, fieldsOf, paramsOf, widgetOf } from "../src/parts/fields";
+import { base64, faultsOf, fieldsOf, localTime, moment, paramsOf, widgetOf } from "../src/parts/fields";
 import { relatedOf } from "../src/parts/related";
 import { model } from "./model";
 
@@ -76,3 +76,12 @@ test("fresh rows take the place of old ones", () => {
 });
 
 test("a model of nothing has no nouns", () => expect(nounsOf(new Map()).size).toBe(0));
+
+test("an instant is typed in the browser's own zone, and sent with one", () => {
+  const field = { param: param("enddate", "date"), widget: "date" as const, required: false };
+  const sent = paramsOf([field], { enddate: "2026-11-27T09:30" }).enddate as string;
+  expect(sent).toMatch(/^2026-11-2[678]T\d\d:30:00\+0000$/);
+  expect(new Date(sent).getTime()).toBe(new Date(2026, 10, 27, 9, 30).getTime());
+  expect(localTime(sent)).toBe("2026-11-27T09:30");
+  expect(moment("")).toBe("");
+});

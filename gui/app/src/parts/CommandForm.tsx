@@ -11,7 +11,7 @@ import { scoped, useScope } from "../api/scope";
 import { useWords } from "../words";
 import { CliLine } from "./CliLine";
 import { FaultNote } from "./FaultNote";
-import { BY_NAME, faultsOf, fieldsOf, paramsOf, type FormField, type Values } from "./fields";
+import { BY_NAME, faultsOf, fieldsOf, localTime, paramsOf, type FormField, type Values } from "./fields";
 import { Pick } from "./Pick";
 
 interface Props {
@@ -158,7 +158,7 @@ export function FieldInput({ field, of, value, near, error, onChange }: { field:
     case "number":
       return <NumberInput {...common} value={(value as number) ?? ""} onChange={onChange} allowDecimal={/double|float/.test(param.type)} thousandSeparator={/port|vlan/.test(param.name) ? undefined : ","} />;
     case "date":
-      return <TextInput {...common} placeholder={undefined} type="datetime-local" value={(value as string) ?? ""} onChange={(e) => onChange(e.currentTarget.value)} />;
+      return <TextInput {...common} placeholder={undefined} type="datetime-local" value={localTime(String(value ?? ""))} onChange={(e) => onChange(e.currentTarget.value)} />;
     case "secret":
       return <PasswordInput {...common} visibilityToggleButtonProps={{ "aria-label": w.t("signin.show") }} autoComplete="new-password" value={(value as string) ?? ""} onChange={(e) => onChange(e.currentTarget.value)} />;
     case "long":

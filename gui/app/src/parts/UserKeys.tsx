@@ -14,6 +14,7 @@ import { useWords } from "../words";
 import { tell } from "./act";
 import { CopyButton } from "./CliLine";
 import { FaultNote } from "./FaultNote";
+import { moment } from "./fields";
 import { Mark } from "./State";
 import { Value } from "./Value";
 
@@ -65,13 +66,6 @@ function Key({ row, end }: { row: Row; end?: () => void }) {
       </Group>
     </div>
   );
-}
-
-/** A day as the API takes it, in the browser's own zone: what `datetime-local` gives, with the offset. */
-export function moment(local: string): string {
-  const at = new Date(local);
-  if (!local || Number.isNaN(at.getTime())) return "";
-  return at.toISOString().replace(/\.\d+Z$/, "+0000");
 }
 
 function New({ user, close, done }: { user: Row; close: () => void; done: (made: Row) => void }) {

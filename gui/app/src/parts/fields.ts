@@ -64,6 +64,20 @@ export function faultsOf(fields: FormField[], values: Values): Record<string, st
   return out;
 }
 
+/** An instant as the API takes it: what `datetime-local` gives is of the browser's own zone. */
+export function moment(local: string): string {
+  const at = new Date(local);
+  if (!local || Number.isNaN(at.getTime())) return "";
+  return at.toISOString().replace(/\.\d+Z$/, "+0000");
+}
+
+/** An instant as `datetime-local` takes it, whichever form it has. */
+export function localTime(value: string): string {
+  const at = new Date(value);
+  if (!value || Number.isNaN(at.getTime())) return "";
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
 /** The values as the API takes them. What was left alone is not sent. */
 export function paramsOf(fields: FormField[], values: Values): Params {
   const out: Params = {};
@@ -78,6 +92,8 @@ export function paramsOf(fields: FormField[], values: Values): Params {
       Object.assign(out, /^tags$/.test(param.name) ? mapped(param.name, entries) : mapped(param.name, [Object.fromEntries(entries.map((e) => [e.key, e.value]))]));
     } else if (Array.isArray(value)) {
       if (value.length) out[param.name] = value.join(",");
+    } else if (widget === "date") {
+      if (value) out[param.name] = moment(String(value));
     } else if (value !== undefined && value !== null && value !== "") {
       out[param.name] = param.name === "userdata" && widget === "long" ? base64(String(value)) : (value as Value);
     }

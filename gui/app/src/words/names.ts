@@ -89,6 +89,8 @@ export function composer(g: Glossary, language: "ko" | "en") {
   };
   /** An event type as VM.CREATE. */
   const event = (type: string): string => {
+    const whole = say(g.commands, type);
+    if (whole) return whole;
     const parts = type.toLowerCase().split(".");
     const end = [parts.length - 1, 0].find((i) => parts.length > 1 && Object.hasOwn(g.verbs, parts[i]));
     if (end === undefined) return phrase(parts.join(" "));
