@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any, get_type_hints
 
 import sqlalchemy as sa
@@ -139,7 +140,7 @@ def lists(
         def add(spec: Param) -> None:
             params.setdefault(spec.name, spec)
 
-        special = [*inspect.signature(function).parameters.items()][1:]
+        special = _special(function).items()
         hints = get_type_hints(function, globalns=function.__globals__, include_extras=True)
         for pname, p in special:
             params[pname] = _param(pname, hints[pname], p.default, words, "see")
@@ -194,13 +195,19 @@ def narrows(name: str, param: str, kind: type[Resource]) -> Callable[[Callable[[
     return keep
 
 
+@cache
+def _special(function: Callable[..., None]) -> dict[str, inspect.Parameter]:
+    """The parameters of a list that are its own: all but the query."""
+    return dict([*inspect.signature(function).parameters.items()][1:])
+
+
 def _list(
     ctx: Ctx, kind: type[Resource], function: Callable[..., None], given: dict[str, Any], *, for_whom: bool = False
 ) -> dict[str, Any]:
     page, pagesize = given.pop("page", None), given.pop("pagesize", None)
     window(page, pagesize)
     query = Query(ctx, kind)
-    special = [*inspect.signature(function).parameters][1:]
+    special = _special(function)
     one = given.get("id") if "id" not in special else None
     if one is not None:
         query.where(kind.c.id == one.id)
@@ -231,7 +238,7 @@ def _list(
     tags = given.get("tags")
     if isinstance(tags, dict) and tags and "tags" not in special:  # an offering's `tags` are a word of its own
         query.where(tagged(kind, tags))
-    function(query, **{n: given.get(n, p.default) for n, p in [*inspect.signature(function).parameters.items()][1:]})
+    function(query, **{n: given.get(n, p.default) for n, p in special.items()})
     if given.get("showicon"):
         query.details = (frozenset({"all"}) if query.details is None else query.details) | {"icon"}
     return query.run(page, pagesize)
