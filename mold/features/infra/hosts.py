@@ -656,12 +656,13 @@ class ReconnectHost(Operation):
             if host.username is None or host.hypervisor == "Simulator":
                 raise
             guid = await over_ssh(self.host)
+            seconds = await look(CONNECT_SECONDS.get)
             if guid != host.guid:
                 raise Conflict(
                     f"The agent of {host.url} is another one now (it has lost {FILE_OF_AGENT}); remove the host and add it again.",
                     inner=no.text,
                 ) from None
-            facts = await ask(self.host, w.GetFacts())
+            facts = await _soon(self.host, seconds)
         return facts
 
     @step
@@ -669,6 +670,24 @@ class ReconnectHost(Operation):
         host = tx.one(Host, self.host)
         learn(tx, host, meet)
         tx.move(host, "ready")
+
+
+async def _soon(host: str, seconds: float) -> w.HostFacts:
+    """What an agent that was just started says once it has connected; Failed when it does not within `seconds`."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            facts: w.HostFacts = await ask(host, w.GetFacts())
+        except Unreachable as no:
+            if time.monotonic() > until:
+                raise Failed(
+                    f"The agent was installed again and started, but has not connected within {seconds:.0f} s. "
+                    "Look at its log on the host (journalctl -u mold-agent, or /var/log/mold-agent.log).",
+                    inner=no.text,
+                ) from None
+            await asyncio.sleep(0.3)
+        else:
+            return facts
 
 
 @command("reconnectHost", roles=ROOT, answers=Host, job=True, event="HOST.RECONNECT")
