@@ -6,10 +6,12 @@ run; on PostgreSQL they count as marked `postgres`. Whatever is started here is 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,10 +95,13 @@ def browser_obstacle() -> str | None:
 @pytest.fixture(scope="session")
 def libvirtd() -> str:
     """The URI of the system's libvirt, which answers. It is started where it did not run, and left running."""
-    try:
-        ensure_libvirtd()
-    except NotPrepared as refusal:
-        pytest.skip(f"host tests cannot run here: {refusal}")
+    # Several processes of tests may want it at the same moment: one of them starts it.
+    with (Path(tempfile.gettempdir()) / "mold-tests-libvirtd.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:
+            ensure_libvirtd()
+        except NotPrepared as refusal:
+            pytest.skip(f"host tests cannot run here: {refusal}")
     return "qemu:///system"
 
 
