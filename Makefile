@@ -22,6 +22,8 @@ PAGES := mold/gui/static/app/THIRD_PARTY.txt
 PYTEST := $(BIN)/pytest
 # Tests wait more than they compute: three processes on two cores, a file in one of them.
 AT_ONCE ?= -n 3 --dist loadfile
+# Guests and browsers compute more.
+IN_PAIRS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system gui run test lint test-fast test-postgres test-host test-browser test-slow bench lock clean
@@ -91,10 +93,10 @@ test-postgres: setup
 	@$(call tried,$(AT_ONCE) --database postgres -m "postgres and not host and not browser and not slow")
 
 test-host: setup
-	@$(call tried,-m host)
+	@$(call tried,$(IN_PAIRS) -m host)
 
 test-browser: setup
-	@$(call tried,-m "browser and not host")
+	@$(call tried,$(IN_PAIRS) -m "browser and not host")
 
 test-slow: setup
 	@$(call tried,-n 3 --dist worksteal --database sqlite --database postgres -m "slow and not host and not browser and not alone")
