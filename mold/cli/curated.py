@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 DESTRUCTIVE = frozenset(
     ["delete", "destroy", "expunge", "release", "reinstall", "revert", "remove-nic", "remove-rule", "remove-user", "remove-account"]
 )
+ALIKE = (("delete", "destroy", "remove", "rm"), ("create", "register", "upload", "add", "new", "deploy"))
+"""What people say for one another."""
 MAKES = frozenset({"create", "register", "upload", "add", "set", "allow", "deny"})
 FILE_BYTES = 1024 * 1024
 RESOURCE_TYPES = ["user_vm", "public_ip", "volume", "snapshot", "template", "project", "network", "vpc", "cpu", "memory", "primary_storage", "secondary_storage", "backup", "backup_storage", "bucket", "object_storage", "gpu"]
@@ -54,12 +56,13 @@ def known_verb(words: Sequence[str]) -> Verb | None:
         return None
     found = verbs.get(words[1])
     if found is None:
+        meant = [name for alike in ALIKE if words[1] in alike for name in verbs if name in alike]
         raise Usage(
             say(
                 "bad.curated",
                 noun=words[0],
                 verb=words[1],
-                suggest=nearest(words[1], list(verbs)),
+                suggest=say("suggest", names=", ".join(meant)) if meant else nearest(words[1], list(verbs)),
                 names=", ".join(verbs),
             )
         )

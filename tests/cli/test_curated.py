@@ -162,6 +162,8 @@ def test_tags_by_noun_and_name(cloud: SmallCloud, signed: Mold) -> None:
     [
         ("vm", "needs a verb"),
         ("vm crate", "Did you mean create"),
+        ("vm delete web1", "Did you mean destroy?"),
+        ("network rm net1", "Did you mean delete?"),
         ("vm migrate web1", "is not offered"),
         ("vm create web1", "--offering, --image"),
         ("vm create web1 web2", "one word too many"),
