@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browserkit import DESKTOP, PHONE, ROOT, chromium, window
+from browserkit import DESKTOP, PHONE, ROOT, window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
@@ -26,12 +25,6 @@ LATIN = {"Mold", "VXLAN", "untagged", "EN", "CSV", "CLI", "Ctrl", "Alt", "Enter"
 }
 """Names and abbreviations that are written so in Korean too."""
 AXE = ROOT / "gui" / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

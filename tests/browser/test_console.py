@@ -8,17 +8,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from browserkit import DESKTOP, PHONE, chromium, picture, window
+from browserkit import DESKTOP, PHONE, picture, window
 from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect
 from realkit import Machine, machine, opened, seen, typed  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 def test_a_person_types_into_the_machine(machine: Machine, browser: Browser) -> None:  # noqa: F811

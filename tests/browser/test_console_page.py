@@ -9,16 +9,10 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from browserkit import DESKTOP, STATIC, chromium, window
+from browserkit import DESKTOP, STATIC, window
 from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browserkit import PHONE, ROOT, chromium, window
+from browserkit import PHONE, ROOT, window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from furnished import FREE, Furniture, admin_of
@@ -18,12 +17,6 @@ from walkkit import Walk
 pytestmark = pytest.mark.browser
 UNREADY = {"ldapusers"}
 """Lists that say what must be configured first."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browserkit import PHONE, chromium, window
+from browserkit import PHONE, window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from furnished import FREE, Furniture, admin_of
@@ -31,12 +30,6 @@ NOTE = """
 window.complaints = [];
 document.addEventListener("securitypolicyviolation", (e) => window.complaints.push(e.violatedDirective + " " + e.blockedURI + " " + e.sample));
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -9,23 +9,16 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browserkit import PHONE, chromium, window
+from browserkit import PHONE, window
 from playwright.sync_api import Browser, Frame, Locator, Page, expect
 from realkit import Machine, machine, seen, typed  # noqa: F401
 from test_app import KOREAN, accessible, fits, no_english, shot
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 SLOW = 120_000  # milliseconds; a guest without KVM boots in ten seconds, on a loaded machine in a minute
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 class Person:

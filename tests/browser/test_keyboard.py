@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
-from browserkit import chromium, window
+from browserkit import window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
@@ -30,12 +29,6 @@ FOCUS = """
   };
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 class Keys:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browserkit import chromium, window
+from browserkit import window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from furnished import Furniture, admin_of
@@ -29,12 +28,6 @@ WATCH = """
   new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true });
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from browserkit import PHONE, chromium, window
+from browserkit import PHONE, window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from furnished import multiplied
@@ -36,12 +36,6 @@ async () => {
   return { middle: took[FRAMES / 2], worst: took[FRAMES - 1] };
 }
 """.replace("FRAMES", str(FRAMES))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browserkit import DESKTOP, PHONE, chromium, window
+from browserkit import DESKTOP, PHONE, window
 from clouds import Running, free_ports
 from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
@@ -44,12 +44,6 @@ class Program:
                 return int(answer.status)
         except urllib.error.HTTPError as no:
             return no.code
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import pyotp
 import pytest
 import samlkit
-from browserkit import PHONE, chromium, window
+from browserkit import PHONE, window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, Page, expect
@@ -22,12 +22,6 @@ from test_operator import call, checked, opened
 pytestmark = pytest.mark.browser
 PASSWORD = "Signing-In-2026"
 PERIOD = 30
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from browserkit import PHONE, chromium, window
+from browserkit import PHONE, window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from furnished import multiplied
@@ -22,12 +21,6 @@ from mold.cli.profiles import Connection
 
 pytestmark = pytest.mark.browser
 NAME, PASSWORD = "minsu", "Minsu-2026!"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,10 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browserkit import PHONE, chromium, window
+from browserkit import PHONE, window
 from clouds import Running
 from clouds import running_here as running  # noqa: F401
 from playwright.sync_api import Browser, expect
@@ -22,12 +21,6 @@ from mold.cli.profiles import Connection
 
 pytestmark = pytest.mark.browser
 NAME, PASSWORD = "jiwoo", "Jiwoo-2026!"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
