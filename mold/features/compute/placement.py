@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from mold.api.answer import Field
 from mold.api.command import Ctx, command
-from mold.api.lists import paged
+from mold.api.lists import escaped, paged
 from mold.api.permit import ROOT
 from mold.base.errors import Invalid, NoCapacity
 from mold.base.units import GIB, MIB
@@ -162,7 +162,7 @@ def _given(tx: Tx, need: Need) -> dict[str, Any]:
         "memory_": need.memory,
     }
     for n, tag in enumerate(need.tags):
-        word = msgspec.json.encode(tag).decode().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        word = escaped(msgspec.json.encode(tag).decode())
         given[f"tag{n}_"] = f"%{word}%"
     for name in ("host", "cluster", "pod"):
         if value := getattr(need, f"{name}_id"):

@@ -278,9 +278,8 @@ def _check_length(tx: Tx, length: int) -> None:
         )
 
 
-@operation
-class ReceiveTemplate(Operation):
-    """Take an uploaded file to secondary storage, checked; when that fails the template says why."""
+class Receiving(Operation):
+    """What takes of an uploaded file to secondary storage; `failed` says what becomes of the template when that fails."""
 
     locks = ("template",)
     answers = (Template, "template")
@@ -294,12 +293,21 @@ class ReceiveTemplate(Operation):
 
     @begin.undo
     def blame(self, tx: Tx, error: str) -> None:
-        blamed(tx, self.template, error)
+        self.failed(tx, error)
 
     @step
     def choose(self, tx: Tx) -> list[str]:
         template = tx.one(Template, self.template)
         return [any_host(tx, template.zone_id).id, str(MAX_SIZE.get(tx) * GIB)]
+
+    def failed(self, tx: Tx, error: str) -> None:
+        """The template says why."""
+        blamed(tx, self.template, error)
+
+
+@operation
+class ReceiveTemplate(Receiving):
+    """Take an uploaded file to secondary storage, checked; when that fails the template says why."""
 
     @step
     async def receive(self, choose: list[str]) -> w.ImageFacts:
@@ -309,12 +317,8 @@ class ReceiveTemplate(Operation):
                 "The upload broke off: the management server that received the file ended. "
                 "Ask for new upload parameters and send the file again."
             )
-        template, store = await look(
-            lambda tx: ((t := tx.one(Template, self.template)), tx.one(ImageStore, t.store_id))
-        )
-        facts: w.ImageFacts = await pour(
-            choose[0], partial(_call, template, store.spec(), int(choose[1])), incoming.pieces()
-        )
+        template, store = await _both(self.template)
+        facts: w.ImageFacts = await pour(choose[0], partial(_call, template, store, int(choose[1])), incoming.pieces())
         progress(100)
         return facts
 
@@ -328,34 +332,18 @@ class ReceiveTemplate(Operation):
 
 
 @operation
-class ReceiveRest(Operation):
+class ReceiveRest(Receiving):
     """Take a part of a file to secondary storage; when it was the last, check the file and make the template of it."""
 
-    locks = ("template",)
-    answers = (Template, "template")
-    patience = 0
-    template: str
-    upload: str
-
-    @step
-    def begin(self, tx: Tx) -> None:
-        tx.one(Template, self.template)
-
-    @begin.undo
-    def pause(self, tx: Tx, error: str) -> None:
+    def failed(self, tx: Tx, error: str) -> None:
         """A part that failed leaves what was there; a whole file that failed its checks is of no use."""
         template = tx.get(Template, self.template)
         if template is None or template.state != "UploadInProgress":
             return
         if template.sent_bytes >= template.sent_length:
-            blamed(tx, self.template, error)
+            super().failed(tx, error)
         else:
             tx.move(template, "pause", status=error)
-
-    @step
-    def choose(self, tx: Tx) -> list[str]:
-        template = tx.one(Template, self.template)
-        return [any_host(tx, template.zone_id).id, str(MAX_SIZE.get(tx) * GIB)]
 
     @step
     async def receive(self, choose: list[str]) -> w.PartFacts:
